@@ -1,0 +1,61 @@
+# Every target installs what it needs into .venv; nothing else has to be on the machine but Python 3.10 or newer.
+PYTHON ?= python3
+BIN := .venv/bin
+ROWS := reports/demo/rows
+RUNS := checkpoints/runs
+DEMO := configs/demo.yaml
+
+.PHONY: help install demo test test-slow check format pretrain report clean
+
+help:
+	@echo "make demo      zero-shot -> LoRA -> the same evaluator -> report, on drawn surfaces, on a CPU (about 8 minutes)"
+	@echo "make test      the tests"
+	@echo "make check     lint, types"
+	@echo "make pretrain  make the embedded SAM again from its recipe (hours on a CPU)"
+	@echo "make report    the comparison report and the README's answer from evaluate/results"
+
+install: .venv/.installed
+
+.venv/.installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	touch $@
+
+demo: install
+	rm -rf $(RUNS)/demo_lora $(RUNS)/demo_unet reports/demo
+	$(BIN)/python evaluate/score.py $(DEMO) --out $(ROWS) --save-maps reports/demo/maps prompt.kind=grid segmenter.mask_rule=all
+	$(BIN)/python evaluate/score.py $(DEMO) --out $(ROWS) --save-maps reports/demo/maps prompt.kind=empty
+	$(BIN)/python evaluate/score.py $(DEMO) --out $(ROWS) prompt.kind=box
+	$(BIN)/python train/baseline.py configs/demo_unet.yaml
+	$(BIN)/python train/adapt.py $(DEMO)
+	$(BIN)/python evaluate/score.py $(RUNS)/demo_unet --out $(ROWS) --save-maps reports/demo/maps
+	$(BIN)/python evaluate/score.py $(RUNS)/demo_lora --out $(ROWS) --save-maps reports/demo/maps
+	$(BIN)/python evaluate/compare.py $(ROWS) --out reports/demo --maps reports/demo/maps
+	@echo "The report lies in reports/demo (open reports/demo/index.html)."
+	@echo "The runs in TensorBoard: $(BIN)/tensorboard --logdir $(RUNS)"
+
+test: install
+	$(BIN)/python -m pytest
+
+test-slow: install
+	$(BIN)/python -m pytest -m slow
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+pretrain: install
+	$(BIN)/python train/pretrain.py configs/pretrain_128.yaml
+	$(BIN)/python train/pretrain.py configs/pretrain.yaml
+
+report: install
+	$(BIN)/python evaluate/compare.py evaluate/results --out reports/results --published --readme README.md
+
+clean:
+	rm -rf reports .pytest_cache .mypy_cache .ruff_cache

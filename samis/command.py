@@ -1,0 +1,72 @@
+"""What every script's command line shares: config and overrides, ``--help`` from the schema, errors in one line, exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from samis.config import ConfigError, describe_keys, load_config
+
+T = TypeVar("T")
+
+
+def parse(
+    description: str | None,
+    schema: type[T],
+    *,
+    extend: Callable[[argparse.ArgumentParser], None] | None = None,
+    argv: Sequence[str] | None = None,
+) -> tuple[T, argparse.Namespace]:
+    """Read ``CONFIG [key=value ...]`` from the command line into `schema`.
+
+    Args:
+        description: the script's docstring.
+        schema: dataclass of the config.
+        extend: adds the script's own options.
+        argv: arguments; None takes the process's.
+
+    Raises:
+        ConfigError: a mistake in the config or an override.
+    """
+    parser = argparse.ArgumentParser(
+        description=description,
+        epilog="keys of the config, their defaults and meanings; override any with key=value:\n\n"
+        + describe_keys(schema),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("config", help="YAML file of the experiment, see configs/")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="override a key, such as adapter.rank=16")
+    parser.add_argument("--dry-run", action="store_true", help="print the resolved config and stop before any work")
+    if extend:
+        extend(parser)
+    arguments = parser.parse_intermixed_args(argv)
+    return load_config(arguments.config, arguments.overrides, schema=schema), arguments
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a script's main; a user's mistake prints one line and exits with code 2, no traceback."""
+    try:
+        main()
+    except ConfigError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except OSError as error:
+        if error.errno == 28:
+            fail(
+                f"no space left on the disk while writing {error.filename or 'a file'}; free some and run the same command again"
+            )
+        raise
+    except Exception as error:
+        # The class lives beside torch; naming it here would cost every --help a second.
+        if type(error).__name__ == "UserError":
+            fail(error)
+        raise
+
+
+def fail(message: object) -> None:
+    """Print one line to stderr and exit with code 2."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)

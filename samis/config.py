@@ -1,0 +1,428 @@
+"""One YAML file is one whole experiment: dataclasses in the order of the street, dotted overrides, typos answered.
+
+This module imports no heavy library, so that ``--help`` and a mistake answer at once. Every other room may import the
+section it is built from; this one imports no room.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+T = TypeVar("T")
+
+
+class ConfigError(ValueError):
+    """A mistake in a config file or an override, told in one line."""
+
+
+@dataclass
+class DataConfig:
+    """Which images.
+
+    Attributes:
+        name: key in DATASETS: sd_saliency_900, magnetic_tile, nrsd_mn, rsdds, folder, procedural.
+        root: folder of the download; null looks in $SAMIS_DATA and ../shared/data.
+        train: split to learn from. val: split that chooses the best epoch. test: split that is only ever scored.
+        augment: none, light or default.
+        limit: use only this many training images, drawn by seed (few-shot); 0 uses all.
+        salt_pepper: share of pixels replaced by noise when scoring, in [0, 1).
+        options: further arguments of the data set, e.g. {pairs: pairs.csv}.
+    """
+
+    name: str = "sd_saliency_900"
+    root: str | None = None
+    train: str = "train"
+    val: str = "val"
+    test: str = "test"
+    augment: str = "default"
+    limit: int = 0
+    salt_pepper: float = 0.0
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class FrameConfig:
+    """How images enter SAM's square frame.
+
+    Attributes:
+        frame_px: side of the frame; 0 takes the architecture's own (1024 official, 256 samis_tiny).
+        tile_px: cut images longer than this into overlapping tiles of this side, file pixels; 0 never cuts.
+        overlap: share of a tile that its neighbour repeats.
+    """
+
+    frame_px: int = 0
+    tile_px: int = 0
+    overlap: float = 0.25
+
+
+@dataclass
+class PromptConfig:
+    """What SAM is asked.
+
+    Attributes:
+        kind: empty, grid, whole (no truth needed); box, point (oracles, from the ground truth).
+        points_per_side: of the grid.
+        per: component (one oracle prompt for each connected defect) or image (one for all of it).
+        jitter: deviation of an oracle box's sides, as a share of its size.
+    """
+
+    kind: str = "empty"
+    points_per_side: int = 16
+    per: str = "component"
+    jitter: float = 0.0
+
+
+@dataclass
+class SegmenterConfig:
+    """Who answers.
+
+    Attributes:
+        name: sam, saved_maps, run (a tuned SAM or trained baseline from its run folder), or a baseline's name.
+        architecture: vit_b, vit_l, vit_h, samis_tiny, samis_small.
+        weights: checkpoint file; null takes the embedded one of samis_tiny, or checkpoints/sam/ for the official sizes;
+            "random" starts from scratch.
+        mask_rule: how many masks become one map: one of MASK_RULES, or "all" to score every rule from one pass.
+        min_iou: predicted IoU that a mask of the grid must exceed. min_stability: stability that it must reach.
+        maps: folder of 8-bit maps, for saved_maps.
+        run: run folder, for run.
+        backbone: timm feature extractor, for a baseline; null takes its paper's.
+        pretrained: load timm's ImageNet weights for it (needs a network or a filled cache).
+    """
+
+    name: str = "sam"
+    architecture: str = "samis_tiny"
+    weights: str | None = None
+    mask_rule: str = "top_iou"
+    min_iou: float = 0.88
+    min_stability: float = 0.95
+    maps: str | None = None
+    run: str | None = None
+    backbone: str | None = None
+    pretrained: bool = False
+
+
+@dataclass
+class AdapterConfig:
+    """What is tuned.
+
+    Attributes:
+        name: lora, bottleneck, unfreeze, none.
+        encoder: modules of the image encoder it reaches: q, k, v, qkv, proj, mlp; empty leaves the encoder alone.
+        decoder: of the mask decoder: attention, mlp; empty leaves it alone; [full] trains it whole.
+        rank: of LoRA. alpha: LoRA's numerator, the update is scaled by alpha / rank. dropout: on LoRA's input.
+        dora: weight-decomposed LoRA. rslora: scale by alpha / sqrt(rank).
+        width: inner width of a bottleneck adapter.
+        preset: of unfreeze: decoder, norm, full.
+    """
+
+    name: str = "lora"
+    encoder: list[str] = field(default_factory=list)
+    decoder: list[str] = field(default_factory=lambda: ["attention", "mlp"])
+    rank: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.0
+    dora: bool = False
+    rslora: bool = False
+    width: int = 32
+    preset: str = "decoder"
+
+
+@dataclass
+class LossConfig:
+    """Weights of the loss's parts; 0 leaves a part out.
+
+    Attributes:
+        bce: binary cross-entropy. edge_weight: extra weight of rims in it (5 in F3Net).
+        balance: class balancing in it, in [0, 1].
+        iou: soft IoU. dice: soft Dice. focal: focal loss (20 in SAM's own mix). l1: absolute difference.
+    """
+
+    bce: float = 1.0
+    edge_weight: float = 5.0
+    balance: float = 0.0
+    iou: float = 1.0
+    dice: float = 0.0
+    focal: float = 0.0
+    l1: float = 0.0
+
+
+@dataclass
+class OptimConfig:
+    """AdamW and its schedule: linear warm-up, then a cosine.
+
+    Attributes:
+        lr: rate of new weights. pretrained_lr_scale: factor for pretrained weights that are tuned.
+        weight_decay: of matrices; norms, biases, tokens and positions never decay.
+        warmup_share: of all steps. final_lr_share: the cosine's end, as a share of lr.
+        clip_norm: largest gradient norm; 0 never clips. beta2: of AdamW.
+    """
+
+    lr: float = 1e-3
+    pretrained_lr_scale: float = 0.2
+    weight_decay: float = 0.01
+    warmup_share: float = 0.05
+    final_lr_share: float = 0.01
+    clip_norm: float = 1.0
+    beta2: float = 0.999
+
+
+@dataclass
+class TrainingConfig:
+    """The loop.
+
+    Attributes:
+        epochs: passes over the training images. batch_size: images a process and micro-batch.
+        accumulation: micro-batches a step. mixed_precision: no, bf16, fp16.
+        workers: loader processes. log_every: steps between log lines.
+        validate_every: epochs between validations. patience: validations without a gain before stopping; 0 never stops.
+        save_every_min: minutes between resume points inside an epoch.
+        out: run folder; null makes checkpoints/runs/<experiment>.
+        gallery: validation images drawn into TensorBoard.
+    """
+
+    epochs: int = 30
+    batch_size: int = 8
+    accumulation: int = 1
+    mixed_precision: str = "no"
+    workers: int = 0
+    log_every: int = 20
+    validate_every: int = 1
+    patience: int = 0
+    save_every_min: float = 5.0
+    out: str | None = None
+    gallery: int = 6
+
+
+@dataclass
+class MetricsConfig:
+    """How maps are scored.
+
+    Attributes:
+        protocol: pysod (default), published, inspection.
+        names: metrics to compute; empty computes all of the protocol.
+        bootstrap: resamples for the 95 % intervals; 0 leaves them out.
+        batch_size: images scored at once.
+    """
+
+    protocol: str = "pysod"
+    names: list[str] = field(default_factory=list)
+    bootstrap: int = 1000
+    batch_size: int = 8
+
+
+@dataclass
+class Experiment:
+    """One whole experiment, in the order of the street.
+
+    Attributes:
+        experiment: its name; names the run folder and the rows.
+        seed: of everything drawn at random.
+        keep_best: metric on the validation split that chooses the best epoch.
+    """
+
+    experiment: str = "unnamed"
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    frame: FrameConfig = field(default_factory=FrameConfig)
+    prompt: PromptConfig = field(default_factory=PromptConfig)
+    segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
+    adapter: AdapterConfig = field(default_factory=AdapterConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    keep_best: str = "s_measure"
+
+
+@dataclass
+class ScenesConfig:
+    """The drawn scenes of promptable pretraining.
+
+    Attributes:
+        batches: micro-batches an epoch. validation_images: scenes of the fixed validation set.
+        boxes, points, clicks: questions of each kind about a scene. jitter: of boxes, as a share of their size.
+        grid_px: frame pixels a cell of the answer covers.
+    """
+
+    batches: int = 200
+    validation_images: int = 64
+    boxes: int = 3
+    points: int = 2
+    clicks: int = 1
+    jitter: float = 0.06
+    grid_px: int = 2
+
+
+@dataclass
+class Pretraining:
+    """Promptable pretraining of a small SAM on drawn scenes.
+
+    Attributes:
+        experiment: names the run folder. seed: of weights and scenes.
+        architecture: samis_tiny or samis_small. frame_px: side of the frame at this stage.
+        init: run folder or safetensors file of the stage before; null starts from random weights.
+        keep_best: validation value that chooses the best epoch: iou (mean over the four groups of questions), iou_box ...
+    """
+
+    experiment: str = "pretrain"
+    seed: int = 0
+    architecture: str = "samis_tiny"
+    frame_px: int = 256
+    init: str | None = None
+    scenes: ScenesConfig = field(default_factory=ScenesConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    keep_best: str = "iou"
+
+
+def load_config(path: str | Path, overrides: list[str] | tuple[str, ...] = (), *, schema: type[T] = Experiment) -> T:  # type: ignore[assignment]
+    """Read a YAML file into a dataclass and apply dotted overrides such as ``adapter.rank=16``.
+
+    Raises:
+        ConfigError: no such file, no YAML, an unknown key (the near one is proposed), or a value of the wrong type; the
+            message names the file and the key.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise ConfigError(f"{path}: expected a config file, but {error.strerror}; see configs/ for examples") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: expected YAML, but {' '.join(str(error).split())}") from error
+    config = from_dict(schema, content, where=str(path))
+    return apply_overrides(config, overrides)
+
+
+def from_dict(schema: type[T], content: Any, *, where: str = "config", prefix: str = "") -> T:
+    """Build a dataclass from nested dicts, strictly.
+
+    Raises:
+        ConfigError: as ``load_config``.
+    """
+    if not isinstance(content, dict):
+        raise ConfigError(f"{where}: {prefix.rstrip('.') or 'the file'}: expected keys and values, got {content!r}")
+    hints = typing.get_type_hints(schema)
+    values = {}
+    for key, value in content.items():
+        if key not in hints:
+            raise ConfigError(f"{where}: unknown key {prefix}{key}{_proposal(str(key), hints)}")
+        values[key] = _typed(hints[key], value, where=where, key=prefix + str(key))
+    return schema(**values)
+
+
+def apply_overrides(config: T, overrides: list[str] | tuple[str, ...]) -> T:
+    """Return a copy of `config` with ``a.b=value`` overrides applied; values are read as YAML.
+
+    Raises:
+        ConfigError: as ``load_config``.
+
+    >>> apply_overrides(Experiment(), ["adapter.rank=16", "data.name=rsdds"]).adapter.rank
+    16
+    """
+    content = to_dict(config)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise ConfigError(f"override {override!r}: expected key=value, such as adapter.rank=16")
+        target: Any = content
+        schema: Any = type(config)
+        *sections, last = key.split(".")
+        for depth, name in enumerate([*sections, last]):
+            hints = typing.get_type_hints(schema) if dataclasses.is_dataclass(schema) else None
+            if hints is not None and name not in hints:
+                raise ConfigError(
+                    f"override {override!r}: unknown key {'.'.join([*sections[:depth], name])}{_proposal(name, hints)}"
+                )
+            if name != last or depth < len(sections):
+                schema = hints[name] if hints else None
+                target = target.setdefault(name, {})
+        try:
+            target[last] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"override {override!r}: expected a YAML value after '='") from error
+    return from_dict(type(config), content, where="override")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Return a config as nested plain dicts, in the order of the street."""
+    return dataclasses.asdict(config)
+
+
+def to_yaml(config: Any) -> str:
+    """Return a config as YAML, as it is written into run folders."""
+    text: str = yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+    return text
+
+
+def describe_keys(schema: type) -> str:
+    """Return every key with its default and meaning, for ``--help``."""
+    lines: list[str] = []
+    _describe(schema, "", lines)
+    return "\n".join(lines)
+
+
+def _describe(schema: type, prefix: str, lines: list[str]) -> None:
+    meanings = _meanings(schema.__doc__ or "")
+    hints = typing.get_type_hints(schema)
+    for f in dataclasses.fields(schema):
+        kind = hints[f.name]
+        default = f.default if f.default is not dataclasses.MISSING else f.default_factory()  # type: ignore[misc,operator]
+        if dataclasses.is_dataclass(kind):
+            lines.append("")
+            _describe(typing.cast(type, kind), f"{prefix}{f.name}.", lines)
+        else:
+            shown = "null" if default is None else str(default)
+            lines.append(f"  {prefix + f.name:28s} {shown:18s} {meanings.get(f.name, '')}".rstrip())
+
+
+def _meanings(doc: str) -> dict[str, str]:
+    """Read ``name: meaning.`` sentences out of a docstring's Attributes."""
+    found: dict[str, str] = {}
+    body = doc.partition("Attributes:")[2]
+    name = ""
+    for sentence in " ".join(body.split()).replace(". ", ".\n").split("\n"):
+        head, colon, rest = sentence.partition(": ")
+        if colon and all(part.isidentifier() for part in head.split(", ")):
+            for name in head.split(", "):
+                found[name] = rest.rstrip(".")
+        elif name:
+            found[name] += ". " + sentence.rstrip(".")
+    return found
+
+
+def _proposal(key: str, known: typing.Iterable[str]) -> str:
+    near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
+
+
+def _typed(kind: Any, value: Any, *, where: str, key: str) -> Any:
+    """Check one value against its annotation; whole numbers pass as floats, and so do YAML's texts such as 1e-3."""
+    if dataclasses.is_dataclass(kind):
+        return from_dict(typing.cast(type, kind), {} if value is None else value, where=where, prefix=f"{key}.")
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        kind = next(a for a in arguments if a is not type(None))
+        origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind is float and isinstance(value, int | str) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    expected = origin or kind
+    if (expected is int and isinstance(value, bool)) or not isinstance(value, expected):
+        name = getattr(expected, "__name__", str(expected))
+        raise ConfigError(f"{where}: {key}: expected {name}, got {value!r}")
+    if expected is list and arguments:
+        return [_typed(arguments[0], item, where=where, key=f"{key}[{i}]") for i, item in enumerate(value)]
+    return value

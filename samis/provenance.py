@@ -1,0 +1,59 @@
+"""Birth certificates: what code, versions and machine made a number."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("samis", "torch", "segment-anything", "peft", "accelerate", "torchmetrics", "numpy", "timm")
+
+
+def provenance() -> dict[str, Any]:
+    """Return commit, versions, python, machine kind and command of the running process."""
+    script = Path(sys.argv[0]).name
+    return {
+        "commit": commit(),
+        "versions": {name: _version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "command": " ".join([script, *sys.argv[1:]]),
+    }
+
+
+def commit() -> str:
+    """Return the repository's commit, with ``+changed`` where the tree differs; ``unknown`` outside a checkout."""
+    here = Path(__file__).resolve().parent
+    try:
+        head = _git(here, "rev-parse", "HEAD")
+        changed = _git(here, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return head + ("+changed" if changed else "")
+
+
+def file_sha256(path: str | Path) -> str:
+    """Return a file's sha256, read in pieces."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10
+    )
+    return done.stdout.strip()
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,54 @@
+import pytest
+
+from samis.config import ConfigError, Experiment, apply_overrides, describe_keys, load_config, to_dict, to_yaml
+
+
+def test_round_trip_through_yaml(tmp_path):
+    config = apply_overrides(Experiment(), ["adapter.encoder=[q, v]", "optim.lr=1e-4", "data.root=null"])
+    path = tmp_path / "config.yaml"
+    path.write_text(to_yaml(config))
+    assert to_dict(load_config(path)) == to_dict(config)
+    assert config.adapter.encoder == ["q", "v"]
+    assert config.optim.lr == 1e-4
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("adapter.rnak=3", "did you mean rank?"),
+        ("adaptor.rank=3", "did you mean adapter?"),
+        ("adapter.rank=three", "adapter.rank: expected int, got 'three'"),
+        ("adapter.rank=true", "expected int, got True"),
+        ("adapter.encoder=[1]", "adapter.encoder[0]: expected str, got 1"),
+        ("adapter.rank", "expected key=value"),
+        ("adapter=5", "expected keys and values"),
+    ],
+)
+def test_mistakes_are_answered(override, told):
+    with pytest.raises(ConfigError) as error:
+        apply_overrides(Experiment(), [override])
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_bad_files_are_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"none\.yaml: expected a config file"):
+        load_config(tmp_path / "none.yaml")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("a: [1, ")
+    with pytest.raises(ConfigError, match=r"broken\.yaml: expected YAML"):
+        load_config(broken)
+    broken.write_text("- a\n- b\n")
+    with pytest.raises(ConfigError, match="expected keys and values"):
+        load_config(broken)
+
+
+def test_options_of_a_data_set_are_free():
+    assert apply_overrides(Experiment(), ["data.options.pairs=a.csv"]).data.options == {"pairs": "a.csv"}
+
+
+def test_help_shows_default_and_meaning():
+    text = describe_keys(Experiment)
+    line = next(line for line in text.splitlines() if "optim.lr " in line)
+    assert "0.001" in line
+    assert "rate of new weights" in line

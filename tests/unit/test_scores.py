@@ -1,0 +1,98 @@
+"""Score rows survive the disk, and refuse what is none."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from samis.scores import ScoreRow, read_row, read_rows, write_atomic
+
+
+def make(**changes) -> ScoreRow:
+    fields = {
+        "name": "SAM, grid",
+        "kind": "zero_shot",
+        "dataset": "steel",
+        "split": "test",
+        "n_images": 2,
+        "prompt": "grid",
+        "mask_rule": "contrast",
+        "oracle": False,
+        "protocol": "pysod",
+        "metrics": {"s_measure": 0.5, "mae": 1 / 3},
+        "intervals": {"s_measure": [0.4, 0.6]},
+        "per_class": {"a": {"s_measure": 0.5, "n_images": 2}},
+        "curves": {"precision": [0.0, 1.0]},
+        "clean": {"n_images": 1, "false_positive_area": 0.0, "kept_clean": 1.0},
+        "empty_maps": 1,
+        "provenance": {"data_fingerprint": "abc", "versions": {"torch": "2"}},
+        "images": [
+            {"id": 'a,"b"', "class_name": "a", "s_measure": 0.123456789},
+            {"id": "c", "class_name": "a", "s_measure": 1.0},
+        ],
+    }
+    return ScoreRow(**(fields | changes))
+
+
+def test_there_and_back(tmp_path):
+    row = make()
+    path = row.save(tmp_path / "deep" / "row.json")
+    back = read_row(path)
+    assert back.metrics == {"s_measure": 0.5, "mae": 0.33333333}
+    row.images, row.metrics, back.metrics = [], {}, {}
+    assert back == row
+    assert sorted(p.name for p in path.parent.iterdir()) == ["row.csv", "row.json"]
+
+
+def test_images_go_to_the_csv_not_into_the_json(tmp_path):
+    path = make().save(tmp_path / "row.json")
+    assert "images" not in json.loads(path.read_text())
+    with open(path.with_suffix(".csv"), newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert lines[0] == {"id": 'a,"b"', "class_name": "a", "s_measure": "0.123457"}
+
+
+def test_saving_twice_gives_the_same_bytes(tmp_path):
+    assert make().save(tmp_path / "a.json").read_bytes() == make().save(tmp_path / "b.json").read_bytes()
+
+
+def test_what_must_agree():
+    assert make().table == ("steel", "test", "pysod", False, "abc")
+    assert make(provenance={}).table[-1] == ""
+
+
+def test_an_unknown_kind_is_refused():
+    with pytest.raises(ValueError, match="kind must be one of zero_shot, tuned"):
+        make(kind="magic")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"name": "a", "metrics": {}, "dataset": "b", "extra": 1}'])
+def test_a_file_that_is_no_row_is_named(tmp_path, text):
+    (tmp_path / "odd.json").write_text(text)
+    with pytest.raises(ValueError, match=r"odd\.json"):
+        read_row(tmp_path / "odd.json")
+
+
+def test_a_folder_is_read_in_order_with_its_subfolders(tmp_path):
+    for name in ("b/x.json", "a.json"):
+        make(name=name).save(tmp_path / name)
+    assert [row.name for row in read_rows(tmp_path)] == ["a.json", "b/x.json"]
+    with pytest.raises(ValueError, match="found none"):
+        read_rows(tmp_path / "nothing")
+
+
+def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
+    target = tmp_path / "a.txt"
+    write_atomic(target, "old")
+
+    def broken(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("samis.scores.os.replace", broken)
+    with pytest.raises(OSError, match="no space"):
+        write_atomic(target, "new")
+    assert target.read_text() == "old"
+    assert [path.name for path in Path(tmp_path).iterdir()] == ["a.txt"]
