@@ -1,0 +1,68 @@
+"""Data sets by name: real ones on disk, your own folder, and surfaces drawn by our own code."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from samis.contracts import Dataset, UserError
+from samis.data.base import Record, RecordDataset, did_you_mean
+from samis.data.folder import load_folder
+from samis.data.magnetic_tile import load_magnetic_tile
+from samis.data.nrsd_mn import load_nrsd_mn
+from samis.data.rsdds import load_rsdds
+from samis.data.sd_saliency_900 import load_sd_saliency_900
+
+__all__ = ["DATASETS", "Record", "RecordDataset", "load_dataset"]
+
+
+def load_procedural(*, root: Path | str | None = None, split: str = "test", **options: Any) -> Dataset:
+    """Load drawn surfaces; `root` is not used, `options` are those of ``samis.data.procedural.ProceduralDataset``."""
+    from samis.data.procedural import ProceduralDataset  # here, so that naming data sets stays quick
+
+    _check_options("procedural", ProceduralDataset, options)
+    drawn: Dataset = ProceduralDataset(split=split, **options)
+    return drawn
+
+
+DATASETS: dict[str, Callable[..., Dataset]] = {
+    "sd_saliency_900": load_sd_saliency_900,
+    "magnetic_tile": load_magnetic_tile,
+    "nrsd_mn": load_nrsd_mn,
+    "rsdds": load_rsdds,
+    "folder": load_folder,
+    "procedural": load_procedural,
+}
+"""Loaders by name; each takes ``root=``, ``split=`` and its own options."""
+
+
+def load_dataset(name: str, *, root: Path | str | None = None, split: str = "test", **options: Any) -> Dataset:
+    """Load one split of a data set.
+
+    Args:
+        name: key in ``DATASETS``.
+        root: its folder; None looks in ``$SAMIS_DATA``, then in ``data`` and ``../shared/data``.
+        split: ``train``, ``val``, ``trainval``, ``test`` or another one that the data set names.
+        options: what its loader takes besides, e.g. ``masks=`` of ``folder``.
+
+    Raises:
+        UserError: if the name, the split, an option or a file is not what it should be.
+    """
+    if name not in DATASETS:
+        known = ", ".join(DATASETS)
+        raise UserError(f"data.name: expected one of {known}, got '{name}'{did_you_mean(name, DATASETS)}")
+    _check_options(name, DATASETS[name], options)
+    return DATASETS[name](root=root, split=split, **options)
+
+
+def _check_options(name: str, loader: Callable[..., Any], options: dict[str, Any]) -> None:
+    parameters = inspect.signature(loader).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    known = [key for key in parameters if key not in ("root", "split", "self")]
+    for option in options:
+        if option not in known:
+            takes = f"one of {', '.join(known)}" if known else "none"
+            raise UserError(f"data set {name}: expected options, {takes}, got '{option}'{did_you_mean(option, known)}")

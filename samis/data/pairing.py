@@ -1,0 +1,168 @@
+"""Finds which mask belongs to which image, by the file name without its ending, and every file that has no partner."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from samis.contracts import UserError
+from samis.data.reading import IMAGE_SUFFIXES
+
+GIVEN_SPLITS = ("train", "val", "test")
+"""Split names a user's folders or CSV may give."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image file and its mask file, None where it has none."""
+
+    image_path: Path
+    mask_path: Path | None
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with the files of a data set: a short code such as ``"image_without_mask"``, and where."""
+
+    code: str
+    file: Path
+    message: str
+
+
+class PairingError(UserError):
+    """Files without a partner: `faults` are all of them, `sound` the whole pairs; the message tells the first."""
+
+    def __init__(self, faults: list[Fault], sound: dict[str, Pair]) -> None:
+        self.faults = faults
+        self.sound = sound
+        more = f" (and {len(faults) - 1} more of this kind or others)" if len(faults) > 1 else ""
+        super().__init__(faults[0].message + more)
+
+
+@dataclass
+class Pairs:
+    """What was found: `by_stem` in natural order, and `faults`."""
+
+    by_stem: dict[str, Pair] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+
+    def add(self, other: Pairs) -> None:
+        """Take in what was found elsewhere; the stems must differ."""
+        for stem, pair in other.by_stem.items():
+            if stem in self.by_stem:
+                first = self.by_stem[stem].image_path
+                text = f"{pair.image_path}: expected file names that differ, got {first} too; rename one"
+                self.faults.append(Fault("double_stem", pair.image_path, text))
+                continue
+            self.by_stem[stem] = pair
+        self.faults += other.faults
+
+    def require(self) -> dict[str, Pair]:
+        """Return `by_stem`.
+
+        Raises:
+            PairingError: if there are faults.
+        """
+        if self.faults:
+            raise PairingError(self.faults, self.by_stem)
+        return self.by_stem
+
+
+@dataclass
+class Found:
+    """What a user's layout holds: pairs by id, and the class and (where given) the split of each id."""
+
+    pairs: Pairs = field(default_factory=Pairs)
+    classes: dict[str, str] = field(default_factory=dict)
+    splits: dict[str, str] = field(default_factory=dict)
+
+
+def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Return a key that sorts ``rail_2`` before ``rail_10``.
+
+    >>> sorted(["rail_10", "rail_2"], key=natural_key)
+    ['rail_2', 'rail_10']
+    """
+    parts = re.split(r"(\d+)", name)
+    return tuple((0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts)
+
+
+def list_pictures(folder: Path, *, what: str = "pictures") -> list[Path]:
+    """Return the picture files that lie directly in `folder`, in natural order; hidden and other files are passed over.
+
+    Raises:
+        UserError: if the folder is missing, is no folder, cannot be read or holds no picture.
+    """
+    if not folder.is_dir():
+        came = "a file" if folder.exists() else "nothing there"
+        raise UserError(f"{folder}: expected a folder of {what}, got {came}; check the path")
+    try:
+        entries = list(folder.iterdir())
+    except OSError as error:
+        raise UserError(f"{folder}: expected a readable folder of {what}, got '{error.strerror}'; check it") from error
+    found = [p for p in entries if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".") and not p.is_dir()]
+    if not found:
+        raise UserError(
+            f"{folder}: expected {what} ({', '.join(IMAGE_SUFFIXES)}), got none among {len(entries)} entries; "
+            "check the path and that the download was unpacked"
+        )
+    return sorted(found, key=lambda p: natural_key(p.name))
+
+
+def pair_folders(images: Path, masks: Path, *, masks_optional: bool = False) -> Pairs:
+    """Pair the pictures of two folders by stem.
+
+    Args:
+        images: folder of images.
+        masks: folder of masks.
+        masks_optional: whether an image may lack its mask.
+
+    Returns:
+        Pairs in natural order, with a fault for each image without mask, mask without image and doubled stem.
+
+    Raises:
+        UserError: if a folder is missing or empty (an absent mask folder is allowed with `masks_optional`).
+    """
+    image_paths = list_pictures(images, what="images")
+    mask_paths = [] if masks_optional and not masks.exists() else list_pictures(masks, what="masks")
+    return pair_files(image_paths, mask_paths, masks_optional=masks_optional, masks_where=str(masks))
+
+
+def pair_files(
+    image_paths: Iterable[Path],
+    mask_paths: Iterable[Path],
+    *,
+    masks_optional: bool = False,
+    masks_where: str = "the masks",
+) -> Pairs:
+    """Pair two lists of files by stem; see ``pair_folders``."""
+    pairs = Pairs()
+    images = _by_stem(image_paths, "image", pairs.faults)
+    masks = _by_stem(mask_paths, "mask", pairs.faults)
+    for stem, image in images.items():
+        if stem not in masks and not masks_optional:
+            text = f"{image}: expected a mask named {stem}.* in {masks_where}, got none; add it or remove the image"
+            pairs.faults.append(Fault("image_without_mask", image, text))
+            continue
+        pairs.by_stem[stem] = Pair(image, masks.get(stem))
+    for stem, mask in masks.items():
+        if stem not in images:
+            text = f"{mask}: expected an image named {stem}.* for this mask, got none; add it or remove the mask"
+            pairs.faults.append(Fault("mask_without_image", mask, text))
+    return pairs
+
+
+def _by_stem(paths: Iterable[Path], what: str, faults: list[Fault]) -> dict[str, Path]:
+    table: dict[str, Path] = {}
+    for path in paths:
+        stem = unicodedata.normalize("NFC", path.stem)  # one machine writes e-acute as one sign, another as two
+        if stem in table:
+            other = table[stem]
+            text = f"{path}: expected one {what} named {stem}, got also {other.name}; remove or rename one"
+            faults.append(Fault("double_stem", path, text))
+            continue
+        table[stem] = path
+    return table

@@ -1,0 +1,232 @@
+"""Reads one image or mask file into a numpy array by stated rules, or refuses it with one clear line.
+
+What is understood: PNG, JPEG, BMP, TIFF, WebP, PGM/PPM of one picture; grey, colour, palette, alpha, CMYK, 16 bit.
+
+- 16-bit grey is scaled by its full range, ``round(v / 257)``, never by its content: one pixel must not change another.
+- Transparency is laid over black, so that colours hidden under it never show.
+- A camera's EXIF rotation is applied, as picture viewers and labelling tools do.
+- Masks hold two values, 0/255 or 0/1. Grey between them (JPEG masks, soft rims) is an error unless the data set
+  declares it; then a pixel is defect where its value is above 127.
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from samis.contracts import UserError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+"""File endings taken for pictures, in lower case."""
+MAX_PIXELS = 100_000_000
+"""Largest picture read, in pixels (10,000 x 10,000: 300 MB in memory); the header tells before anything is decoded."""
+_FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP", "PPM")
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, struct.error, zlib.error)
+_ORIENTATION = 0x0112  # the EXIF tag
+_THRESHOLD = 127
+_BLACK_NOISE = 16  # a JPEG of a black mask holds values up to about here
+
+
+class FileError(UserError):
+    """A file that cannot be used; `code` is a short word for the reason, such as ``"damaged"``."""
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        super().__init__(message)
+
+
+def read_image(path: Path | str) -> np.ndarray:
+    """Read an image file as RGB.
+
+    Args:
+        path: the file.
+
+    Returns:
+        (H, W, 3) uint8, RGB; grey is repeated over the channels.
+
+    Raises:
+        UserError: if the file is missing, unreadable, truncated, too large, of several pictures or of an unknown kind.
+    """
+    picture = _open(Path(path))
+    if picture.mode.startswith("I"):
+        return np.repeat(_scaled_16_bit(picture, path)[..., None], 3, axis=2)
+    if picture.mode in ("F", "LAB", "HSV"):
+        raise FileError(
+            "mode", f"{path}: expected grey, RGB or CMYK pixels, got mode {picture.mode}; save it as 8-bit PNG"
+        )
+    if _has_alpha(picture):
+        coloured = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, (0, 0, 0, 255)), coloured)
+    return np.array(picture.convert("RGB"))
+
+
+def read_mask(path: Path | str, *, grey: bool = False) -> np.ndarray:
+    """Read a mask file.
+
+    Args:
+        path: the file.
+        grey: whether values between black and white are expected; they are then cut at 127.
+
+    Returns:
+        (H, W) bool, True on defects.
+
+    Raises:
+        UserError: as ``read_image``, and if the mask is coloured or not two-valued.
+    """
+    picture = _open(Path(path))
+    lossy = picture.format in ("JPEG", "MPO", "WEBP")
+    values = _one_channel(picture, path)
+    found = np.unique(values)
+    if set(found.tolist()) in ({0}, {0, 255}, {255}, {0, 65535}, {65535}):
+        return values > 0
+    if set(found.tolist()) in ({0, 1}, {1}) and not lossy:
+        return values > 0
+    if not grey:
+        raise FileError(
+            "mask_values",
+            f"{path}: expected a mask of two values, 0 and 255 (or 0 and 1), got {_listed(found)}; save it losslessly "
+            "as a two-valued PNG, or pass grey_masks=true to cut it at 127",
+        )
+    if _BLACK_NOISE < found[-1] <= _THRESHOLD or found[-1] > 255 or (not lossy and found[-1] <= _THRESHOLD):
+        raise FileError(
+            "mask_values",
+            f"{path}: expected a grey mask from 0 to 255 (cut at 127), got {_listed(found)}; "
+            "if these are class numbers, write the defects as 255",
+        )
+    return values > _THRESHOLD
+
+
+def peculiarities(path: Path | str) -> list[tuple[str, str]]:
+    """Return what was understood silently in reading a file, as (code, text), from its header.
+
+    Raises:
+        UserError: if the header cannot be read.
+    """
+    found: list[tuple[str, str]] = []
+    with _header(Path(path)) as picture:
+        if picture.mode.startswith("I"):
+            found.append(("16_bit", "16-bit values were scaled by 1/257"))
+        if picture.mode in ("P", "PA"):
+            found.append(("palette", "a palette was turned into its colours"))
+        if _has_alpha(picture):
+            found.append(("alpha", "transparent parts were laid over black"))
+        if picture.mode in ("CMYK", "YCbCr"):
+            found.append(("colour_space", f"{picture.mode} was turned into RGB"))
+        if picture.getexif().get(_ORIENTATION, 1) != 1:
+            found.append(
+                (
+                    "exif_rotation",
+                    "the camera's EXIF rotation was applied; its mask must be drawn on the upright picture",
+                )
+            )
+    return found
+
+
+def _header(path: Path) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            if path.stat().st_size == 0:
+                raise FileError("empty_file", f"{path}: expected a picture, got an empty file (0 bytes); copy it again")
+            picture = Image.open(path, formats=_FORMATS)
+    except FileNotFoundError as error:
+        raise FileError("missing", f"{path}: expected a picture, but there is no such file; check the path") from error
+    except PermissionError as error:
+        raise FileError(
+            "permission", f"{path}: expected a readable file, got 'permission denied'; check its rights"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise FileError(
+            "too_large", f"{path}: expected at most {MAX_PIXELS:,} pixels, got far more; cut it into tiles"
+        ) from error
+    except UnidentifiedImageError as error:
+        raise FileError(
+            "no_picture",
+            f"{path}: expected a picture (PNG, JPEG, BMP, TIFF, WebP, PGM), got something else; is it damaged?",
+        ) from error
+    except _BROKEN as error:
+        raise FileError(
+            "damaged", f"{path}: expected a picture, but it cannot be opened ({error}); copy it again"
+        ) from error
+    width, height = picture.size
+    if width * height > MAX_PIXELS:
+        picture.close()
+        raise FileError(
+            "too_large",
+            f"{path}: expected at most {MAX_PIXELS:,} pixels, got {width}x{height}; cut it into tiles",
+        )
+    frames = getattr(picture, "n_frames", 1)
+    if frames > 1 and picture.format != "MPO":
+        picture.close()
+        raise FileError("many_pictures", f"{path}: expected one picture, got a file of {frames}; save the one you mean")
+    return picture
+
+
+def _open(path: Path) -> Image.Image:
+    with _header(path) as picture:
+        try:
+            picture.load()
+            upright = ImageOps.exif_transpose(picture)
+        except MemoryError:
+            raise
+        except _BROKEN as error:
+            raise FileError(
+                "damaged", f"{path}: expected a whole picture, got a damaged one ({error}); copy it again"
+            ) from error
+        upright.format = picture.format
+        return upright
+
+
+def _has_alpha(picture: Image.Image) -> bool:
+    return picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info
+
+
+def _scaled_16_bit(picture: Image.Image, path: Path | str) -> np.ndarray:
+    values = np.asarray(picture).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise FileError(
+            "mode",
+            f"{path}: expected 8- or 16-bit pixels, got values {values.min()} to {values.max()}; save it as 8-bit PNG",
+        )
+    return ((values + 128) // 257).astype(np.uint8)
+
+
+def _one_channel(picture: Image.Image, path: Path | str) -> np.ndarray:
+    if picture.mode == "1":
+        return np.asarray(picture).astype(np.uint8) * 255
+    if picture.mode == "L" or picture.mode.startswith("I"):
+        return np.asarray(picture)
+    if picture.mode in ("F", "LAB", "HSV", "CMYK", "YCbCr"):
+        raise FileError(
+            "mask_colour", f"{path}: expected a grey mask, got mode {picture.mode}; save it as a two-valued PNG"
+        )
+    if _has_alpha(picture):
+        coloured = np.asarray(picture.convert("RGBA"))
+        if (coloured[..., 3] < 255).any():
+            raise FileError(
+                "mask_alpha", f"{path}: expected a mask without transparency, got a transparent one; flatten it"
+            )
+    colours = np.asarray(picture.convert("RGB"))
+    if (colours == colours[..., :1]).all():
+        return colours[..., 0]
+    if picture.mode == "P":  # labelling tools colour their class numbers: 0 black, 1 dark red
+        return np.asarray(picture)
+    raise FileError(
+        "mask_colour", f"{path}: expected a grey mask, got a coloured one; write defects white (255) on black (0)"
+    )
+
+
+def _listed(values: np.ndarray) -> str:
+    """Return a short list of values.
+
+    >>> _listed(np.array([0, 3, 7, 9, 11, 12, 255]))
+    '7 values: 0, 3, 7 ... 255'
+    """
+    if len(values) <= 5:
+        return "values " + ", ".join(str(value) for value in values)
+    return f"{len(values)} values: " + ", ".join(str(value) for value in values[:3]) + f" ... {values[-1]}"
