@@ -1,0 +1,188 @@
+"""AdaptedSam: what every adapter leaves behind, a SAM of which exactly the promised parameters are trained.
+
+In every adapter the prompt encoder, the IoU head, the IoU token, the tokens and the hypernetworks of masks 1 to 3 stay
+frozen: training on mask 0 alone gives them no useful gradient, and weight decay would ruin them. The predicted IoU is
+therefore SAM's own, made for SAM's own masks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from samis.adapters.targets import decays, fuse_qkv, keep_rows_1_to_3, owned_parameters
+from samis.config import AdapterConfig, from_dict
+from samis.contracts import UserError
+
+RECORD = "samis_adapter.json"
+"""File of an adapter folder that says which adapter it is and which base it belongs to."""
+WEIGHTS = "adapter_model.safetensors"
+"""File of an adapter folder that holds the trained parameters."""
+
+
+class AdaptedSam(nn.Module):
+    """A SAM with an adapter. This base class tunes nothing (``adapter.name: none``).
+
+    Args:
+        sam: the model; it is changed in place and keeps the attributes image_encoder, prompt_encoder and mask_decoder.
+        config: which adapter.
+        architecture, weights_sha256: of the base, recorded in the adapter's folder and compared when it is loaded.
+
+    Attributes:
+        sam: the module to run.
+    """
+
+    def __init__(
+        self,
+        sam: nn.Module,
+        config: AdapterConfig,
+        *,
+        architecture: str | None = None,
+        weights_sha256: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.base = {"architecture": architecture, "weights_sha256": weights_sha256}
+        self.sam = sam.requires_grad_(False).eval()
+        self._originals: dict[str, Tensor] = {}
+
+    def is_new(self, name: str) -> bool:
+        """Return whether the named parameter was added by the adapter, rather than pretrained."""
+        return False
+
+    def tune(self, names: list[str]) -> None:
+        """Let pretrained parameters learn, and remember their values on the CPU for ``disabled``."""
+        wanted = set(names)
+        for name, parameter in self.sam.named_parameters():
+            if name in wanted:
+                parameter.requires_grad_(True)
+                self._originals[name] = parameter.detach().to("cpu", copy=True)
+                if name == "mask_decoder.mask_tokens.weight":
+                    keep_rows_1_to_3(parameter)
+
+    def train(self, mode: bool = True) -> AdaptedSam:
+        """Switch the adapter's own layers only; SAM stays in evaluation mode."""
+        super().train(mode)
+        self.sam.eval()
+        return self
+
+    def trained(self) -> Iterator[tuple[str, nn.Module, nn.Parameter]]:
+        """Yield (name, owning module, parameter) of everything that learns."""
+        return (item for item in owned_parameters(self.sam) if item[2].requires_grad)
+
+    def parameter_groups(self, pretrained_lr_scale: float = 1.0) -> list[dict[str, Any]]:
+        """Return the optimizer's groups: new weights at rate 1, tuned pretrained ones at `pretrained_lr_scale`.
+
+        Only matrices of linears and convolutions decay; norms, biases, tokens, positions and embeddings do not.
+        """
+        groups: dict[tuple[bool, bool], dict[str, Any]] = {}
+        for name, owner, parameter in self.trained():
+            new, decay = self.is_new(name), decays(owner, name)
+            scale = 1.0 if new else pretrained_lr_scale
+            group = groups.setdefault((new, decay), {"params": [], "lr_scale": scale, "decay": decay})
+            group["params"].append(parameter)
+        return list(groups.values())
+
+    def trainable_table(self) -> list[tuple[str, int]]:
+        """Return (group, number of trained parameters), such as ``("mask decoder, new", 61440)``."""
+        table: dict[str, int] = {}
+        for name, _, parameter in self.trained():
+            room = name.partition(".")[0].replace("_", " ")
+            group = f"{room}, {'new' if self.is_new(name) else 'pretrained'}"
+            rows = parameter.shape[0] if "mask_tokens" in name else 1
+            table[group] = table.get(group, 0) + parameter.numel() // rows
+        return list(table.items())
+
+    @contextmanager
+    def disabled(self) -> Iterator[None]:
+        """Switch the adapter off: inside, SAM answers as before tuning, bit for bit."""
+        parameters = dict(self.sam.named_parameters())
+        tuned = {name: parameters[name].detach().clone() for name in self._originals}
+        with torch.no_grad():
+            for name, original in self._originals.items():
+                parameters[name].copy_(original)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, value in tuned.items():
+                    parameters[name].copy_(value)
+
+    def merged(self) -> dict[str, Tensor]:
+        """Return the weights of a stock Sam that answers as this one, on the CPU, for a strict load."""
+        return fuse_qkv({name: tensor.detach().cpu().clone() for name, tensor in self.sam.state_dict().items()})
+
+    def save(self, folder: Path) -> None:
+        """Write the trained parameters and the record of what they belong to."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in self._weights().items()}, folder / WEIGHTS
+        )
+        record = {"adapter": asdict(self.config), "base": self.base}
+        (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+    def load(self, folder: Path) -> None:
+        """Read what ``save`` wrote back.
+
+        Raises:
+            UserError: the folder holds no adapter, one of another configuration, or one of another base.
+        """
+        config, base = read_record(folder)
+        for key, value in asdict(config).items():
+            own = asdict(self.config)[key]
+            if value != own and key != "dropout":
+                raise UserError(f"{folder / RECORD}: expected adapter.{key}={own}, got {value}; use that run's config")
+        for key, value in base.items():
+            own = self.base.get(key)
+            if value and own and value != own:
+                raise UserError(
+                    f"{folder / RECORD}: adapter belongs to {key} {value}, this SAM has {own}; load that one"
+                )
+        path = folder / WEIGHTS
+        try:
+            weights = load_file(path)
+        except Exception as error:
+            raise UserError(f"{path}: expected the adapter's weights, but {error}; copy the folder again") from error
+        expected = {name: tuple(tensor.shape) for name, tensor in self._weights().items()}
+        if {name: tuple(tensor.shape) for name, tensor in weights.items()} != expected:
+            odd = sorted(set(expected) ^ set(weights)) or ["a shape"]
+            raise UserError(
+                f"{path}: expected this adapter's weights, but {odd[0]} differs; is it of another architecture?"
+            )
+        self._set_weights(weights)
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: parameter for name, _, parameter in self.trained()}
+
+    def _set_weights(self, weights: dict[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, _, parameter in self.trained():
+                parameter.copy_(weights[name])
+
+
+def read_record(folder: Path) -> tuple[AdapterConfig, dict[str, Any]]:
+    """Return the configuration and the base (architecture, weights_sha256) that an adapter folder records.
+
+    Raises:
+        UserError: the folder holds no record, or a damaged one.
+    """
+    path = Path(folder) / RECORD
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return from_dict(AdapterConfig, record["adapter"], where=str(path)), dict(record["base"])
+    except OSError as error:
+        raise UserError(
+            f"{path}: expected an adapter's record, but {error.strerror}; give a folder that a run saved"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path}: expected an adapter's record, but it is damaged ({error}); copy the folder again"
+        ) from error

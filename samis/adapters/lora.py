@@ -1,0 +1,114 @@
+"""Low-rank adapters through peft, on anchored groups of SAM's linears; DoRA and rank-stabilised scaling are options.
+
+Paper: Hu et al., LoRA, ICLR 2022 (arXiv 2106.09685); Liu et al., DoRA, ICML 2024 (arXiv 2402.09353); Kalajdzievski, A
+Rank Stabilization Scaling Factor for Fine-Tuning with LoRA, 2023 (arXiv 2312.03732).
+Code: peft (Hugging Face, Apache-2.0) makes, runs, saves and merges the low-rank layers.
+Differs: SAM's fused qkv linear is split first where q, k or v is asked for, since peft would share one input factor
+among them and adapt k too. With ``adapter.decoder: [full]`` the decoder's path to mask 0 is trained whole, as peft's
+``modules_to_save``. Always frozen: prompt encoder, IoU head and token, tokens and hypernetworks of masks 1 to 3.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+
+from samis.adapters.adapted import AdaptedSam
+from samis.adapters.targets import DECODER, ENCODER, MASK_0_PATH, check_words, fuse_qkv, keep_rows_1_to_3, split_qkv
+from samis.config import AdapterConfig
+from samis.contracts import UserError
+
+
+class LoraSam(AdaptedSam):
+    """A SAM with low-rank adapters. Its folder is peft's own: ``PeftModel.from_pretrained(sam, folder)`` reads it too.
+
+    If the adapter reaches q, k or v, that Sam must have gone through ``samis.adapters.split_qkv`` first.
+    """
+
+    def __init__(self, sam: nn.Module, config: AdapterConfig, **base: Any) -> None:
+        super().__init__(sam, config, **base)
+        lora = lora_config(config)
+        if {"q", "k", "v"} & set(config.encoder):
+            split_qkv(sam)
+        model = get_peft_model(sam, lora)
+        self._peft: tuple[PeftModel] = (model,)  # a tuple, so that the Sam is not registered twice
+        if config.decoder == ["full"]:
+            keep_rows_1_to_3(sam.mask_decoder.mask_tokens.weight)  # type: ignore[union-attr, arg-type]
+        self.sam.eval()
+
+    def is_new(self, name: str) -> bool:
+        """Return whether the named parameter is a low-rank factor or a DoRA magnitude."""
+        return ".lora_" in name
+
+    def train(self, mode: bool = True) -> LoraSam:
+        """Switch the low-rank layers (their dropout) only."""
+        super().train(mode)
+        for module in self.sam.modules():
+            if isinstance(module, LoraLayer):
+                module.train(mode)  # type: ignore[attr-defined]
+        return self
+
+    @contextmanager
+    def disabled(self) -> Iterator[None]:
+        """Switch the adapter off: inside, SAM answers as before tuning, bit for bit."""
+        with self._peft[0].disable_adapter():
+            yield
+
+    def merged(self) -> dict[str, Tensor]:
+        """Return the weights of a stock Sam with the low-rank updates added in, on the CPU, for a strict load."""
+        plain = copy.deepcopy(self._peft[0]).merge_and_unload()
+        return fuse_qkv({name: tensor.detach().cpu().clone() for name, tensor in plain.state_dict().items()})
+
+    def save(self, folder: Path) -> None:
+        """Write peft's ``adapter_model.safetensors`` and ``adapter_config.json``, and the record of the base."""
+        super().save(folder)
+        config = copy.copy(self._peft[0].peft_config["default"])
+        config.inference_mode = True
+        config.save_pretrained(str(folder))
+
+    def _weights(self) -> dict[str, Tensor]:
+        weights: dict[str, Tensor] = get_peft_model_state_dict(self._peft[0], save_embedding_layers=False)
+        return weights
+
+    def _set_weights(self, weights: dict[str, Tensor]) -> None:
+        set_peft_model_state_dict(self._peft[0], weights)
+
+
+def lora_config(config: AdapterConfig) -> LoraConfig:
+    """Return peft's configuration for ours.
+
+    Raises:
+        UserError: unknown modules, none at all, or ones that exclude each other.
+    """
+    full = config.decoder == ["full"]
+    check_words(config.encoder, list(ENCODER), key="adapter.encoder")
+    check_words([] if full else config.decoder, [*DECODER], key="adapter.decoder (or [full] alone)")
+    if "qkv" in config.encoder and {"q", "k", "v"} & set(config.encoder):
+        raise UserError(
+            f"adapter.encoder: expected qkv or some of q, k, v, got both in {config.encoder}; keep one kind"
+        )
+    reach = [ENCODER[word] for word in config.encoder] + ([] if full else [DECODER[word] for word in config.decoder])
+    if not reach:
+        hint = "adapter.name=unfreeze trains the decoder alone" if full else "e.g. adapter.decoder=[attention]"
+        raise UserError(f"adapter: lora needs linear layers in adapter.encoder or adapter.decoder, got none; {hint}")
+    if config.rank < 1:
+        raise UserError(f"adapter.rank: expected at least 1, got {config.rank}")
+    if not 0 <= config.dropout < 1:
+        raise UserError(f"adapter.dropout: expected a share in [0, 1), got {config.dropout}")
+    return LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        use_dora=config.dora,
+        use_rslora=config.rslora,
+        target_modules="|".join(f"(?:{pattern})" for pattern in reach),
+        modules_to_save=list(MASK_0_PATH) if full else None,
+        bias="none",
+    )

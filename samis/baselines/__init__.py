@@ -1,0 +1,68 @@
+"""Baselines by name: the specialised networks that SAM is compared with, and folders of published maps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import nn
+
+from samis.baselines.learner import BaselineLearner, BaselineSegmenter, read_record
+from samis.baselines.saved_maps import SavedMaps
+from samis.baselines.unet import UNet
+from samis.config import LossConfig
+from samis.contracts import UserError
+
+__all__ = [
+    "BASELINES",
+    "Baseline",
+    "BaselineLearner",
+    "BaselineSegmenter",
+    "SavedMaps",
+    "build_baseline",
+    "load_baseline",
+]
+
+
+class Baseline(NamedTuple):
+    """A network class, called as ``network(backbone, pretrained=...)``, and the backbone of its paper."""
+
+    network: type[nn.Module]
+    backbone: str
+
+
+BASELINES: dict[str, Baseline] = {
+    "unet": Baseline(UNet, "resnet18"),
+}
+
+
+def build_baseline(name: str, *, backbone: str | None = None, pretrained: bool = False) -> nn.Module:
+    """Construct a network.
+
+    Args:
+        name: key in ``BASELINES``.
+        backbone: timm name; None takes the paper's.
+        pretrained: load timm's ImageNet weights for the backbone.
+
+    Raises:
+        UserError: no such network or backbone.
+    """
+    if name not in BASELINES:
+        raise UserError(f"segmenter.name: unknown baseline {name!r}; known are {', '.join(BASELINES)}")
+    baseline = BASELINES[name]
+    return baseline.network(backbone or baseline.backbone, pretrained=pretrained)
+
+
+def load_baseline(folder: Path) -> BaselineSegmenter:
+    """Return the segmenter of a network that ``BaselineLearner.save`` wrote.
+
+    Raises:
+        UserError: the folder holds none.
+    """
+    record = read_record(folder)
+    network = build_baseline(record["name"], backbone=record["backbone"])
+    learner = BaselineLearner(network, LossConfig(), name=record["name"])
+    learner.load(Path(folder))
+    network.encoder.pretrained = record.get("pretrained", False)  # type: ignore[union-attr]
+    network.eval()
+    return learner.segmenter()

@@ -1,0 +1,95 @@
+"""SavedMaps: values, sizes, and every mistake in a folder of maps told."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from samis.baselines import SavedMaps
+from samis.contracts import Batch, Segmenter, UserError
+from samis.data.frame import Framing
+
+VALUES = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
+
+
+def write(folder, name, values=VALUES, **options):
+    Image.fromarray(values).save(folder / name, **options)
+
+
+def batch(ids, file_hw=(3, 4), tile_px=0):
+    placements = [p for i in range(len(ids)) for p in Framing(32, tile_px=tile_px).placements(file_hw, sample=i)]
+    return Batch(list(ids), torch.zeros(len(placements), 3, 32, 32), placements)
+
+
+def test_values_are_the_files(tmp_path):
+    for name in ("a.png", "b.bmp", "c.JPG"):
+        write(tmp_path, name)
+    write(tmp_path, "d.png", np.repeat(VALUES[..., None], 3, axis=2))
+    (tmp_path / "readme.txt").write_text("left alone")
+    maps = SavedMaps(tmp_path)
+    maps.check("abcd")
+    got = maps.predict(batch("bdac"))
+    for index in (0, 1, 2):
+        assert got[index].dtype == torch.float32 and np.array_equal(got[index].numpy(), VALUES.astype(np.float32) / 255)
+    assert np.abs(got[3].numpy() - VALUES / 255).max() < 0.1  # JPEG
+    described = maps.describe()
+    assert described["kind"] == "saved_maps" and described["resized"] == 0 and not described["oracle"]
+    assert described["prompt"] == "none" and len(described["maps_sha256"]) == 64
+    assert isinstance(maps, Segmenter)
+
+
+def test_another_size_is_resized_and_counted_once(tmp_path):
+    write(tmp_path, "a.png", np.full((5, 5), 51, dtype=np.uint8))
+    write(tmp_path, "b.png")
+    maps = SavedMaps(tmp_path, name="CSEPNet")
+    for _ in range(2):
+        resized, exact = maps.predict(batch("ab"))
+    assert resized.shape == (3, 4) and torch.allclose(resized, torch.tensor(0.2))
+    assert np.array_equal(exact.numpy(), VALUES.astype(np.float32) / 255)
+    assert maps.describe()["resized"] == 1 and maps.describe()["name"] == "CSEPNet"
+
+
+def test_tiles_do_not_matter(tmp_path):
+    values = np.random.default_rng(0).integers(0, 255, (20, 70), dtype=np.uint8)
+    write(tmp_path, "a.png", values)
+    (got,) = SavedMaps(tmp_path).predict(batch("a", (20, 70), tile_px=20))
+    assert np.array_equal(got.numpy(), values.astype(np.float32) / 255)
+
+
+def test_missing_and_doubled_ids_are_told(tmp_path):
+    for name in ("In_1.png", "In_2.png", "In_2.jpg"):
+        write(tmp_path, name)
+    maps = SavedMaps(tmp_path)
+    with pytest.raises(UserError, match=rf"{tmp_path}.*2 missing: In_3, In_4; maps here are named like In_1"):
+        maps.check(["In_1", "In_3", "In_4"])
+    with pytest.raises(UserError, match=r"doubled: In_2 \(In_2\.jpg, In_2\.png\)"):
+        maps.check(["In_1", "In_2"])
+    maps.check(["In_1"])  # a double that nobody asks for does no harm
+    with pytest.raises(UserError, match="In_9"):
+        maps.predict(batch(["In_9"]))
+    with pytest.raises(UserError, match="doubled"):
+        maps.predict(batch(["In_2"]))
+
+
+def test_unusable_folders_and_files_are_told(tmp_path):
+    with pytest.raises(UserError, match="there is none"):
+        SavedMaps(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="found none"):
+        SavedMaps(tmp_path)
+    (tmp_path / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n cut")
+    write(tmp_path, "deep.png", VALUES.astype(np.uint16) * 100)
+    write(tmp_path, "coloured.png", np.stack([VALUES, VALUES[::-1], VALUES], axis=2))
+    maps = SavedMaps(tmp_path)
+    for name, told in (("cut", r"cut\.png"), ("deep", "8-bit"), ("coloured", "grey")):
+        with pytest.raises(UserError, match=told):
+            maps.predict(batch([name]))
+
+
+def test_the_fingerprint_follows_the_maps(tmp_path):
+    prints = []
+    for value in (1, 1, 2):
+        write(tmp_path, "a.png", np.full((3, 4), value, dtype=np.uint8))
+        maps = SavedMaps(tmp_path)
+        maps.check(["a"])
+        prints.append(maps.describe()["maps_sha256"])
+    assert prints[0] == prints[1] != prints[2]
