@@ -1,0 +1,214 @@
+"""The answer in words: per data set one sentence, and a table of what tuning gained and how much gap it closed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from samis.reporting.gap import Difference, Gap, difference, gap_closed, percent
+from samis.reporting.labels import label, number, signed, span
+from samis.reporting.rows import Chosen, TableKey, choose, group_rows, title
+from samis.reporting.table import INTERVAL_NOTE, Block, Cell, Line, Table, column
+from samis.scores import ScoreRow
+
+BEGIN, END = "<!-- answer:begin -->", "<!-- answer:end -->"
+HOW_CHOSEN = (
+    "Each kind is represented by the row that is best by the metric in question on these images, zero-shot, tuned and "
+    "specialised alike; give --tuned NAME to fix the tuned row instead."
+)
+
+
+@dataclass
+class Answer:
+    """What one metric says about one group of rows.
+
+    Attributes:
+        title: the group's name.
+        metric: the metric.
+        chosen: the rows compared.
+        gain: tuned - zero-shot; None if one of the two is missing.
+        gap: the gap closed; None if one of the three rows is missing.
+    """
+
+    title: str
+    metric: str
+    chosen: Chosen
+    gain: Difference | None = None
+    gap: Gap | None = None
+
+    @property
+    def worse(self) -> bool:
+        """Whether the tuned row is worse than the zero-shot row."""
+        return self.gain is not None and self.gain.worse
+
+
+def answers(
+    rows: Sequence[ScoreRow], metrics: Sequence[str], *, tuned: str | None = None
+) -> dict[TableKey, list[Answer]]:
+    """Compare zero-shot, tuned and specialised rows, for each group and metric that some row has.
+
+    Args:
+        rows: rows of any data sets.
+        metrics: the first one leads.
+        tuned: name of the tuned row to take instead of the best.
+
+    Raises:
+        ValueError: as `samis.reporting.gap.gap_closed`; or if no tuned row bears the name `tuned`.
+    """
+    names = sorted({row.name for row in rows if row.kind == "tuned"})
+    if tuned is not None and tuned not in names:
+        raise ValueError(f"expected the name of a tuned row, got {tuned!r}; there are: {', '.join(names) or 'none'}")
+    groups = group_rows(rows)
+    titles = _titles(groups)
+    found: dict[TableKey, list[Answer]] = {}
+    for key, group in groups.items():
+        for metric in metrics:
+            chosen = choose(group, metric, tuned=tuned)
+            if not chosen.present:
+                continue
+            answer = Answer(titles[key], metric, chosen)
+            if chosen.zero_shot and chosen.tuned:
+                answer.gain = difference(chosen.zero_shot, chosen.tuned, metric=metric)
+                if chosen.best:
+                    answer.gap = gap_closed(chosen.zero_shot, chosen.tuned, chosen.best, metric=metric)
+            found.setdefault(key, []).append(answer)
+    return found
+
+
+def _titles(groups: dict[TableKey, list[ScoreRow]]) -> dict[TableKey, str]:
+    shared = [key[:2] for key in groups]
+    return {key: title(key, rows, ambiguous=shared.count(key[:2]) > 1) for key, rows in groups.items()}
+
+
+def titles(rows: Sequence[ScoreRow]) -> dict[TableKey, str]:
+    """Name every group of rows, telling apart those that share data set and split."""
+    return _titles(group_rows(rows))
+
+
+def sentence(group: Sequence[Answer]) -> str:
+    """Say one group's answer, by its first metric; if tuning made that worse, this is said first.
+
+    The other metrics are mentioned where no tuned row beats zero-shot.
+    """
+    text = f"{group[0].title}: {_statement(group[0])}"
+    worse = [label(answer.metric) for answer in group[1:] if answer.worse]
+    if worse and not group[0].worse:
+        text += f" But in {', '.join(worse)} no tuned row beats zero-shot."
+    return text
+
+
+def _statement(answer: Answer) -> str:
+    metric, chosen = answer.metric, answer.chosen
+    zero, tuned = chosen.zero_shot, chosen.tuned
+
+    def reached(row: ScoreRow) -> str:
+        return f"{row.name} reaches {label(metric)} {number(row.metrics[metric], metric)}"
+
+    if zero is None or tuned is None:
+        missing = " and ".join(n for n, row in (("zero-shot", zero), ("tuned", tuned)) if row is None)
+        return f"{'; '.join(map(reached, chosen.present))}. Without a {missing} row there is nothing to compare."
+    before = f"zero-shot SAM ({zero.name}) reaches {label(metric)} {number(zero.metrics[metric], metric)}"
+    after = f"{tuned.name} reaches {number(tuned.metrics[metric], metric)}"
+    best = (
+        f"the best specialised network ({chosen.best.name}, {number(chosen.best.metrics[metric], metric)})"
+        if chosen.best
+        else ""
+    )
+    gap = answer.gap
+    if answer.worse:
+        ahead = f"; {best} is ahead of both" if gap and gap.closed is not None else ""
+        return f"tuning made it WORSE: {before}, and {after} ({answer.gain}){ahead}."
+    if gap is None:
+        unknown = "No specialised network was scored on these images, so the gap cannot be stated."
+        return f"{before}; {after} ({answer.gain}). {unknown}"
+    if gap.closed is None:
+        return (
+            f"{before}; {after} ({answer.gain}). There is no gap to close: zero-shot is level with or ahead of {best}."
+        )
+    if gap.closed > 1:
+        return f"{before}; {after}, past {best}: {gap.percent} of the gap."
+    sure = f" (95 % interval {percent(gap.interval[0])} to {percent(gap.interval[1])} %)" if gap.interval else ""
+    return f"{before}; {after}, {percent(gap.closed)} %{sure} of the way to {best}."
+
+
+def gap_table(answers_of_group: Sequence[Answer]) -> Table:
+    """Build one group's table of gains and gaps, a line per metric."""
+    table = Table(
+        f"{answers_of_group[0].title}: gap closed",
+        ["Metric", "Zero-shot SAM", "Tuned SAM", "Best specialised"],
+        ["Tuned − zero-shot", "p", "Gap closed"],
+    )
+    notes = [HOW_CHOSEN, f"p: two-sided paired sign-flip test over images. {INTERVAL_NOTE}"]
+    lines = []
+    for answer in answers_of_group:
+        rows = (answer.chosen.zero_shot, answer.chosen.tuned, answer.chosen.best)
+        named = [f"{number(row.metrics[answer.metric], answer.metric)} {row.name}" if row else "–" for row in rows]
+        lines.append(Line([column(answer.metric), *named], [*_gain_cells(answer.gain), _gap_cell(answer.gap)]))
+        if answer.gap and answer.gap.note:
+            notes.append(f"{label(answer.metric)}: {answer.gap.note}.")
+    table.blocks.append(Block("", lines))
+    table.note = " ".join(notes)
+    return table
+
+
+def _gain_cells(gain: Difference | None) -> list[Cell]:
+    if gain is None:
+        return [Cell("–"), Cell("–")]
+    bounds = [signed(bound, gain.metric) for bound in gain.interval or ()]
+    text = "–" if gain.p_value is None else "< 0.001" if gain.p_value < 0.001 else f"{gain.p_value:.3f}"
+    return [Cell(signed(gain.value, gain.metric), " to ".join(bounds)), Cell(text)]
+
+
+def _gap_cell(gap: Gap | None) -> Cell:
+    if gap is None:
+        return Cell("cannot be stated")
+    if gap.closed is None:
+        return Cell("no gap")
+    bounds = gap.interval
+    return Cell(f"{percent(gap.closed)} %", f"{span(*map(percent, bounds))} %" if bounds else "")
+
+
+def answer_table(found: dict[TableKey, list[Answer]], *, metrics: int = 3) -> Table:
+    """Build the short table of all data sets that a README shows: test splits only, if there are any.
+
+    Args:
+        found: what `answers` returned.
+        metrics: how many metrics per data set, the first ones.
+    """
+    table = Table("", ["Data set", "Metric"], ["Zero-shot SAM", "Tuned SAM", "Best specialised", "Gap closed"])
+    for group in tested(found).values():
+        lines = []
+        for position, answer in enumerate(group[:metrics]):
+            cells = []
+            for row in (answer.chosen.zero_shot, answer.chosen.tuned, answer.chosen.best):
+                cells.append(Cell(number(row.metrics[answer.metric], answer.metric), row.name) if row else Cell("–"))
+            lines.append(
+                Line([answer.title if position == 0 else "", column(answer.metric)], [*cells, _gap_cell(answer.gap)])
+            )
+        table.blocks.append(Block("", lines))
+    table.note = "Small: the row's name; for the gap its 95 % bootstrap interval over images."
+    return table
+
+
+def tested(found: dict[TableKey, list[Answer]]) -> dict[TableKey, list[Answer]]:
+    """Keep the groups of test splits; all of them if none is one."""
+    return {key: group for key, group in found.items() if key[1] == "test"} or found
+
+
+def replace_block(text: str, content: str, *, name: str) -> str:
+    """Put `content` between the answer's two markers.
+
+    Args:
+        text: the file's text.
+        content: Markdown.
+        name: the file's name, for the error.
+
+    Raises:
+        ValueError: if the markers do not stand there once each, in order.
+    """
+    begin, end = text.find(BEGIN), text.find(END)
+    if begin < 0 or end < begin or text.count(BEGIN) > 1 or text.count(END) > 1:
+        raise ValueError(
+            f"{name}: expected the markers {BEGIN} and {END} once each, in this order; add them where the answer goes"
+        )
+    return f"{text[: begin + len(BEGIN)]}\n{content.strip()}\n{text[end:]}"

@@ -1,0 +1,176 @@
+"""Build the whole report from score rows, and write it: Markdown, CSV, LaTeX, figures, page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from samis.reporting.answer import Answer, answers, gap_table, sentence, titles
+from samis.reporting.curves import draw_gap, draw_precision_recall, draw_threshold, notable_rows
+from samis.reporting.document import Document, Figure, Section, document_markdown
+from samis.reporting.labels import DEFAULT_METRICS
+from samis.reporting.markup import to_latex
+from samis.reporting.page import render_page
+from samis.reporting.rows import TableKey, group_rows
+from samis.reporting.table import (
+    Table,
+    clean_table,
+    main_table,
+    oracle_table,
+    per_class_table,
+    published_tables,
+)
+from samis.scores import ScoreRow, write_atomic
+
+TITLE = "SAM on industrial surface defects: how far it is from the specialised networks, and how much tuning closes"
+PUBLISHED = "Published numbers, not measured here"
+
+
+def choose_metrics(rows: Iterable[ScoreRow], wanted: Sequence[str] | None = None) -> list[str]:
+    """Return the metrics to report: the wanted ones, or the usual ones that the rows have.
+
+    Raises:
+        ValueError: if a wanted metric is in no row, or no row has any metric.
+    """
+    known = list(dict.fromkeys(metric for row in rows for metric in row.metrics))
+    for metric in wanted or []:
+        if metric not in known:
+            raise ValueError(f"--metrics: expected metrics that a row has ({', '.join(known)}), got {metric!r}")
+    chosen = list(wanted or [metric for metric in DEFAULT_METRICS if metric in known] or known[:6])
+    if not chosen:
+        raise ValueError("expected rows with at least one metric, found none; score them with evaluate/score.py")
+    return chosen
+
+
+def build_document(
+    rows: Mapping[Path, ScoreRow],
+    out: Path,
+    *,
+    metrics: Sequence[str],
+    tuned: str | None = None,
+    published: Iterable[Mapping[str, Any]] = (),
+    panels: Mapping[TableKey, Figure] | None = None,
+) -> tuple[Document, dict[TableKey, list[Answer]]]:
+    """Build a report and draw its figures into ``out/figures``.
+
+    Args:
+        rows: rows by file.
+        out: the report's folder.
+        metrics: columns; the first one leads.
+        tuned: name of the tuned row to compare instead of the best.
+        published: published numbers to append, in tables of their own.
+        panels: overlay pictures already drawn, by group.
+
+    Returns:
+        The document, and the answers in it by group.
+
+    Raises:
+        ValueError: as `samis.reporting.answer.answers`.
+    """
+    groups = group_rows(rows.values())
+    found = answers(list(rows.values()), metrics, tuned=tuned)
+    names = titles(list(rows.values()))
+    sections = []
+    if found:
+        picture = draw_gap(list(found.values()), out / "figures" / "gap.png")
+        caption = "Zero-shot SAM, tuned SAM and the best specialised row, by data set and metric, with 95 % intervals."
+        sections.append(Section("The gap", [Figure(picture, caption), *(gap_table(group) for group in found.values())]))
+    stems = _stems(names)
+    for key, group in groups.items():
+        section = _section(names[key], group, metrics, out / "figures" / stems[key])
+        if panels and key in panels:
+            section.items.append(panels[key])
+        sections.append(section)
+    tables = published_tables(published)
+    if tables:
+        text = "As printed by others, by their splits and protocols; never in one table with rows measured here."
+        sections.append(Section(PUBLISHED, list(tables), text))
+    said = sorted((sentence(group) for group in found.values()), key=lambda text: "WORSE" not in text)
+    footer = f"{len(rows)} score rows; every number is in rows.csv, with its row's file, commit and data fingerprint."
+    return Document(TITLE, said, sections, footer), found
+
+
+def _section(title: str, rows: Sequence[ScoreRow], metrics: Sequence[str], stem: Path) -> Section:
+    lead = next((metric for metric in metrics if any(metric in row.metrics for row in rows)), metrics[0])
+    tables: list[Table | None] = [
+        main_table(title, rows, metrics) if any(not row.oracle for row in rows) else None,
+        per_class_table(title, rows, lead),
+        clean_table(title, rows),
+        oracle_table(title, rows, metrics),
+    ]
+    section = Section(title, [table for table in tables if table is not None])
+    shown = notable_rows(rows, lead)
+    curve = draw_precision_recall(shown, stem.with_name(f"{stem.name}_precision_recall.png"), title=title)
+    if curve:
+        section.items.append(Figure(curve, f"{title}: precision over recall at 256 thresholds, means over images."))
+    curve = draw_threshold(shown, stem.with_name(f"{stem.name}_threshold.png"), title=title)
+    if curve:
+        section.items.append(Figure(curve, f"{title}: F- and E-measure over the threshold, means over images."))
+    return section
+
+
+def _stems(names: Mapping[TableKey, str]) -> dict[TableKey, str]:
+    """Name each group's figures: data set and split, and a number where that is not enough."""
+    stems: dict[TableKey, str] = {}
+    for dataset, split, protocol, fingerprint in names:
+        stem = re.sub(r"[^A-Za-z0-9.-]+", "_", f"{dataset}_{split}")
+        taken = sum(other == stem or other.startswith(f"{stem}__") for other in stems.values())
+        stems[dataset, split, protocol, fingerprint] = f"{stem}__{taken + 1}" if taken else stem
+    return stems
+
+
+def panel_path(out: Path, key: TableKey, rows: Iterable[ScoreRow]) -> Path:
+    """Return where a group's overlay picture belongs."""
+    return out / "figures" / f"{_stems(titles(list(rows)))[key]}_panel.png"
+
+
+def write_document(document: Document, rows: Mapping[Path, ScoreRow], out: Path) -> list[Path]:
+    """Write report.md, rows.csv, table.tex and index.html into `out`, each by rename; return their paths."""
+    out.mkdir(parents=True, exist_ok=True)
+    texts = {
+        "report.md": document_markdown(document, folder=out),
+        "rows.csv": rows_csv(rows),
+        "table.tex": "% needs \\usepackage{booktabs}\n" + "\n".join(to_latex(table) for table in document.tables),
+        "index.html": render_page(document),
+    }
+    for name, text in texts.items():
+        write_atomic(out / name, text)
+    return [out / name for name in texts]
+
+
+def rows_csv(rows: Mapping[Path, ScoreRow]) -> str:
+    """Write every row as a line: what it is, each metric with its interval, defect-free images, commit."""
+    metrics = list(dict.fromkeys(metric for row in rows.values() for metric in row.metrics))
+    lines = []
+    for path, row in rows.items():
+        line: dict[str, object] = {"file": path.name}
+        for name in (
+            "name",
+            "kind",
+            "dataset",
+            "split",
+            "protocol",
+            "oracle",
+            "prompt",
+            "mask_rule",
+            "n_images",
+            "empty_maps",
+        ):
+            line[name] = getattr(row, name)
+        for metric in metrics:
+            line[metric] = row.metrics.get(metric)
+            line[f"{metric}_low"], line[f"{metric}_high"] = row.intervals.get(metric, (None, None))
+        for name in ("n_images", "false_positive_area", "kept_clean"):
+            line[f"clean_{name}"] = (row.clean or {}).get(name)
+        for name in ("data_fingerprint", "commit", "weights_sha256"):
+            line[name] = row.provenance.get(name)
+        lines.append(line)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()

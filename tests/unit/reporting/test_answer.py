@@ -1,0 +1,94 @@
+"""The answer in words says what the rows say: how far, or worse, or that it cannot be said."""
+
+from __future__ import annotations
+
+import pytest
+
+from samis.reporting.answer import BEGIN, END, answer_table, answers, gap_table, replace_block, sentence
+from samis.reporting.markup import to_markdown
+
+
+def one(rows, metrics=("s_measure",), **options):
+    (group,) = answers(rows, metrics, **options).values()
+    return group
+
+
+def test_how_far(three_rows):
+    text = sentence(one(three_rows))
+    assert text.startswith(
+        "steel (test, 4 images): zero-shot SAM (zero_shot) reaches S 0.500; tuned reaches 0.800, 75 % (95 %"
+    )
+    assert text.endswith("of the way to the best specialised network (baseline, 0.900).")
+
+
+def test_worse_comes_first(make_row):
+    rows = [make_row(k, metrics={"mae": v}) for k, v in (("zero_shot", 0.1), ("tuned", 0.2), ("baseline", 0.05))]
+    text = sentence(one(rows, ["mae"]))
+    assert text == (
+        "steel (test, 2 images): tuning made it WORSE: zero-shot SAM (zero_shot) reaches MAE 0.1000, and tuned "
+        "reaches 0.2000 (+0.1000); the best specialised network (baseline, 0.0500) is ahead of both."
+    )
+
+
+def test_worse_in_another_metric_is_said_too(three_rows):
+    three_rows[1].metrics["mae"] = 0.4
+    assert sentence(one(three_rows, ["s_measure", "mae"])).endswith("But in MAE no tuned row beats zero-shot.")
+
+
+def test_without_a_specialised_row_the_gap_cannot_be_stated(three_rows):
+    group = one(three_rows[:2])
+    assert "tuned reaches 0.800 (+0.300 [" in sentence(group)
+    assert sentence(group).endswith("No specialised network was scored on these images, so the gap cannot be stated.")
+    assert "cannot be stated" in to_markdown(gap_table(group))
+
+
+@pytest.mark.parametrize(("kept", "missing"), [([0, 2], "tuned"), ([1, 2], "zero-shot"), ([2], "zero-shot and tuned")])
+def test_without_a_row_to_compare(three_rows, kept, missing):
+    assert sentence(one([three_rows[i] for i in kept])).endswith(
+        f"Without a {missing} row there is nothing to compare."
+    )
+
+
+def test_past_the_best_and_no_gap(make_row):
+    def said(*values):
+        kinds = ("zero_shot", "tuned", "saved_maps")
+        return sentence(one([make_row(k, metrics={"s_measure": v}) for k, v in zip(kinds, values, strict=True)]))
+
+    assert "tuned reaches 0.900, past the best specialised network (saved_maps, 0.800): 133 % of the gap." in said(
+        0.5, 0.9, 0.8
+    )
+    assert "There is no gap to close" in said(0.85, 0.9, 0.8)
+
+
+def test_oracle_rows_never_count(three_rows, make_row):
+    helped = make_row("zero_shot", metrics={"s_measure": 0.99}, name="helped", oracle=True)
+    assert "helped" not in sentence(one([helped, *three_rows]))
+    assert answers([helped], ["s_measure"]) == {}
+
+
+def test_splits_and_data_sets_are_answered_apart(three_rows, make_row):
+    rows = [*three_rows, make_row("tuned", metrics={"s_measure": 0.99}, split="val")]
+    found = answers(rows, ["s_measure"])
+    assert [key[1] for key in found] == ["test", "val"]
+    assert "0.990" not in to_markdown(answer_table(found))
+    with pytest.raises(ValueError, match="there are: tuned"):
+        answers(rows, ["s_measure"], tuned="no such")
+
+
+def test_gap_table(three_rows):
+    text = to_markdown(gap_table(one(three_rows, ["s_measure", "mae"])))
+    assert "| S ↑ | 0.500 zero_shot | 0.800 tuned | 0.900 baseline | +0.300<br><sub>" in text
+    assert "| 75 %<br><sub>" in text and "| 80 %<br><sub>" in text
+
+
+def test_the_readme_keeps_all_but_its_block():
+    text = f"# Head\n{BEGIN}\nold\n{END}\ntail\n"
+    new = replace_block(text, "new\n", name="README.md")
+    assert new == f"# Head\n{BEGIN}\nnew\n{END}\ntail\n"
+    assert replace_block(new, "new", name="README.md") == new
+
+
+@pytest.mark.parametrize("text", ["", BEGIN, f"{END}{BEGIN}", f"{BEGIN}{BEGIN}{END}"])
+def test_the_markers_must_be_there_once(text):
+    with pytest.raises(ValueError, match=r"README\.md: expected the markers"):
+        replace_block(text, "new", name="README.md")
