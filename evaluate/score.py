@@ -1,0 +1,56 @@
+"""Score one segmenter on one split, into one row (JSON) with its per-image values (CSV).
+
+python evaluate/score.py configs/zero_shot.yaml                      zero-shot SAM, every mask rule from one pass
+python evaluate/score.py configs/zero_shot.yaml prompt.kind=box      an oracle: the prompt comes from the truth
+python evaluate/score.py checkpoints/runs/steel_lora                 a run: its best epoch on its own test split
+python evaluate/score.py configs/saved_maps.yaml segmenter.maps=DIR  a folder of published maps
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from samis.command import parse, run
+from samis.config import Experiment
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the script's own options."""
+    parser.add_argument("--split", help="split to score (default: data.test)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("evaluate/results"), help="where rows go (default: %(default)s)"
+    )
+    parser.add_argument("--name", help="what the report calls the row (default: made from the config)")
+    parser.add_argument(
+        "--save-maps", type=Path, help="also write each map as 8-bit PNG into DIR/<row>/<id>.png", metavar="DIR"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON line a row instead of the table")
+
+
+def main() -> None:
+    """Read the config or run folder, score, write rows, print them."""
+    if len(sys.argv) > 1 and (Path(sys.argv[1]) / "config.yaml").is_file():
+        folder = sys.argv[1]
+        sys.argv[1:2] = [f"{folder}/config.yaml", "segmenter.name=run", f"segmenter.run={folder}"]
+    config, arguments = parse(__doc__, Experiment, extend=options)
+    if arguments.dry_run:
+        from samis.config import to_yaml
+
+        print(to_yaml(config))
+        return
+    from samis.scoring import score_and_save  # heavy imports come after the cheap checks
+
+    score_and_save(
+        config,
+        split=arguments.split,
+        out=arguments.out,
+        name=arguments.name,
+        maps=arguments.save_maps,
+        as_json=arguments.json,
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,303 @@
+"""Config -> objects; the only file that knows every room."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from samis.adapters import apply_adapter
+from samis.baselines import BASELINES, build_baseline
+from samis.baselines.learner import BaselineLearner
+from samis.baselines.saved_maps import SavedMaps
+from samis.config import DataConfig, Experiment, load_config, to_dict, to_yaml
+from samis.contracts import Batch, Dataset, Evaluation, Segmenter, UserError
+from samis.data import load_dataset
+from samis.data.augment import build_augment
+from samis.data.base import subset
+from samis.data.frame import Framing
+from samis.data.loading import EpochLoader, build_loader
+from samis.evaluator import Evaluator, higher_is_better
+from samis.prompts import build_prompter
+from samis.provenance import file_sha256, provenance
+from samis.reporting.gallery import gallery_picture
+from samis.sam.architectures import ARCHITECTURES
+from samis.sam.candidates import Everything
+from samis.sam.segmenter import SamSegmenter
+from samis.sam.tuning import SamTuning
+from samis.sam.weights import find_weights, load_sam
+from samis.scores import ScoreRow, write_atomic
+from samis.training.trainer import Selection, Trainer
+
+
+def load_split(config: DataConfig, split: str, *, limit: int = 0, seed: int = 0) -> Dataset:
+    """Load one split; with `limit`, only that many of its images, drawn by seed and spread over the classes."""
+    dataset = load_dataset(config.name, root=config.root, split=split, **config.options)
+    return subset(dataset, limit, seed=seed) if limit else dataset
+
+
+def build_framing(config: Experiment) -> Framing:
+    """Return the framing; 0 for ``frame.frame_px`` means the architecture's own side."""
+    f = config.frame
+    if config.segmenter.architecture not in ARCHITECTURES:
+        raise UserError(
+            f"segmenter.architecture: expected one of {', '.join(ARCHITECTURES)}, got {config.segmenter.architecture!r}"
+        )
+    try:
+        return Framing(f.frame_px or ARCHITECTURES[config.segmenter.architecture].frame_px, f.tile_px, f.overlap)
+    except ValueError as error:
+        raise UserError(f"frame.{error}") from error
+
+
+def build_batches(
+    config: Experiment, dataset: Dataset, *, training: bool = False, rank: int = 0, world: int = 1
+) -> EpochLoader:
+    """Build one process's share of a data set's batches: augmented and shuffled for training, plain and in order else."""
+    augment = build_augment(config.data.augment) if training else None
+    if config.data.salt_pepper and not training:
+        augment = build_augment({"salt_pepper": config.data.salt_pepper})
+    return build_loader(
+        dataset,
+        build_framing(config),
+        build_prompter(config.prompt),
+        batch_size=config.training.batch_size if training else config.metrics.batch_size,
+        shuffle=training,
+        augment=augment,
+        workers=config.training.workers,
+        seed=config.seed,
+        training=training,
+        rank=rank,
+        world=world,
+    )
+
+
+def build_evaluator(
+    config: Experiment, dataset: Dataset, *, accelerator: Accelerator | None = None, **options: Any
+) -> Evaluator:
+    """Build the evaluator of one data set."""
+    rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    m = config.metrics
+    return Evaluator(
+        build_batches(config, dataset, rank=rank, world=world),
+        dataset.ids,
+        protocol=m.protocol,
+        names=m.names,
+        device=accelerator.device if accelerator else default_device(),
+        **{"bootstrap": m.bootstrap, **options},
+    )
+
+
+def default_device() -> torch.device:
+    """Return the GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def build_learner(config: Experiment) -> Any:
+    """Build what is trained: SAM with an adapter, or a baseline network."""
+    s = config.segmenter
+    if s.name in BASELINES:
+        network = build_baseline(s.name, backbone=s.backbone, pretrained=s.pretrained)
+        return BaselineLearner(network, config.loss, name=s.name, pretrained_lr_scale=config.optim.pretrained_lr_scale)
+    if s.name != "sam":
+        raise UserError(f"segmenter.name: expected something to train (sam, {', '.join(BASELINES)}), got {s.name!r}")
+    sam = load_sam(s.architecture, weights=s.weights, frame_px=build_framing(config).frame_px)
+    path = find_weights(s.architecture, s.weights)
+    base = file_sha256(path) if path else "random"
+    adapted = apply_adapter(sam, config.adapter, architecture=s.architecture, weights_sha256=base)
+
+    def segmenter(tuned: Any) -> Segmenter:
+        return SamSegmenter(
+            tuned, kind="tuned", prompt=config.prompt, mask_rule="single", architecture=s.architecture, weights_sha256=base,
+            details={"adapter": dataclasses.asdict(config.adapter)},
+        )  # fmt: skip
+
+    return SamTuning(adapted, config.loss, segmenter=segmenter, pretrained_lr_scale=config.optim.pretrained_lr_scale)
+
+
+def build_segmenter(config: Experiment) -> Segmenter:
+    """Build what is scored: zero-shot SAM, a run, or a folder of saved maps."""
+    s = config.segmenter
+    if s.name == "saved_maps":
+        if not s.maps:
+            raise UserError("segmenter.maps: expected a folder of 8-bit maps for saved_maps, got null")
+        return SavedMaps(s.maps)
+    if s.name == "run":
+        return load_run(s.run or "").segmenter
+    if s.name != "sam":
+        raise UserError(
+            f"segmenter.name: expected sam, saved_maps or run, got {s.name!r}; train a baseline with train/baseline.py, then "
+            "score its run folder"
+        )
+    sam = load_sam(s.architecture, weights=s.weights, frame_px=build_framing(config).frame_px).to(default_device())
+    path = find_weights(s.architecture, s.weights)
+    rule = "single" if s.mask_rule == "all" and config.prompt.kind != "grid" else s.mask_rule
+    return SamSegmenter(
+        sam,
+        prompt=config.prompt,
+        mask_rule="top_iou" if rule == "all" else rule,
+        everything=Everything(min_iou=s.min_iou, min_stability=s.min_stability),
+        architecture=s.architecture,
+        weights_sha256=file_sha256(path) if path else None,
+    )
+
+
+@dataclasses.dataclass
+class Run:
+    """A run folder brought back: its config, and the segmenter of its best epoch."""
+
+    config: Experiment
+    segmenter: Segmenter
+    folder: Path
+
+
+def load_run(folder: str | Path) -> Run:
+    """Load the best weights of a run folder.
+
+    Raises:
+        UserError: no run folder, or its base weights are not those it was tuned from.
+    """
+    folder = Path(folder)
+    if not (folder / "config.yaml").exists() or not (folder / "best").exists():
+        raise UserError(
+            f"{folder}: expected a run folder with config.yaml and best/, as train/adapt.py writes; train one first"
+        )
+    config: Experiment = load_config(folder / "config.yaml")
+    learner = build_learner(config)
+    learner.load(folder / "best")
+    learner.to(default_device()).eval()
+    return Run(config, learner.segmenter(), folder)
+
+
+def train(config: Experiment, *, dry_run: bool = False) -> Path:
+    """Train what the config names and keep the best epoch by validation; return the run folder."""
+    torch.manual_seed(config.seed)
+    learner = build_learner(config)
+    if dry_run:
+        print(to_yaml(config))
+        print(parameter_table(learner))
+        return Path()
+    accelerator = Accelerator(mixed_precision=config.training.mixed_precision)
+    folder = Path(config.training.out or f"checkpoints/runs/{config.experiment}")
+    training = load_split(config.data, config.data.train, limit=config.data.limit, seed=config.seed)
+    validation = load_split(config.data, config.data.val)
+    rank, world = accelerator.process_index, accelerator.num_processes
+    evaluator = build_evaluator(config, validation, accelerator=accelerator, bootstrap=0)
+    fixed = gallery_batch(config, validation)
+    if accelerator.is_main_process:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder / "config.yaml", to_yaml(config))
+        print(
+            f"{config.experiment}: {len(training)} training images, {len(validation)} for validation, run folder {folder}"
+        )
+        print(parameter_table(learner))
+    trainer = Trainer(
+        learner,
+        build_batches(config, training, training=True, rank=rank, world=world),
+        lambda trained: evaluator(trained.segmenter()),
+        selection=Selection(config.keep_best, higher_is_better(config.keep_best)),
+        optim=config.optim,
+        training=config.training,
+        folder=folder,
+        accelerator=accelerator,
+        gallery=lambda trained: gallery(trained.segmenter(), fixed),
+        config=to_dict(config),
+    )
+    best = trainer.fit()
+    if accelerator.is_main_process:
+        birth = provenance() | {"validation": best.metrics, "data_fingerprint": training.fingerprint()}
+        write_atomic(folder / "provenance.json", _json(birth))
+        shown = ", ".join(
+            f"{name} {best.metrics[name]:.4f}"
+            for name in ("s_measure", "weighted_f", "mae", "iou")
+            if name in best.metrics
+        )
+        print(f"best validation: {shown}; score it with: python evaluate/score.py {folder}")
+    return folder
+
+
+def parameter_table(learner: torch.nn.Module) -> str:
+    """Return what is trained, of what, by top-level module."""
+    counts: dict[str, list[int]] = {}
+    for name, parameter in learner.named_parameters():
+        words = [word for word in name.split(".") if word in ("image_encoder", "prompt_encoder", "mask_decoder")]
+        key = words[0] if words else "network"
+        pair = counts.setdefault(key, [0, 0])
+        pair[0] += parameter.numel() if parameter.requires_grad else 0
+        pair[1] += parameter.numel()
+    counts["all"] = [sum(pair[i] for pair in counts.values()) for i in (0, 1)]
+    lines = [f"{'module':16s} {'trained':>12s} {'of':>12s} {'share':>8s}"]
+    lines += [f"{key:16s} {mine:12,d} {all_:12,d} {mine / max(1, all_):8.2%}" for key, (mine, all_) in counts.items()]
+    return "\n".join(lines)
+
+
+def gallery_batch(config: Experiment, dataset: Dataset) -> tuple[Batch, list[np.ndarray], list[np.ndarray | None]]:
+    """Return a fixed batch of validation images, spread over the split, with images and truths for drawing."""
+    count = min(config.training.gallery, len(dataset))
+    chosen = subset(dataset, count, seed=0) if count < len(dataset) else dataset
+    small = dataclasses.replace(config, metrics=dataclasses.replace(config.metrics, batch_size=max(1, count)))
+    batch = next(iter(build_batches(small, chosen)))
+    samples = [chosen[i] for i in range(len(chosen))]
+    return batch, [sample.image for sample in samples], [sample.mask for sample in samples]
+
+
+def gallery(
+    segmenter: Segmenter, fixed: tuple[Batch, list[np.ndarray], list[np.ndarray | None]]
+) -> list[tuple[str, np.ndarray]]:
+    """Draw image, truth and map of the fixed batch side by side."""
+    batch, images, truths = fixed
+    maps = segmenter.predict(batch)
+    return [
+        (sample_id, gallery_picture(image, truth, values.cpu().numpy()))
+        for sample_id, image, truth, values in zip(batch.ids, images, truths, maps, strict=True)
+    ]
+
+
+def score(
+    segmenter: Segmenter,
+    config: Experiment,
+    dataset: Dataset,
+    *,
+    name: str,
+    every_rule: bool = False,
+    on_map: Any = None,
+) -> list[ScoreRow]:
+    """Score a segmenter on a data set; one row, or one for each mask rule from the same pass."""
+    if isinstance(segmenter, SavedMaps):
+        segmenter.check(dataset.ids)
+    evaluator = build_evaluator(config, dataset, on_map=on_map)
+    if every_rule and isinstance(segmenter, SamSegmenter):
+        found = evaluator.many(segmenter.predict_all_rules)
+        said = {rule: segmenter.describe(rule) for rule in found}
+    else:
+        found, said = {"": evaluator(segmenter)}, {"": segmenter.describe()}
+    return [build_row(f"{name}, {rule}" if rule else name, found[rule], said[rule], config, dataset) for rule in found]
+
+
+def build_row(
+    name: str, evaluation: Evaluation, said: dict[str, Any], config: Experiment, dataset: Dataset
+) -> ScoreRow:
+    """Put an evaluation and its birth certificate into a row."""
+    noise = f" +{config.data.salt_pepper:.0%} salt-and-pepper" if config.data.salt_pepper else ""
+    about = {key: value for key, value in said.items() if key not in ("kind", "prompt", "mask_rule", "oracle")}
+    birth = provenance() | about
+    birth["data_fingerprint"] = dataset.fingerprint()
+    birth["created"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    birth["seconds_per_image"] = evaluation.seconds / max(1, len(dataset))
+    birth["config"] = to_dict(config)
+    return ScoreRow(
+        name=name, kind=said["kind"], dataset=config.data.name, split=dataset.split + noise, n_images=len(dataset),
+        prompt=said["prompt"], mask_rule=said.get("mask_rule"), oracle=bool(said["oracle"]), protocol=config.metrics.protocol,
+        metrics=evaluation.metrics, intervals=evaluation.intervals, per_class=evaluation.per_class, curves=evaluation.curves,
+        clean=evaluation.clean, empty_maps=evaluation.empty_maps, provenance=birth, images=evaluation.images,
+    )  # fmt: skip
+
+
+def _json(content: Any) -> str:
+    import json
+
+    return json.dumps(content, indent=1) + "\n"

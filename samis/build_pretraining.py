@@ -1,0 +1,83 @@
+"""Config -> promptable pretraining; apart from ``build`` because nothing else shares its schema or its data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
+
+from samis.config import Pretraining, to_dict, to_yaml
+from samis.contracts import UserError
+from samis.data.promptable import PromptedScenes, PromptMix, SceneLoader
+from samis.provenance import provenance
+from samis.sam.architectures import ARCHITECTURES, build_sam
+from samis.sam.attention import use_fused_attention
+from samis.sam.pretraining import PromptablePretraining, PromptValidation
+from samis.sam.resize import resized_weights
+from samis.scores import write_atomic
+from samis.training.trainer import Selection, Trainer
+
+VALIDATION_SEED = 10_000
+"""Seed of the fixed validation scenes; training seeds stay below."""
+
+
+def pretrain(config: Pretraining, *, dry_run: bool = False) -> Path:
+    """Pretrain a small SAM on drawn scenes; return the run folder.
+
+    Raises:
+        UserError: unknown architecture, or the stage before has left no weights.
+    """
+    torch.manual_seed(config.seed)
+    learner = PromptablePretraining(_sam(config), config.loss)
+    if dry_run:
+        print(to_yaml(config))
+        return Path()
+    accelerator = Accelerator(mixed_precision=config.training.mixed_precision)
+    folder = Path(config.training.out or f"checkpoints/runs/{config.experiment}")
+    scenes = _scenes(config, seed=config.seed, batch_size=config.training.batch_size, batches=config.scenes.batches)
+    scenes.rank, scenes.world = accelerator.process_index, accelerator.num_processes
+    count = max(1, config.scenes.validation_images // 16)
+    fixed = _scenes(config, seed=VALIDATION_SEED, batch_size=16, batches=count)
+    if accelerator.is_main_process:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder / "config.yaml", to_yaml(config))
+    trainer = Trainer(
+        learner,
+        SceneLoader(scenes, workers=config.training.workers),
+        PromptValidation([fixed.batch(index) for index in range(count)], device=accelerator.device),
+        selection=Selection(config.keep_best),
+        optim=config.optim,
+        training=config.training,
+        folder=folder,
+        accelerator=accelerator,
+        config=to_dict(config),
+    )
+    best = trainer.fit()
+    if accelerator.is_main_process:
+        write_atomic(
+            folder / "provenance.json", json.dumps(provenance() | {"validation": best.metrics}, indent=1) + "\n"
+        )
+    return folder
+
+
+def _sam(config: Pretraining) -> torch.nn.Module:
+    if config.architecture not in ARCHITECTURES:
+        raise UserError(f"architecture: expected one of {', '.join(ARCHITECTURES)}, got {config.architecture!r}")
+    sam = build_sam(config.architecture, frame_px=config.frame_px)
+    use_fused_attention(sam.image_encoder)
+    if config.init:
+        path = Path(config.init)
+        path = path / "best" / "model.safetensors" if path.is_dir() else path
+        if not path.is_file():
+            raise UserError(f"{path}: expected the weights of the stage before; run its config first")
+        sam.load_state_dict(resized_weights(load_file(path), sam.state_dict()))
+    return sam
+
+
+def _scenes(config: Pretraining, *, seed: int, batch_size: int, batches: int) -> PromptedScenes:
+    c = config.scenes
+    mix = PromptMix(boxes=c.boxes, points=c.points, clicks=c.clicks, jitter=c.jitter, grid_px=c.grid_px)
+    return PromptedScenes(side=config.frame_px, batch_size=batch_size, batches=batches, seed=seed, mix=mix)

@@ -1,0 +1,165 @@
+"""The one evaluator: zero-shot SAM, tuned SAM, baselines and published maps are all scored here, alike.
+
+It sees maps and truths at the file's own size, never a network. Maps become 8-bit first, as saving them would make them,
+so that a folder of saved maps and the segmenter that wrote it score the same. On several processes each scores its share;
+per-image rows are gathered with their ids, never means of means.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from samis.contracts import Batch, Evaluation, Segmenter, UserError
+from samis.metrics import (
+    DIRECTIONS,
+    ImageScores,
+    TruthCache,
+    mean_curves,
+    quantise,
+    score_clean,
+    score_image,
+    stack_scores,
+    summarise_stack,
+)
+
+NamedMaps = dict[str, list[Tensor]]
+"""Name of a segmenter or mask rule -> one map for each sample of a batch."""
+CLEAN = "clean"
+
+
+class Evaluator:
+    """Scores segmenters on one data set, again and again.
+
+    Args:
+        batches: this process's batches, with truths; iterated anew for each evaluation.
+        ids: every id of the data set, in order; each must come back once, from some process.
+        protocol: key in ``samis.metrics.PROTOCOLS``. names: metrics to compute; empty computes all.
+        bootstrap: resamples for the 95 % intervals; 0 leaves them out.
+        device: where batches are sent.
+        on_map: called with (name, id, (H, W) uint8 map) for each map scored by this process, or None.
+    """
+
+    def __init__(
+        self,
+        batches: Iterable[Batch],
+        ids: Sequence[str],
+        *,
+        protocol: str = "pysod",
+        names: Sequence[str] = (),
+        bootstrap: int = 0,
+        device: torch.device | str = "cpu",
+        on_map: Callable[[str, str, np.ndarray], None] | None = None,
+    ) -> None:
+        self.batches, self.ids, self.protocol, self.names = batches, list(ids), protocol, list(names) or None
+        self.bootstrap, self.device, self.on_map = bootstrap, device, on_map
+        self._truths = TruthCache()
+
+    def __call__(self, segmenter: Segmenter) -> Evaluation:
+        """Score one segmenter."""
+        return self.many(lambda batch: {"": segmenter.predict(batch)})[""]
+
+    def many(self, predict: Callable[[Batch], NamedMaps]) -> dict[str, Evaluation]:
+        """Score several maps of each image from one pass, such as every mask rule.
+
+        Raises:
+            UserError: a map of another size than its truth, a sample without truth, or an image that no process scored.
+        """
+        rows: dict[str, dict[str, dict[str, Any]]] = {}
+        seconds = 0.0
+        for batch in self.batches:
+            start = time.perf_counter()
+            named = predict(batch.to(self.device))
+            seconds += time.perf_counter() - start
+            for name, maps in named.items():
+                for number, values in enumerate(maps):
+                    row = self._row(name, batch, number, values)
+                    rows.setdefault(name, {})[row["id"]] = row
+        gathered, seconds = _gather(rows, seconds)
+        return {name: self._evaluation(found, seconds) for name, found in gathered.items()}
+
+    def _row(self, name: str, batch: Batch, number: int, values: Tensor) -> dict[str, Any]:
+        sample_id, truth = batch.ids[number], batch.truths[number] if batch.truths else None
+        if truth is None:
+            raise UserError(f"{sample_id}: expected a mask to score against, found none; score only labelled images")
+        map_u8 = quantise(values.detach().cpu().numpy().clip(0, 1), source=sample_id)
+        if self.on_map:
+            self.on_map(name, sample_id, map_u8)
+        if map_u8.shape != truth.shape:
+            raise UserError(f"{sample_id}: expected a map of {truth.shape}, the mask's size, got {map_u8.shape}")
+        row: dict[str, Any] = {"id": sample_id, "class_name": batch.class_names[number], "empty_map": not map_u8.any()}
+        if truth.any():
+            fields = self._truths.get(sample_id, truth)
+            row["scores"] = score_image(map_u8, truth, self.names, self.protocol, fields)
+        else:
+            judged = score_clean(map_u8)
+            row["clean"] = {"false_positive_area": judged.false_positive_area, "kept_clean": float(judged.kept_clean)}
+        return row
+
+    def _evaluation(self, found: dict[str, dict[str, Any]], seconds: float) -> Evaluation:
+        missing = [sample_id for sample_id in self.ids if sample_id not in found]
+        if missing:
+            raise UserError(
+                f"expected a map for each of {len(self.ids)} images, none came for {', '.join(missing[:5])}"
+            )
+        rows = [found[sample_id] for sample_id in self.ids]
+        defective = [row for row in rows if "scores" in row]
+        clean = [row["clean"] for row in rows if "clean" in row]
+        evaluation = Evaluation({}, empty_maps=sum(row["empty_map"] for row in rows), seconds=seconds)
+        if defective:
+            scores: list[ImageScores] = [row["scores"] for row in defective]
+            stack = stack_scores(scores)
+            evaluation.metrics = summarise_stack(stack)
+            evaluation.curves = {name: [float(v) for v in curve] for name, curve in mean_curves(scores).items()}
+            classes = np.array([row["class_name"] for row in defective])
+            for class_name in sorted(set(classes.tolist())):
+                index = np.flatnonzero(classes == class_name)
+                evaluation.per_class[class_name] = {"n_images": float(len(index)), **summarise_stack(stack, index)}
+            if self.bootstrap:
+                evaluation.intervals = _intervals(
+                    lambda index: summarise_stack(stack, index), len(defective), self.bootstrap
+                )
+        if clean:
+            evaluation.clean = {"n_images": float(len(clean))}
+            for name in clean[0]:
+                evaluation.clean[name] = float(np.mean([row[name] for row in clean]))
+        evaluation.images = [_flat(row) for row in rows]
+        return evaluation
+
+
+def higher_is_better(metric: str) -> bool:
+    """Return whether more of a metric is better (unknown names: yes)."""
+    return DIRECTIONS.get(metric, 1) > 0
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    numbers = row["scores"].values if "scores" in row else row["clean"]
+    return {"id": row["id"], "class_name": row["class_name"], **{name: float(value) for name, value in numbers.items()}}
+
+
+def _intervals(summary: Callable[[np.ndarray], dict[str, float]], count: int, resamples: int) -> dict[str, list[float]]:
+    """Return the 95 % percentile bootstrap over images (Efron 1979), the same resamples for every segmenter."""
+    rng = np.random.default_rng(0)
+    drawn = [summary(rng.integers(count, size=count)) for _ in range(resamples)]
+    low_high = {name: np.percentile([d[name] for d in drawn if name in d], [2.5, 97.5]) for name in drawn[0]}
+    return {name: [float(pair[0]), float(pair[1])] for name, pair in low_high.items()}
+
+
+def _gather(
+    rows: dict[str, dict[str, dict[str, Any]]], seconds: float
+) -> tuple[dict[str, dict[str, dict[str, Any]]], float]:
+    """Join the processes' rows by id (an id scored twice counts once) and their seconds."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return rows, seconds
+    everyone: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(everyone, (rows, seconds))
+    joined: dict[str, dict[str, dict[str, Any]]] = {}
+    for theirs, _ in everyone:
+        for name, found in theirs.items():
+            joined.setdefault(name, {}).update(found)
+    return joined, float(sum(took for _, took in everyone))

@@ -1,0 +1,173 @@
+"""Launches the real commands on drawn surfaces: train, two processes, resume, score, the errors a user meets."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = [
+    "data.name=procedural", "data.options={surface: steel, count: 10}", "data.augment=light", "frame.frame_px=64",
+    "segmenter.architecture=samis_tiny", "segmenter.weights=random", "adapter.rank=2", "adapter.encoder=[q, v]",
+    "training.batch_size=2", "training.epochs=2", "training.log_every=1", "training.gallery=2", "training.validate_every=1",
+    "metrics.names=[s_measure, mae, iou]", "metrics.batch_size=3",
+]  # fmt: skip
+CONFIG = "configs/adapt/steel_lora.yaml"
+
+
+def launch(*command, check=True):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run(
+        [sys.executable, *map(str, command)], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert not check or done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done
+
+
+def weights(run):
+    from safetensors.torch import load_file
+
+    return load_file(run / "last" / "adapter_model.safetensors")
+
+
+def validations(run):
+    return [json.loads(line) for line in (run / "validation.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """One process with batches of four."""
+    folder = tmp_path_factory.mktemp("runs") / "alone"
+    done = launch("train/adapt.py", CONFIG, *SMALL, "training.batch_size=4", f"training.out={folder}")
+    assert "validation after epoch 2" in done.stdout
+    return folder
+
+
+def test_run_folder_is_as_promised(alone):
+    for name in (
+        "config.yaml",
+        "provenance.json",
+        "validation.jsonl",
+        "best",
+        "last",
+        "resume/state.pt",
+        "tensorboard",
+    ):
+        assert (alone / name).exists(), name
+    assert (alone / "best" / "adapter_config.json").exists(), "peft's own format"
+    steps = [line["step"] for line in validations(alone)]
+    assert steps == [3, 6]
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(alone / "tensorboard"))
+    events.Reload()
+    assert "validation/s_measure" in events.Tags()["scalars"]
+    assert len([tag for tag in events.Tags()["images"] if tag.startswith("gallery/")]) == 2
+
+
+def test_two_processes_equal_one(alone, tmp_path):
+    """Two gloo processes with half the batch: the same weights on both ranks, one process's numbers."""
+    folder = tmp_path / "two"
+    done = launch(
+        "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29611", "tests/recipes/adapt_and_compare.py",
+        CONFIG, *SMALL, f"training.out={folder}",
+    )  # fmt: skip
+    assert "ranks agree on" in done.stdout
+    two, one = weights(folder), weights(alone)
+    assert two.keys() == one.keys()
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], atol=2e-5, rtol=1e-3, msg=lambda m, n=name: f"{n}: {m}")
+    for ours, theirs in zip(validations(folder), validations(alone), strict=True):
+        assert ours["step"] == theirs["step"]
+        for name, value in theirs["metrics"].items():
+            assert ours["metrics"][name] == pytest.approx(value, abs=2e-3)
+
+
+def test_scores_twice_the_same_and_as_validated(alone, tmp_path):
+    rows = []
+    for turn in ("a", "b"):
+        launch(
+            "evaluate/score.py",
+            alone,
+            "--split",
+            "val",
+            "--out",
+            tmp_path / turn,
+            "metrics.batch_size=2",
+            "--save-maps",
+            tmp_path / "maps",
+        )
+        (path,) = (tmp_path / turn).glob("*.json")
+        rows.append(json.loads(path.read_text()))
+    for row in rows:
+        row["provenance"] = {
+            k: v for k, v in row["provenance"].items() if k not in ("created", "seconds_per_image", "command")
+        }
+    assert rows[0] == rows[1]
+    best = [line for line in validations(alone) if line["best"]][-1]
+    for name, value in best["metrics"].items():
+        assert rows[0]["metrics"][name] == pytest.approx(value, rel=1e-6)
+    assert rows[0]["kind"] == "tuned"
+    assert rows[0]["oracle"] is False
+    # The maps it saved, scored as saved maps, give the same numbers: one evaluator for all.
+    (maps,) = (tmp_path / "maps").iterdir()
+    launch(
+        "evaluate/score.py", "configs/saved_maps.yaml", "data.name=procedural", "data.options={surface: steel, count: 10}",
+        f"segmenter.maps={maps}", "metrics.names=[s_measure, mae, iou]", "--split", "val", "--out", tmp_path / "saved",
+    )  # fmt: skip
+    (saved,) = (tmp_path / "saved").glob("*.json")
+    assert json.loads(saved.read_text())["metrics"] == rows[0]["metrics"]
+
+
+def test_a_second_run_of_the_same_command_goes_on(alone, tmp_path):
+    folder = tmp_path / "run"
+    first = [*SMALL, "training.batch_size=4", f"training.out={folder}"]
+    launch("train/adapt.py", CONFIG, *first, "training.epochs=1", "optim.warmup_share=0.0")
+    done = launch("train/adapt.py", CONFIG, *first)
+    assert "resuming" in done.stdout
+    assert [line["step"] for line in validations(folder)] == [3, 6]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["adapter.rnak=4"], "unknown key adapter.rnak; did you mean rank?"),
+        (["data.name=sd_saliency900"], "sd_saliency_900"),
+        (["data.train=trian"], "trian"),
+        (["data.name=folder", "data.root=/nowhere/at/all"], "/nowhere/at/all"),
+        (["adapter.encoder=[qq]"], "qq"),
+        (["segmenter.weights=/nowhere.pth"], "/nowhere.pth"),
+        (["segmenter.architecture=vit_b", "segmenter.weights=null"], "sam_vit_b_01ec64.pth"),
+        (["segmenter.architecture=vit_q"], "vit_b"),
+        (["frame.frame_px=100"], "multiple of 16"),
+        (["training.epochs=0"], "epochs"),
+    ],
+)
+def test_mistakes_get_one_line_and_code_2(arguments, told, tmp_path):
+    done = launch("train/adapt.py", CONFIG, *SMALL, f"training.out={tmp_path / 'run'}", *arguments, check=False)
+    assert done.returncode == 2, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1
+    assert told in lines[0]
+    assert "Traceback" not in done.stderr
+
+
+def test_dry_run_shows_config_and_trainable_parameters(tmp_path):
+    done = launch("train/adapt.py", CONFIG, *SMALL, "--dry-run", f"training.out={tmp_path / 'run'}")
+    assert "frame_px: 64" in done.stdout
+    assert "image_encoder" in done.stdout
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "script", sorted([*ROOT.glob("train/*.py"), *ROOT.glob("evaluate/*.py")]), ids=lambda path: path.stem
+)
+def test_help_is_quick_and_complete(script):
+    done = launch(script, "--help")
+    assert "usage:" in done.stdout
+    loaded = launch("-X", "importtime", script, "--help").stderr
+    assert " torch\n" not in loaded, "--help must not import torch"

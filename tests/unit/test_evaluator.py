@@ -1,0 +1,109 @@
+import numpy as np
+import pytest
+import torch
+from py_sod_metrics import MAE, Smeasure
+
+from samis.contracts import Batch, UserError
+from samis.data.frame import place
+from samis.evaluator import Evaluator
+
+
+class Given:
+    """Answers with maps drawn beforehand."""
+
+    def __init__(self, maps):
+        self.maps = maps
+
+    def predict(self, batch):
+        return [torch.from_numpy(self.maps[sample_id]) for sample_id in batch.ids]
+
+    def describe(self):
+        return {}
+
+
+def batches(truths, size):
+    ids = sorted(truths)
+    for start in range(0, len(ids), size):
+        part = ids[start : start + size]
+        placements = [place(truths[i].shape, (0, 0, *truths[i].shape[::-1]), 16, sample=k) for k, i in enumerate(part)]
+        names = ["clean" if not truths[i].any() else f"kind_{int(i[-1]) % 2}" for i in part]
+        yield Batch(
+            part, torch.zeros(len(part), 3, 16, 16), placements, class_names=names, truths=[truths[i] for i in part]
+        )
+
+
+class Again:
+    def __init__(self, truths, size):
+        self.truths, self.size = truths, size
+
+    def __iter__(self):
+        return batches(self.truths, self.size)
+
+
+@pytest.fixture
+def drawn():
+    rng = np.random.default_rng(0)
+    truths = {f"image_{k}": np.zeros((20 + k, 33), bool) for k in range(7)}
+    maps = {}
+    for k, (sample_id, truth) in enumerate(truths.items()):
+        if k != 3:
+            truth[4:12, 5 + k : 20] = True
+        maps[sample_id] = np.clip(truth * 0.7 + rng.uniform(0, 0.3, truth.shape), 0, 1).astype(np.float32)
+    maps["image_3"][:] = 0
+    maps["image_3"][:2] = 0.9
+    return truths, maps
+
+
+def evaluate(truths, maps, *, size=3, **options):
+    return Evaluator(Again(truths, size), sorted(truths), **options)(Given(maps))
+
+
+def test_numbers_are_the_references(drawn):
+    truths, maps = drawn
+    mae, s_measure = MAE(), Smeasure()
+    for sample_id, truth in truths.items():
+        if truth.any():
+            map_u8 = np.floor(maps[sample_id].astype(float) * 255 + 0.5).astype(np.uint8)
+            mae.step(map_u8, truth.astype(np.uint8) * 255)
+            s_measure.step(map_u8, truth.astype(np.uint8) * 255)
+    found = evaluate(truths, maps)
+    assert found.metrics["mae"] == pytest.approx(mae.get_results()["mae"], abs=1e-9)
+    assert found.metrics["s_measure"] == pytest.approx(s_measure.get_results()["sm"], abs=1e-9)
+
+
+def test_clean_images_stand_apart(drawn):
+    found = evaluate(*drawn)
+    assert found.clean == {"n_images": 1.0, "false_positive_area": pytest.approx(2 / 23), "kept_clean": 0.0}
+    assert len(found.images) == 7
+    assert sum(entry["n_images"] for entry in found.per_class.values()) == 6
+    assert "clean" not in found.per_class
+
+
+def test_batch_size_changes_nothing(drawn):
+    one, all_ = evaluate(*drawn, size=1), evaluate(*drawn, size=7)
+    assert one.metrics == all_.metrics
+    assert one.images == all_.images
+
+
+def test_intervals_hold_the_mean(drawn):
+    found = evaluate(*drawn, bootstrap=200, names=["mae"])
+    low, high = found.intervals["mae"]
+    assert low <= found.metrics["mae"] <= high
+    assert evaluate(*drawn, bootstrap=200, names=["mae"]).intervals == found.intervals
+
+
+def test_empty_maps_are_counted(drawn):
+    truths, maps = drawn
+    maps["image_0"] = np.zeros_like(maps["image_0"])
+    assert evaluate(truths, maps).empty_maps == 1
+
+
+def test_faults_are_named(drawn):
+    truths, maps = drawn
+    wrong = {**maps, "image_2": np.zeros((3, 3), np.float32)}
+    with pytest.raises(UserError, match="image_2: expected a map of"):
+        evaluate(truths, wrong)
+    with pytest.raises(UserError, match="none came for image_9"):
+        Evaluator(Again(truths, 2), [*truths, "image_9"])(Given(maps))
+    with pytest.raises(UserError, match="NaN"):
+        evaluate(truths, {**maps, "image_1": np.full_like(maps["image_1"], np.nan)})
