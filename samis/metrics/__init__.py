@@ -1,0 +1,161 @@
+"""Metrics: exact against their references, scored image by image, summed up in any order.
+
+``METRICS`` maps a metric's name to its class; ``PROTOCOLS`` says which metrics a protocol holds, and the protocol's
+name also chooses the rules by which they are computed:
+
+- ``pysod`` (default): PySODMetrics 1.6.2, per image to 1e-12 (weighted F 1e-9).
+- ``published``: the MATLAB scripts behind the strip-steel papers' tables.
+- ``inspection``: absolute thresholds on maps as they are, whole defects, clean images; for those who ship.
+
+`samis.metrics.accumulate.ProtocolMetric` is the torchmetrics form. Saved files: ``python -m samis.metrics``.
+
+    >>> import numpy as np
+    >>> truth = np.zeros((8, 8), bool)
+    >>> truth[2:5, 2:6] = True
+    >>> scores = score_image((truth * 255).astype(np.uint8), truth)
+    >>> scores.values["mae"], scores.values["iou"], summarise([scores])["f_max"]
+    (0.0, 1.0, 1.0)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+import numpy as np
+
+from samis.contracts import UserError
+from samis.metrics.aupro import AUPRO
+from samis.metrics.base import ImageMetric, ImageScores, score_pair
+from samis.metrics.boundary_f import BoundaryF
+from samis.metrics.clean import Clean, CleanScore, score_clean
+from samis.metrics.e_measure import EMeasure
+from samis.metrics.f_measure import FMeasure
+from samis.metrics.fixed_threshold import FixedThreshold
+from samis.metrics.image_level import ImageLevel
+from samis.metrics.iou import IoU
+from samis.metrics.mae import MAE
+from samis.metrics.objects import Objects
+from samis.metrics.overlap_ratio import OverlapRatio
+from samis.metrics.pair import THRESHOLDS, Pair, quantise
+from samis.metrics.pratt import Pratt
+from samis.metrics.s_measure import SMeasure
+from samis.metrics.summary import ScoreStack, choose_threshold, mean_curves, stack_scores, summarise, summarise_stack
+from samis.metrics.truth import TruthCache, TruthFields
+from samis.metrics.weighted_f import WeightedF
+
+METRICS: dict[str, type[ImageMetric]] = {
+    "mae": MAE,
+    "f_measure": FMeasure,
+    "weighted_f": WeightedF,
+    "s_measure": SMeasure,
+    "e_measure": EMeasure,
+    "iou": IoU,
+    "overlap_ratio": OverlapRatio,
+    "pratt": Pratt,
+    "fixed_threshold": FixedThreshold,
+    "boundary_f": BoundaryF,
+    "objects": Objects,
+    "image_level": ImageLevel,
+    "aupro": AUPRO,
+    "clean": Clean,
+}
+
+PROTOCOLS: dict[str, tuple[str, ...]] = {
+    "pysod": ("mae", "f_measure", "weighted_f", "s_measure", "e_measure", "iou", "overlap_ratio", "pratt"),
+    "published": ("mae", "weighted_f", "s_measure", "overlap_ratio", "pratt", "iou"),
+    "inspection": ("fixed_threshold", "boundary_f", "objects", "image_level", "aupro", "clean"),
+}
+
+SCORES_CLEAN = frozenset({"inspection"})
+"""Protocols whose numbers need the defect-free images too; the others are not defined on them."""
+
+DIRECTIONS: dict[str, int] = {
+    number: direction
+    for metric in METRICS.values()
+    for number, direction in {**metric.values, **metric.finished}.items()
+}
+"""Every number's direction: +1 higher is better, -1 lower is better."""
+
+__all__ = [
+    "DIRECTIONS",
+    "METRICS",
+    "PROTOCOLS",
+    "SCORES_CLEAN",
+    "THRESHOLDS",
+    "CleanScore",
+    "ImageMetric",
+    "ImageScores",
+    "Pair",
+    "ScoreStack",
+    "TruthCache",
+    "TruthFields",
+    "choose_threshold",
+    "find_metrics",
+    "mean_curves",
+    "quantise",
+    "score_clean",
+    "score_image",
+    "stack_scores",
+    "summarise",
+    "summarise_stack",
+]
+
+
+def find_metrics(metrics: Sequence[str] | None = None, protocol: str = "pysod") -> tuple[type[ImageMetric], ...]:
+    """Look up metrics of a protocol.
+
+    Args:
+        metrics: names in `METRICS` or of their numbers (``f_max`` asks for all of ``f_measure``); None: all of the
+            protocol.
+        protocol: key of `PROTOCOLS`.
+
+    Returns:
+        The classes, each once, in the protocol's order.
+
+    Raises:
+        UserError: an unknown name, with the nearest known one.
+    """
+    if protocol not in PROTOCOLS:
+        raise UserError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}")
+    own = PROTOCOLS[protocol]
+    if metrics is None:
+        return tuple(METRICS[name] for name in own)
+    owners = {number: name for name in own for number in (*METRICS[name].values, *METRICS[name].finished, name)}
+    for name in metrics:
+        if name not in owners:
+            near = get_close_matches(name, owners, n=1)
+            advice = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(owners)}"
+            raise UserError(f"unknown metric {name!r} of protocol {protocol!r}; {advice}")
+    wanted = {owners[name] for name in metrics}
+    return tuple(METRICS[name] for name in own if name in wanted)
+
+
+def score_image(
+    map_u8: np.ndarray,
+    truth: np.ndarray,
+    metrics: Sequence[str] | None = None,
+    protocol: str = "pysod",
+    truth_fields: TruthFields | None = None,
+    *,
+    threshold: float = 0.5,
+) -> ImageScores:
+    """Score one map against its truth.
+
+    Args:
+        map_u8: (H, W) uint8; `quantise` makes one of floats.
+        truth: (H, W) bool, or the file's raw uint8 values.
+        metrics: names in `METRICS` or of their numbers; None: all of the protocol.
+        protocol: key of `PROTOCOLS`.
+        truth_fields: the truth's fields if kept from an earlier round (`TruthCache`); `truth` is then not looked at.
+        threshold: absolute threshold of the ``inspection`` protocol, in [0, 1].
+
+    Returns:
+        ``values`` and ``curves`` of this image; the maxima (``f_max`` ...) exist only of a set, see `summarise`.
+
+    Raises:
+        UserError: map or truth of another type or size, or unknown names.
+    """
+    parts = find_metrics(metrics, protocol)
+    fields = truth_fields if truth_fields is not None else TruthFields(truth)
+    return score_pair(Pair(map_u8, fields, protocol=protocol, threshold=threshold), parts)

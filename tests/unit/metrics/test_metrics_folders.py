@@ -1,0 +1,195 @@
+"""``python -m samis.metrics``: strict on names, plain about bad files, the same numbers as the library."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from samis.metrics import score_image, summarise
+from samis.metrics.__main__ import main
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Write three maps and masks; the third mask is empty."""
+    rng = np.random.default_rng(0)
+    for folder in ("maps", "masks"):
+        (tmp_path / folder).mkdir()
+    for index in range(3):
+        truth = np.zeros((24, 32), np.uint8)
+        if index < 2:
+            truth[5:12, 6 + index : 20] = 255
+        image = (0.6 * np.roll(truth, 2, 1) + rng.integers(0, 100, truth.shape)).astype(np.uint8)
+        Image.fromarray(truth).save(tmp_path / "masks" / f"{index}.png")
+        Image.fromarray(image).save(tmp_path / "maps" / f"{index}.png")
+    return tmp_path
+
+
+def run(folders, *options):
+    return main([str(folders / "maps"), str(folders / "masks"), *options])
+
+
+def read(folders, index):
+    return [np.asarray(Image.open(folders / kind / f"{index}.png")) for kind in ("maps", "masks")]
+
+
+def test_json_is_one_line_with_the_metrics_own_names(folders, capsys):
+    assert run(folders, "--json") == 0
+    numbers = json.loads(capsys.readouterr().out.strip().split("\n")[-1])
+    assert (numbers["images"], numbers["clean_images"], numbers["protocol"]) == (3, 1, "pysod")
+    for name, value in summarise([score_image(*read(folders, index)) for index in (0, 1)]).items():
+        assert numbers[name] == value
+    assert numbers["kept_clean"] in (0, 1)
+
+
+def test_with_clean_averages_all(folders, capsys):
+    assert run(folders, "--json", "--with-clean") == 0
+    numbers = json.loads(capsys.readouterr().out)
+    assert numbers["mae"] == pytest.approx(
+        summarise([score_image(*read(folders, i)) for i in range(3)])["mae"], abs=1e-12
+    )
+
+
+@pytest.mark.parametrize("protocol", ["pysod", "published", "inspection"])
+def test_workers_change_nothing(folders, capsys, protocol):
+    outputs = []
+    for workers in ("1", "2"):
+        assert run(folders, "--protocol", protocol, "--workers", workers, "--json") == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1]
+
+
+def test_table_and_csv(folders, capsys):
+    assert run(folders, "--csv", str(folders / "rows.csv"), "--metrics", "mae", "f_max") == 0
+    table = capsys.readouterr().out
+    assert "mae" in table
+    assert "lower is better" in table
+    with (folders / "rows.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["image"], row["clean"]) for row in rows] == [("0", "0"), ("1", "0"), ("2", "1")]
+    assert float(rows[0]["mae"]) == score_image(*read(folders, 0)).values["mae"]
+
+
+def test_names_and_suffixes_choose_files(folders, capsys):
+    (folders / "names.txt").write_text("0\n1\n")
+    (folders / "maps" / "0.jpg").write_bytes(b"the photograph beside the map")
+    (folders / "maps" / "extra.png").write_bytes((folders / "maps" / "1.png").read_bytes())
+    assert run(folders, "--names", str(folders / "names.txt"), "--map-suffix", ".png", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["images"] == 2
+
+
+def spoil_missing_map(folders):
+    (folders / "maps" / "1.png").unlink()
+
+
+def spoil_missing_mask(folders):
+    (folders / "masks" / "1.png").unlink()
+
+
+def spoil_two_of_a_name(folders):
+    (folders / "maps" / "1.bmp").write_bytes(b"")
+
+
+def spoil_unreadable(folders):
+    (folders / "maps" / "1.png").write_bytes(b"not an image")
+
+
+def spoil_truncated(folders):
+    whole = (folders / "masks" / "1.png").read_bytes()
+    (folders / "masks" / "1.png").write_bytes(whole[: len(whole) // 2])
+
+
+def spoil_size(folders):
+    Image.fromarray(np.zeros((10, 32), np.uint8)).save(folders / "maps" / "1.png")
+
+
+def spoil_colour(folders):
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (24, 32, 3), np.uint8)).save(folders / "masks" / "1.png")
+
+
+def spoil_palette(folders):
+    image = Image.fromarray((read(folders, 1)[1] > 0).astype(np.uint8), "P")
+    image.putpalette([0, 0, 0, 128, 0, 0])
+    image.save(folders / "masks" / "1.png")
+
+
+def spoil_deep(folders):
+    Image.fromarray(np.full((24, 32), 40000, np.uint16)).save(folders / "maps" / "1.png")
+
+
+def spoil_labels(folders):
+    Image.fromarray((read(folders, 1)[1] > 0).astype(np.uint8) * 3).save(folders / "masks" / "1.png")
+
+
+def spoil_floats(folders):
+    (folders / "maps" / "1.png").unlink()
+    np.save(folders / "maps" / "1.npy", np.full((24, 32), 7.5))
+
+
+def spoil_nan(folders):
+    (folders / "maps" / "1.png").unlink()
+    np.save(folders / "maps" / "1.npy", np.full((24, 32), np.nan))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (spoil_missing_map, ("maps", "1 of 3 images missing")),
+        (spoil_missing_mask, ("masks", "no mask for 1 maps")),
+        (spoil_two_of_a_name, ("maps", "two files for one name")),
+        (spoil_unreadable, ("1.png", "cannot be read")),
+        (spoil_truncated, ("masks", "1.png", "cannot be read")),
+        (spoil_size, ("maps", "1.png", "24x32", "10x32")),
+        (spoil_colour, ("masks", "1.png", "colour")),
+        (spoil_palette, ("masks", "1.png", "palette")),
+        (spoil_deep, ("maps", "1.png", "8 bits")),
+        (spoil_labels, ("masks", "1.png", "values up to 3")),
+        (spoil_floats, ("1.npy", "7.5")),
+        (spoil_nan, ("1.npy", "NaN")),
+    ],
+)
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_bad_input_is_named_and_exits_2(folders, capsys, spoil, words, workers):
+    spoil(folders)
+    assert run(folders, "--workers", workers) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    for word in words:
+        assert word in error
+
+
+def test_what_is_understood(folders, capsys):
+    """Labels 0/1, one-bit, grey dressed as colour, a grey palette, and float maps all give the same numbers."""
+    assert run(folders, "--json") == 0
+    expected = capsys.readouterr().out
+    image, truth = read(folders, 0)
+    Image.fromarray((truth > 0).astype(np.uint8)).save(folders / "masks" / "0.png")
+    Image.fromarray(read(folders, 1)[1]).convert("1").save(folders / "masks" / "1.png")
+    Image.fromarray(read(folders, 1)[0]).convert("RGB").save(folders / "maps" / "1.png")
+    Image.fromarray(read(folders, 2)[1]).convert("P").save(folders / "masks" / "2.png")
+    (folders / "maps" / "0.png").unlink()
+    np.save(folders / "maps" / "0.npy", (image / 255).astype(np.float32))
+    assert run(folders, "--json") == 0
+    assert capsys.readouterr().out == expected
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--metrics", "s_mesure"],
+        ["--threshold", "0"],
+        ["--names", "nowhere.txt"],
+        ["--csv", "/no/such/folder/rows.csv"],
+    ],
+)
+def test_bad_options_exit_2(folders, capsys, options):
+    assert run(folders, *options) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_missing_folder_exits_2(tmp_path, capsys):
+    assert main([str(tmp_path / "maps"), str(tmp_path)]) == 2
+    assert "expected a folder" in capsys.readouterr().err

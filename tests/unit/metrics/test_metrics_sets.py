@@ -1,0 +1,230 @@
+"""From images to sets: means, curves, bootstrap, batches and processes, kept ground truths, maps on a device."""
+
+import multiprocessing
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from samis.contracts import UserError
+from samis.metrics import (
+    PROTOCOLS,
+    THRESHOLDS,
+    Pair,
+    TruthCache,
+    TruthFields,
+    choose_threshold,
+    find_metrics,
+    mean_curves,
+    score_image,
+    stack_scores,
+    summarise,
+    summarise_stack,
+)
+from samis.metrics.accumulate import ProtocolMetric
+from samis.metrics.base import score_pair
+from samis.metrics.on_device import DevicePair
+
+
+def drawn_images(number: int, seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return maps and truths of varying sizes; every third truth is empty."""
+    rng = np.random.default_rng(seed)
+    images = []
+    for index in range(number):
+        height, width = int(rng.integers(20, 50)), int(rng.integers(20, 50))
+        truth = np.zeros((height, width), bool)
+        if index % 3:
+            truth[4 : 4 + int(rng.integers(2, 14)), 3 : 3 + int(rng.integers(2, 14))] = True
+            truth[-3:, -4:] = True
+        noise = rng.integers(0, 120, truth.shape)
+        images.append(((noise + 130 * np.roll(truth, 1, axis=1)).astype(np.uint8), truth))
+    return images
+
+
+IMAGES = drawn_images(11)
+
+
+def close(first: dict[str, float], second: dict[str, float]) -> None:
+    assert list(first) == list(second)
+    assert list(first.values()) == pytest.approx(list(second.values()), abs=1e-12)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_summary_is_mean_and_maximum_of_the_mean_curve(protocol):
+    scores = [score_image(image, truth, protocol=protocol) for image, truth in IMAGES]
+    numbers = summarise(scores)
+    for name in scores[0].values | scores[1].values:
+        own = [score.values[name] for score in scores if name in score.values]
+        assert numbers[name] == pytest.approx(np.mean(own), abs=1e-12), name
+    if protocol == "pysod":
+        for key, curve in (("f", "f_measure"), ("e", "e_measure"), ("iou", "iou")):
+            mean = np.mean([score.curves[curve] for score in scores], axis=0)
+            assert numbers[f"{key}_max"] == pytest.approx(mean.max(), abs=1e-12)
+            assert numbers[f"{key}_mean"] == pytest.approx(mean.mean(), abs=1e-12)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_bootstrap_sample_equals_scoring_the_repeats(protocol):
+    scores = [score_image(image, truth, protocol=protocol) for image, truth in IMAGES]
+    stack = stack_scores(scores)
+    index = np.random.default_rng(1).integers(0, len(scores), len(scores))
+    close(summarise_stack(stack, index), summarise([scores[i] for i in index]))
+    close(summarise_stack(stack), summarise(scores))
+
+
+def test_scores_of_different_kinds_do_not_mix():
+    image, truth = IMAGES[1]
+    with pytest.raises(UserError, match="mixture"):
+        summarise([score_image(image, truth), score_image(image, truth, protocol="published")])
+    with pytest.raises(UserError, match="at least one"):
+        summarise([])
+
+
+def test_a_number_asks_for_its_family():
+    assert find_metrics(["f_max", "mae"]) == find_metrics(["mae", "f_measure"])
+    image, truth = IMAGES[1]
+    assert set(summarise([score_image(image, truth, ["f_max"])])) == {"f_adaptive", "f_mean", "f_max"}
+
+
+def test_numbers_no_image_has_are_left_out():
+    clean = [score_image(image, truth, protocol="inspection") for image, truth in IMAGES if not truth.any()]
+    numbers = summarise(clean)
+    assert {"false_positive_area", "kept_clean", "false_alarms_10"} <= set(numbers)
+    assert not {"iou", "boundary_f", "image_auroc", "aupro", "object_recall_10"} & set(numbers)
+
+
+def test_pooled_numbers_count_the_clean_images():
+    numbers = summarise([score_image(image, truth, protocol="inspection") for image, truth in IMAGES])
+    image, truth = (np.concatenate([pair[i].ravel() for pair in IMAGES]) for i in (0, 1))
+    found = image >= 128
+    assert numbers["iou_pooled"] == pytest.approx((found & truth).sum() / (found | truth).sum(), abs=1e-12)
+
+
+def test_threshold_chosen_on_validation_is_the_best_of_all():
+    scores = [score_image(image, truth, protocol="inspection") for image, truth in IMAGES]
+    chosen = choose_threshold(scores)
+
+    def mean_iou(threshold: float) -> float:
+        again = [score_image(i, t, ["fixed_threshold"], "inspection", threshold=threshold) for i, t in IMAGES]
+        return summarise(again)["iou"]
+
+    assert mean_iou(chosen) == pytest.approx(mean_curves(scores)["iou"].max(), abs=1e-12)
+    assert mean_iou(chosen) >= max(mean_iou(threshold) for threshold in (0.25, 0.5, 0.75))
+    assert THRESHOLDS[int(np.argmax(mean_curves(scores)["iou"]))] / 255 == chosen
+    with pytest.raises(UserError, match="inspection"):
+        choose_threshold([score_image(*IMAGES[1])])
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("batch", [1, 2, 7, 11])
+def test_any_batch_size(protocol, batch):
+    metric = ProtocolMetric(protocol=protocol, keep_rows=True)
+    for start in range(0, len(IMAGES), batch):
+        maps, truths = zip(*IMAGES[start : start + batch], strict=True)
+        metric.update([torch.from_numpy(image) for image in maps], [torch.from_numpy(truth) for truth in truths])
+    expected = [score_image(image, truth, protocol=protocol) for image, truth in IMAGES]
+    close(metric.compute(), summarise(expected))
+    assert metric.rows == [score.values for score in expected]
+    metric.reset()
+    assert metric.rows == []
+    with pytest.warns(UserWarning, match="before the ``update``"):
+        assert metric.compute() == {}
+
+
+def test_metric_takes_batched_float_tensors_and_pickles():
+    maps = torch.rand(3, 1, 16, 16)
+    truths = torch.rand(3, 1, 16, 16) > 0.7
+    metric = pickle.loads(pickle.dumps(ProtocolMetric(["mae", "s_measure"])))
+    metric.update(maps, truths)
+    images = [
+        (np.floor(m[0].double().numpy() * 255 + 0.5).astype(np.uint8), t[0].numpy())
+        for m, t in zip(maps, truths, strict=True)
+    ]
+    close(metric.compute(), summarise([score_image(image, truth, ["mae", "s_measure"]) for image, truth in images]))
+    with pytest.raises(UserError, match="as many maps"):
+        metric.update(maps, truths[:2])
+
+
+def _score_share(rank: int, folder: str, protocol: str) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    metric = ProtocolMetric(protocol=protocol)
+    for image, truth in IMAGES[:4] if rank == 0 else IMAGES[4:]:  # an uneven split
+        metric.update([image], [truth])
+    numbers = metric.compute()
+    torch.save(numbers, f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("protocol", ["pysod", "inspection"])
+def test_two_processes_equal_one(tmp_path, protocol):
+    if "fork" not in multiprocessing.get_all_start_methods() or not torch.distributed.is_gloo_available():
+        pytest.skip("needs fork and gloo")
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=_score_share, args=(rank, str(tmp_path), protocol)) for rank in (0, 1)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+        assert worker.exitcode == 0
+    alone = summarise([score_image(image, truth, protocol=protocol) for image, truth in IMAGES])
+    for rank in (0, 1):
+        close(torch.load(tmp_path / f"{rank}.pt"), alone)
+
+
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]),
+]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("device", DEVICES)
+def test_device_path_equals_the_cpu_path(protocol, device):
+    for image, truth in IMAGES:
+        fields = TruthFields(truth)
+        near = score_pair(Pair(image, fields, protocol=protocol), find_metrics(None, protocol))
+        tensor = torch.from_numpy(image).to(device)
+        far = score_pair(DevicePair(tensor, fields, protocol=protocol), find_metrics(None, protocol))
+        close(far.values, near.values)
+        for name, curve in near.curves.items():
+            assert np.allclose(far.curves[name], curve, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_maps_stay_on_the_device_under_pysod(device):
+    """Pratt's figure needs the map's own distances; the others bring only counts over."""
+    image, truth = IMAGES[4]
+    pair = DevicePair(torch.from_numpy(image).to(device), TruthFields(truth))
+    score_pair(pair, find_metrics(["mae", "f_measure", "weighted_f", "s_measure", "e_measure", "iou", "overlap_ratio"]))
+    assert pair._fetched is None
+
+
+def test_device_path_refuses_bad_maps():
+    fields = TruthFields(np.zeros((4, 4), bool))
+    for bad in (torch.full((4, 4), 1.5), torch.full((4, 4), torch.nan), torch.zeros(3, 4), torch.zeros(4, 4).long()):
+        with pytest.raises(UserError, match="map: expected"):
+            DevicePair(bad, fields)
+
+
+def test_cache_gives_the_same_numbers_and_stays_within_its_bytes():
+    cache = TruthCache(max_bytes=100_000)
+    for _ in range(2):
+        for index, (image, truth) in enumerate(IMAGES):
+            fields = cache.get(str(index), truth)
+            assert score_image(image, truth, truth_fields=fields).values == score_image(image, truth).values
+    assert 1 <= len(cache) < len(IMAGES)
+    wide = TruthCache()
+    first = wide.get("a", IMAGES[1][1])
+    wide.get("b", IMAGES[2][1])
+    assert wide.get("a", IMAGES[1][1]) is first
+
+
+def test_nothing_grows_with_the_number_of_images_but_the_rows():
+    metric = ProtocolMetric()
+    states = [metric.value_sums, metric.value_counts, metric.curve_sums, metric.curve_counts, metric.total_sums]
+    sizes = [state.numel() for state in states]
+    for image, truth in IMAGES:
+        metric.update([image], [truth])
+    assert [getattr(metric, name).numel() for name in metric._defaults] == sizes
+    assert metric.rows is None
