@@ -1,0 +1,59 @@
+"""What SAM is asked about an image: grid, empty and whole need no ground truth; box and point are oracles."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Protocol
+
+import numpy as np
+
+from samis.config import PromptConfig
+from samis.contracts import Placement, Prompt, Sample, UserError
+from samis.prompts.box import BoxPrompter
+from samis.prompts.empty import EmptyPrompter
+from samis.prompts.grid import GridPrompter
+from samis.prompts.point import PointPrompter
+from samis.prompts.whole import WholePrompter
+
+__all__ = ["PROMPTERS", "Prompter", "build_prompter"]
+
+
+class Prompter(Protocol):
+    """Makes the prompt of one sample: V rows, one for each of its placements.
+
+    ``kind`` is its key in ``PROMPTERS``; ``sees_truth`` marks an oracle, made from the ground truth. What it draws at
+    random it draws from `rng`.
+    """
+
+    kind: str
+    sees_truth: bool
+
+    def __call__(self, sample: Sample, placements: list[Placement], rng: np.random.Generator) -> Prompt:
+        """Return a prompt with one row for each placement."""
+        ...
+
+
+PROMPTERS: dict[str, type[Prompter]] = {
+    "empty": EmptyPrompter,
+    "grid": GridPrompter,
+    "whole": WholePrompter,
+    "box": BoxPrompter,
+    "point": PointPrompter,
+}
+"""Prompters by kind; each is built from a ``PromptConfig``."""
+
+
+def build_prompter(config: PromptConfig) -> Prompter:
+    """Construct the prompter that a config names.
+
+    Raises:
+        UserError: no such kind (the near one is proposed), or an option out of its range.
+
+    >>> build_prompter(PromptConfig(kind="whole")).sees_truth
+    False
+    """
+    if config.kind not in PROMPTERS:
+        near = difflib.get_close_matches(config.kind, PROMPTERS, n=1, cutoff=0.4)
+        proposal = f"; did you mean '{near[0]}'?" if near else ""
+        raise UserError(f"prompt.kind: expected one of {', '.join(PROMPTERS)}, got '{config.kind}'{proposal}")
+    return PROMPTERS[config.kind](config)  # type: ignore[call-arg]

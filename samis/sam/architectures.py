@@ -1,0 +1,131 @@
+"""SAM's architectures by name: the three official ones and ``samis_tiny``, all made of segment_anything's own modules.
+
+Paper: Kirillov et al., Segment Anything, ICCV 2023 (doi 10.1109/ICCV51070.2023.00371), appendix A.
+Code: segment_anything 1.0 (Meta, Apache-2.0) provides every module but the stem below.
+Differs: ``samis_tiny`` reads the image through a stem of small convolutions instead of one large patch, since a small
+network learns edges and thin scratches faster that way (Xiao et al., Early Convolutions Help Transformers See Better,
+NeurIPS 2021); everything after the stem, and every module's name, is SAM's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+from torch import Tensor, nn
+
+from samis.data.frame import PIXEL_MEAN, PIXEL_STD
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Sizes of one SAM.
+
+    Attributes:
+        embed_dim, depth, num_heads, global_attention, window: of the image encoder's blocks.
+        frame_px: native side of the frame. patch_px: side of a token.
+        prompt_dim: width of the embedding, the prompts and the decoder.
+        stem: channels of the convolutional stem's inner layers; empty for SAM's one-convolution patches.
+    """
+
+    embed_dim: int
+    depth: int
+    num_heads: int
+    global_attention: tuple[int, ...]
+    window: int = 14
+    frame_px: int = 1024
+    patch_px: int = 16
+    prompt_dim: int = 256
+    mask_in_channels: int = 16
+    decoder_mlp_dim: int = 2048
+    decoder_heads: int = 8
+    iou_hidden_dim: int = 256
+    stem: tuple[int, ...] = ()
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "vit_b": Architecture(768, 12, 12, (2, 5, 8, 11)),
+    "vit_l": Architecture(1024, 24, 16, (5, 11, 17, 23)),
+    "vit_h": Architecture(1280, 32, 16, (7, 15, 23, 31)),
+    "samis_tiny": Architecture(
+        192, 8, 3, (1, 3, 5, 7), window=8, frame_px=256, prompt_dim=128, decoder_mlp_dim=512, decoder_heads=4,
+        iou_hidden_dim=128, stem=(32, 64, 128),
+    ),
+    "samis_small": Architecture(
+        384, 12, 6, (2, 5, 8, 11), window=8, frame_px=512, prompt_dim=256, decoder_mlp_dim=1024, decoder_heads=8,
+        stem=(48, 96, 192),
+    ),
+}  # fmt: skip
+
+
+class ConvStem(nn.Module):
+    """Stride-2 3x3 convolutions, one token per ``2 ** layers`` pixels; (V, 3, S, S) in, (V, S/p, S/p, C) out, as PatchEmbed."""
+
+    def __init__(self, channels: tuple[int, ...], embed_dim: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        before = 3
+        for width in channels:
+            layers += [nn.Conv2d(before, width, 3, stride=2, padding=1), nn.GroupNorm(8, width), nn.GELU()]
+            before = width
+        self.inner = nn.Sequential(*layers)
+        self.proj = nn.Conv2d(before, embed_dim, 3, stride=2, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (V, S/p, S/p, C) tokens."""
+        tokens: Tensor = self.proj(self.inner(images))
+        return tokens.permute(0, 2, 3, 1)
+
+
+def build_sam(name: str, *, frame_px: int | None = None) -> Sam:
+    """Construct a SAM with random weights, in evaluation mode.
+
+    Args:
+        name: key in ``ARCHITECTURES``.
+        frame_px: side of the frame; None takes the architecture's own.
+
+    Raises:
+        KeyError: no such architecture.
+        ValueError: `frame_px` is no multiple of the token's side.
+    """
+    a = ARCHITECTURES[name]
+    side = frame_px or a.frame_px
+    if side % a.patch_px:
+        raise ValueError(f"frame_px for {name}: expected a multiple of {a.patch_px}, got {side}")
+    encoder = ImageEncoderViT(
+        img_size=side, patch_size=a.patch_px, embed_dim=a.embed_dim, depth=a.depth, num_heads=a.num_heads, mlp_ratio=4,
+        out_chans=a.prompt_dim, qkv_bias=True, norm_layer=partial(nn.LayerNorm, eps=1e-6), use_rel_pos=True,
+        window_size=a.window, global_attn_indexes=a.global_attention,
+    )  # fmt: skip
+    if a.stem:
+        encoder.patch_embed = ConvStem(a.stem, a.embed_dim)
+    grid = side // a.patch_px
+    prompts = PromptEncoder(
+        embed_dim=a.prompt_dim,
+        image_embedding_size=(grid, grid),
+        input_image_size=(side, side),
+        mask_in_chans=a.mask_in_channels,
+    )
+    transformer = TwoWayTransformer(
+        depth=2, embedding_dim=a.prompt_dim, mlp_dim=a.decoder_mlp_dim, num_heads=a.decoder_heads
+    )
+    decoder = MaskDecoder(
+        num_multimask_outputs=3, transformer=transformer, transformer_dim=a.prompt_dim, iou_head_depth=3,
+        iou_head_hidden_dim=a.iou_hidden_dim,
+    )  # fmt: skip
+    sam = Sam(encoder, prompts, decoder, pixel_mean=list(PIXEL_MEAN), pixel_std=list(PIXEL_STD))
+    if a.stem:
+        _initialise(sam)
+    return sam.eval()
+
+
+def _initialise(sam: Sam) -> None:
+    """Give a network to be trained from scratch the usual start; official sizes are always loaded from a file."""
+    for module in sam.image_encoder.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    if sam.image_encoder.pos_embed is not None:
+        nn.init.trunc_normal_(sam.image_encoder.pos_embed, std=0.02)

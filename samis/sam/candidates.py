@@ -1,0 +1,174 @@
+"""Candidate masks of one view, measured at SAM's own low resolution: stability, area, box, contrast around.
+
+Paper: Kirillov et al., Segment Anything, ICCV 2023 (doi 10.1109/ICCV51070.2023.00371), appendix B: masks of a point
+grid are kept by predicted IoU and stability, then thinned by non-maximum suppression of their boxes.
+Code: segment_anything's automatic mask generator does so at the file's size, image by image.
+Differs: all is measured before anything is enlarged (a quarter of the frame's side), for several images at once,
+without run-length coding; padding never counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from samis.sam.forward import SamOutput
+
+MIN_STD = 2.0
+"""Smallest deviation of a ring, in grey levels, that contrast is measured in; a flat surface would explode it."""
+RING_SHARE = 1 / 16
+"""Width of the ring around a mask, as a share of the grid's side."""
+
+
+@dataclass(frozen=True)
+class Everything:
+    """Which masks of a point grid are kept; the defaults are segment_anything's.
+
+    Attributes:
+        min_iou: SAM's predicted IoU must exceed it. min_stability: the stability must reach it.
+        stability_offset: logits by which the threshold is moved up and down to measure stability.
+        nms_iou: of two boxes that overlap by more than this, the one of lower predicted IoU goes.
+    """
+
+    min_iou: float = 0.88
+    min_stability: float = 0.95
+    stability_offset: float = 1.0
+    nms_iou: float = 0.7
+
+
+@dataclass
+class Candidates:
+    """K masks that SAM offers for one view, and what is needed to choose among them.
+
+    Attributes:
+        logits: (K, h, w) float32 at the decoder's own grid.
+        iou: (K,) float32, the IoU that SAM itself predicts.
+        inside: (h, w) bool, True where the grid shows image and not padding.
+        grey: (h, w) float32, brightness in [0, 255].
+        truth: (h, w) float32, share of each cell that is defect; None where unknown. Only oracles read it.
+        stability_offset: as in ``Everything``.
+    """
+
+    logits: Tensor
+    iou: Tensor
+    inside: Tensor
+    grey: Tensor
+    truth: Tensor | None = None
+    stability_offset: float = 1.0
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    @cached_property
+    def masks(self) -> Tensor:
+        """(K, h, w) bool."""
+        return (self.logits > 0) & self.inside
+
+    @cached_property
+    def area(self) -> Tensor:
+        """(K,) float32, share of the image covered, in [0, 1]."""
+        return self.masks.flatten(1).sum(1) / self.inside.sum().clamp_min(1)
+
+    @cached_property
+    def stability(self) -> Tensor:
+        """(K,) float32, IoU of the masks at a higher and a lower threshold, in [0, 1]; 0 for an empty mask."""
+        return stability(self.logits, self.inside, self.stability_offset)
+
+    @cached_property
+    def boxes_xyxy(self) -> Tensor:
+        """(K, 4) float32, cells, ends exclusive; zeros for an empty mask."""
+        return mask_boxes(self.masks)
+
+    @cached_property
+    def contrast(self) -> Tensor:
+        """(K,) float32: how far the mean brightness inside lies from that of a ring around, in deviations of the ring.
+
+        The ring is `RING_SHARE` of the grid wide and cut at the image's rim. 0 where the mask or its ring is empty.
+        """
+        reach = max(1, round(max(self.masks.shape[1:]) * RING_SHARE))
+        ring = _dilated(self.masks, reach) & ~self.masks & self.inside
+        grey = self.grey - self.grey[self.inside].mean()
+        within, _ = _mean_and_square(self.masks, grey)
+        around, square = _mean_and_square(ring, grey)
+        deviation = (square - around**2).clamp_min(0).sqrt().clamp_min(MIN_STD)
+        known = self.masks.flatten(1).any(1) & ring.flatten(1).any(1)
+        return torch.where(known, (within - around).abs() / deviation, 0.0)
+
+
+def stability(logits: Tensor, inside: Tensor, offset: float) -> Tensor:
+    """Return (K,) IoU of (K, h, w) logits cut at +offset and -offset, over `inside` (h, w) or (K, h, w); 0 if empty."""
+    high = ((logits > offset) & inside).flatten(1).sum(1)
+    low = ((logits > -offset) & inside).flatten(1).sum(1)
+    return high / low.clamp_min(1)
+
+
+def mask_boxes(masks: Tensor) -> Tensor:
+    """Return the (K, 4) float32 boxes (x0, y0, x1, y1) around (K, h, w) masks, ends exclusive; zeros for an empty mask.
+
+    >>> mask_boxes(torch.eye(3, dtype=torch.bool)[None]).tolist()
+    [[0.0, 0.0, 3.0, 3.0]]
+    """
+    ends = []
+    for seen in (masks.any(1), masks.any(2)):
+        length = seen.shape[1]
+        steps = torch.arange(length, device=masks.device)
+        first = torch.where(seen, steps, length).amin(1)
+        last = torch.where(seen, steps + 1, 0).amax(1)
+        ends.append((torch.minimum(first, last), last))
+    (x0, x1), (y0, y1) = ends
+    return torch.stack([x0, y0, x1, y1], 1).float()
+
+
+def keep_everything(
+    answers: Iterable[tuple[SamOutput, Tensor]], inside: Tensor, limits: Everything
+) -> list[tuple[Tensor, Tensor]]:
+    """Filter the masks of a point grid: by predicted IoU, by stability, then by their boxes within each view.
+
+    Args:
+        answers: chunks of n prompts: what SAM answers, (n, 1, 4, h, w), and the view (n,) that each was asked about.
+        inside: (V, h, w) bool, True on the image.
+        limits: the thresholds.
+
+    Returns:
+        V pairs: logits (K, h, w) of the alternatives (masks 1 to 3) that are kept, and their predicted IoU (K,).
+    """
+    from torchvision.ops import batched_nms  # type: ignore[import-untyped]
+
+    none = inside.new_zeros((0, *inside.shape[1:]), dtype=torch.float32)
+    logits, ious, views = [none], [none[:, 0, 0]], [none[:, 0, 0].long()]
+    for output, view in answers:
+        sure = output.iou[:, 0, 1:] > limits.min_iou
+        row = sure.nonzero()[:, 0]
+        kept = output.logits[:, 0, 1:][sure]
+        area = inside[view[row]]
+        firm = (stability(kept, area, limits.stability_offset) >= limits.min_stability) & ((kept > 0) & area).any(
+            2
+        ).any(1)
+        logits.append(kept[firm])
+        ious.append(output.iou[:, 0, 1:][sure][firm])
+        views.append(view[row][firm])
+    all_logits, all_ious, all_views = torch.cat(logits), torch.cat(ious), torch.cat(views)
+    boxes = mask_boxes((all_logits > 0) & inside[all_views])
+    # The category indices stand on the boxes' device: segment_anything's stay on the CPU, and fail with many boxes.
+    best = batched_nms(boxes, all_ious, all_views, limits.nms_iou)
+    of_view = [best[all_views[best] == view] for view in range(len(inside))]
+    return [(all_logits[index], all_ious[index]) for index in of_view]
+
+
+def _dilated(masks: Tensor, reach: int) -> Tensor:
+    grown = masks[:, None].float()
+    for kernel, padding in (((2 * reach + 1, 1), (reach, 0)), ((1, 2 * reach + 1), (0, reach))):
+        grown = F.max_pool2d(grown, kernel, stride=1, padding=padding)
+    return grown[:, 0] > 0
+
+
+def _mean_and_square(masks: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean of `values` (h, w) and of their squares over each of K masks (K, h, w); 0 over nothing."""
+    flat = masks.flatten(1).float()
+    count = flat.sum(1).clamp_min(1)
+    return flat @ values.flatten() / count, flat @ values.flatten() ** 2 / count

@@ -1,0 +1,230 @@
+"""SAM as a Segmenter: a batch in, one map per image out, whatever the prompt, by a named mask rule.
+
+Paper: Kirillov et al., Segment Anything, ICCV 2023 (doi 10.1109/ICCV51070.2023.00371). As there, an ambiguous prompt
+(one box, one point) is answered by three alternatives of which one is chosen, an unambiguous one (several points, or
+none at all) by mask 0. Maps of unions are the highest of their masks' logits.
+Differs: rules choose at the decoder's low resolution; only the chosen map is enlarged, as SAM enlarges it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from segment_anything.modeling import Sam
+from torch import Tensor, nn
+
+from samis.config import PromptConfig
+from samis.contracts import Batch, Placement, Prompt, UserError
+from samis.data.frame import PIXEL_MEAN, PIXEL_STD, inside, to_file_size, to_frame
+from samis.sam.candidates import Candidates, Everything, keep_everything
+from samis.sam.forward import SamOutput, decode, encode
+from samis.sam.merge import MASK_RULES, ORACLE_RULES, RULE_PARAMETERS, SINGLE, check_rule, merge, nothing_like
+
+
+class SamSegmenter:
+    """Segment with a Sam and a prompt (implements ``samis.contracts.Segmenter``).
+
+    Args:
+        sam: the model, tuned or not; it stays on its device and in its training mode.
+        kind: what a row says it is: zero_shot or tuned.
+        prompt: what its batches ask; a batch that asks something else is refused, so that no row lies about its prompt.
+        mask_rule: key in ``MASK_RULES``, or "single" (mask 0 of each prompt); the empty prompt always takes "single".
+        everything: which masks of a point grid are kept; None takes segment_anything's thresholds.
+        prompt_chunk: prompts decoded at once; fewer take less memory.
+        architecture, weights_sha256: what the row says of the weights.
+        details: more for ``describe``, such as the adapter.
+
+    Raises:
+        UserError: an unknown mask rule, or "single" for a grid.
+    """
+
+    def __init__(
+        self,
+        sam: Sam,
+        *,
+        kind: str = "zero_shot",
+        prompt: PromptConfig | None = None,
+        mask_rule: str = "top_iou",
+        everything: Everything | None = None,
+        prompt_chunk: int = 64,
+        architecture: str = "",
+        weights_sha256: str | None = None,
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        self.sam = sam
+        self.kind = kind
+        self.prompt = prompt or PromptConfig()
+        self.everything = everything or Everything()
+        self.prompt_chunk = max(1, prompt_chunk)
+        self.architecture = architecture
+        self.weights_sha256 = weights_sha256
+        self.details = details or {}
+        check_rule(mask_rule)
+        if mask_rule == SINGLE and self.prompt.kind == "grid":
+            raise UserError(
+                f"mask_rule: expected a rule that joins a grid's masks ({', '.join(MASK_RULES)}), got 'single'"
+            )
+        self.mask_rule = SINGLE if self.prompt.kind == "empty" else mask_rule
+
+    def rules(self) -> list[str]:
+        """Return the rules that ``predict_all_rules`` answers with where the truth is known."""
+        if self.prompt.kind == "empty":
+            return [SINGLE]
+        return list(MASK_RULES) if self.prompt.kind == "grid" else [SINGLE, *MASK_RULES]
+
+    def predict(self, batch: Batch) -> list[Tensor]:
+        """Return one (H, W) float32 map in [0, 1] per image, by ``mask_rule``; all zero where SAM offers no mask.
+
+        Raises:
+            UserError: an oracle's rule without truth.
+            ValueError: the batch asks another kind of prompt than the segmenter was built for.
+        """
+        return self._predict(batch, [self.mask_rule])[self.mask_rule]
+
+    def predict_all_rules(self, batch: Batch) -> dict[str, list[Tensor]]:
+        """Return rule -> maps as ``predict``, every rule from one pass; no oracles where the truth is not known."""
+        known = [rule for rule in self.rules() if batch.masks is not None or rule not in ORACLE_RULES]
+        return self._predict(batch, known)
+
+    def describe(self, mask_rule: str | None = None) -> dict[str, Any]:
+        """Return what a row says of this segmenter, for its own rule or for another of ``rules()``."""
+        rule = mask_rule or self.mask_rule
+        grid, sees_truth = self.prompt.kind == "grid", self.prompt.kind in ("box", "point")
+        parameters: dict[str, Any] = dict(RULE_PARAMETERS.get(rule, {}))
+        if grid:
+            parameters |= {"points_per_side": self.prompt.points_per_side, **asdict(self.everything)}
+        if sees_truth:
+            parameters |= {"per": self.prompt.per, "jitter": self.prompt.jitter}
+        return {
+            "kind": self.kind,
+            "prompt": self.prompt.kind,
+            "mask_rule": rule,
+            "oracle": sees_truth or rule in ORACLE_RULES,
+            "architecture": self.architecture,
+            "frame_px": self.sam.image_encoder.img_size,
+            "weights_sha256": self.weights_sha256,
+            "rule_parameters": parameters,
+            **self.details,
+        }
+
+    def _predict(self, batch: Batch, rules: Sequence[str]) -> dict[str, list[Tensor]]:
+        if batch.prompt.kind != self.prompt.kind:
+            raise ValueError(f"prompt: expected '{self.prompt.kind}', got a batch that asks '{batch.prompt.kind}'")
+        batch = batch.to(self.sam.pixel_mean.device)
+        with _evaluating(self.sam), torch.inference_mode():
+            embeddings = encode(self.sam, batch.images)
+            views = self._view_candidates(batch, embeddings)
+            blank = nothing_like(embeddings.new_empty(4 * embeddings.shape[-2], 4 * embeddings.shape[-1]).float())
+            maps = {}
+            for rule in rules:
+                answers = [[chosen(rule) for chosen in view] for view in views]
+                logits = torch.stack([torch.stack(each).amax(0) if each else blank for each in answers])
+                maps[rule] = file_maps(logits[:, None], batch.placements)
+        # Ordinary tensors: those of inference mode cannot be changed in place by whoever scores them.
+        return {rule: [each.clone() for each in of_rule] for rule, of_rule in maps.items()}
+
+    def _view_candidates(self, batch: Batch, embeddings: Tensor) -> list[list[_Answer]]:
+        """Return, for each view, the answers whose union is its map: one for a grid, else one for each prompt."""
+        side = 4 * embeddings.shape[-1]
+        step = batch.images.shape[-1] // side
+        image = inside(batch.placements, embeddings.device)[:, 0, ::step, ::step]
+        grey = _grey(batch.images, side)
+        truth = None if batch.masks is None else F.adaptive_avg_pool2d(batch.masks, side)[:, 0]
+
+        def candidates(view: int, logits: Tensor, iou: Tensor) -> Candidates:
+            known = None if truth is None else truth[view]
+            return Candidates(logits, iou, image[view], grey[view], known, self.everything.stability_offset)
+
+        asked = self._ask(embeddings, batch.prompt)
+        if batch.prompt.kind == "grid":
+            kept = keep_everything(((output, view) for output, view, _ in asked), image, self.everything)
+            return [[_Answer(candidates(view, *pair))] for view, pair in enumerate(kept)]
+        answers: list[list[_Answer]] = [[] for _ in batch.placements]
+        for output, view, unambiguous in asked:
+            for logits, iou, v, single in zip(
+                output.logits[:, 0], output.iou[:, 0], view.tolist(), unambiguous, strict=True
+            ):
+                answers[v].append(_Answer(candidates(v, logits[1:], iou[1:]), logits[0], single))
+        return answers
+
+    def _ask(self, embeddings: Tensor, prompt: Prompt) -> Iterator[tuple[SamOutput, Tensor, list[bool]]]:
+        """Decode the prompts that are present, of all views alike, in chunks of n.
+
+        Yields:
+            SAM's answers (n, 1, 4, h, w), the view (n,) that each is about, and whether each was unambiguous.
+        """
+        present = prompt.present
+        if present is None:
+            present = torch.ones(len(embeddings), prompt.prompts_per_view, dtype=torch.bool, device=embeddings.device)
+        unambiguous = _unambiguous(prompt, present)
+        for chunk in torch.split(present.nonzero(), self.prompt_chunk):
+            view, row = chunk.unbind(1)
+            tensors = (prompt.points_xy, prompt.point_labels, prompt.boxes_xyxy)
+            points, labels, boxes = (None if t is None else t[view, row][:, None] for t in tensors)
+            part = Prompt(prompt.kind, points_xy=points, point_labels=labels, boxes_xyxy=boxes)
+            yield decode(self.sam, embeddings[view], part), view, unambiguous[view, row].tolist()
+
+
+class _Answer:
+    """One prompt's (or one grid's) masks; called with a rule, it returns the (h, w) logits of the chosen map."""
+
+    def __init__(self, candidates: Candidates, single: Tensor | None = None, unambiguous: bool = False) -> None:
+        self.candidates, self.single, self.unambiguous = candidates, single, unambiguous
+
+    def __call__(self, rule: str) -> Tensor:
+        if self.single is not None and (rule == SINGLE or self.unambiguous):
+            return self.single
+        return merge(rule, self.candidates)
+
+
+def file_maps(logits: Tensor, placements: Sequence[Placement]) -> list[Tensor]:
+    """Turn (V, 1, h, w) logits into one (H, W) float32 map in [0, 1] per image.
+
+    An uncut image's logits return to the file's size as SAM's own do and meet the sigmoid last, so that ``map > 0.5``
+    is SAM's mask; of tiles, probabilities are blended, so that a tile with nothing does not drown its neighbour.
+    """
+    framed = to_frame(logits, placements[0].frame_px)
+    groups: dict[int, list[int]] = {}
+    for view, placement in enumerate(placements):
+        groups.setdefault(placement.sample, []).append(view)
+    maps = []
+    for views in groups.values():
+        placed = [placements[view] for view in views]
+        height, width = placed[0].file_hw
+        if placed[0].crop_xyxy == (0, 0, width, height):
+            maps.append(to_file_size(framed[views], placed)[0].sigmoid())
+        else:
+            maps.append(to_file_size(framed[views].sigmoid(), placed)[0].clamp(0, 1))
+    return maps
+
+
+def _unambiguous(prompt: Prompt, present: Tensor) -> Tensor:
+    """Return (V, P) bool: the empty prompt, several points, or points with a box."""
+    if prompt.point_labels is None:
+        return torch.full_like(present, prompt.boxes_xyxy is None)
+    count = (prompt.point_labels >= 0).sum(-1)
+    return count > (1 if prompt.boxes_xyxy is None else 0)
+
+
+def _grey(images: Tensor, side: int) -> Tensor:
+    """Return the brightness (V, side, side) in [0, 255] of framed images."""
+    small = F.adaptive_avg_pool2d(images.float(), side)
+    mean, std = (images.new_tensor(values).float()[:, None, None] for values in (PIXEL_MEAN, PIXEL_STD))
+    return (small * std + mean).mean(1)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Switch a model to evaluation, and each of its modules back to what it was."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

@@ -1,0 +1,141 @@
+"""Learner for tuning a SAM on defects: the batch's own prompt, mask 0, one map an image.
+
+Differs from SAM's own training: mask 0 answers every prompt, and answers to several prompts of an image are united
+(the largest logit at each pixel) before the loss, since the truth is one mask of all defects. What stays frozen, the
+IoU head among it, stands with each adapter in ``samis.adapters``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from samis.config import LossConfig
+from samis.contracts import Batch, Loss, Segmenter
+from samis.data.frame import inside, to_frame
+from samis.losses import MaskLoss
+from samis.sam.forward import decode, encode
+
+NOTHING = -20.0
+"""Logit of a view that was asked no prompt: surely no defect."""
+
+
+class Adapted(Protocol):
+    """What a tuned SAM must offer; ``samis.adapters.AdaptedSam`` does."""
+
+    sam: Any
+
+    def parameter_groups(self, pretrained_lr_scale: float = 1.0) -> list[dict[str, Any]]:
+        """Return the optimizer's groups."""
+
+    def save(self, folder: Path) -> None:
+        """Write the adapter into the folder."""
+
+    def load(self, folder: Path) -> None:
+        """Read the adapter back."""
+
+
+class SamTuning(nn.Module):
+    """Tune an adapted SAM; its frozen parts stay in evaluation mode.
+
+    Args:
+        adapted: the SAM with its adapter, a torch module.
+        loss: weights of the mask loss.
+        segmenter: builds the segmenter that validation scores, from the Sam.
+        pretrained_lr_scale: factor on the rate of pretrained weights that are tuned.
+    """
+
+    def __init__(
+        self,
+        adapted: Adapted,
+        loss: LossConfig,
+        *,
+        segmenter: Callable[[Any], Segmenter],
+        pretrained_lr_scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.adapted = adapted
+        self.mask_loss = MaskLoss(loss)
+        self.pretrained_lr_scale = pretrained_lr_scale
+        self._segmenter = segmenter
+        self.register_state_dict_post_hook(_keep_trained)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_fill_frozen)  # type: ignore[no-untyped-call]
+
+    def forward(self, batch: Batch) -> Loss:
+        """Return the mean loss over the batch's views, each an image or a random crop of one.
+
+        Parts, besides the loss's own: ``predicted_share`` and ``truth_share``, the foreground's share of the pixels
+        inside; a prediction that falls to nothing shows in them first.
+        """
+        if batch.masks is None:
+            raise ValueError("batch: expected masks to learn from, got none")
+        sam = self.adapted.sam
+        tuned = any(parameter.requires_grad for parameter in sam.image_encoder.parameters())
+        with nullcontext() if tuned else torch.no_grad():
+            embeddings = encode(sam, batch.images)
+        answers = decode(sam, embeddings, batch.prompt).logits[:, :, 0]
+        logits = to_frame(unite(answers, batch.prompt.present)[:, None], batch.images.shape[-1])
+        shown = inside(batch.placements, logits.device)
+        each, parts = self.mask_loss(logits, batch.masks, shown)
+        area = shown.sum().clamp_min(1)
+        parts["predicted_share"] = ((logits.detach() > 0) & shown).sum() / area
+        parts["truth_share"] = (batch.masks * shown).sum() / area
+        return Loss(each.mean(), parts)
+
+    def segmenter(self) -> Segmenter:
+        """Return what validation scores."""
+        return self._segmenter(self.adapted.sam)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the adapter's groups."""
+        return self.adapted.parameter_groups(self.pretrained_lr_scale)
+
+    def save(self, folder: Path) -> None:
+        """Write the adapter into the folder."""
+        self.adapted.save(folder)
+
+    def load(self, folder: Path) -> None:
+        """Read the adapter back."""
+        self.adapted.load(folder)
+
+
+def unite(answers: Tensor, present: Tensor | None) -> Tensor:
+    """Return the union of each view's answers.
+
+    Args:
+        answers: (V, P, h, w) logits.
+        present: (V, P) bool, or None if all are.
+
+    Returns:
+        (V, h, w) logits, the largest of the present ones; ``NOTHING`` where a view has none.
+
+    >>> unite(torch.tensor([[[[1.0]], [[3.0]]]]), torch.tensor([[True, False]])).item()
+    1.0
+    """
+    if present is None:
+        return answers.amax(1)
+    largest = answers.masked_fill(~present[:, :, None, None], float("-inf")).amax(1)
+    return torch.where(present.any(1)[:, None, None], largest, torch.full_like(largest, NOTHING))
+
+
+def _keep_trained(module: nn.Module, state: dict[str, Tensor], prefix: str, metadata: Any) -> None:
+    """Leave the frozen weights out of a resume point: they are the base's, and up to 2.5 GB."""
+    trained = {prefix + name for name, parameter in module.named_parameters() if parameter.requires_grad}
+    for name in [name for name in state if name.startswith(prefix) and name not in trained]:
+        del state[name]
+
+
+def _fill_frozen(module: nn.Module, state: dict[str, Tensor], prefix: str, *rest: Any) -> None:
+    """Let a resume point without frozen weights pass the strict load."""
+    for name, parameter in module.named_parameters():
+        if not parameter.requires_grad:
+            state.setdefault(prefix + name, parameter.detach())
+    for path, owner in module.named_modules():
+        for name, tensor in owner.named_buffers(recurse=False):
+            if name not in owner._non_persistent_buffers_set:
+                state.setdefault(f"{prefix}{path}.{name}", tensor)

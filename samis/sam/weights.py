@@ -1,0 +1,204 @@
+"""Weights of a Sam: the embedded ones, the three official files, or any file of yours, loaded safely and strictly.
+
+Code: the official files are Meta's (segment_anything 1.0, Apache-2.0); URL and sha256 as published.
+Differs: segment_anything loads with ``torch.load(file)`` alone, which runs any code that a file holds, needs the device
+it was saved on and understands no wrapper; here a file may only hold tensors and numbers.
+"""
+
+from __future__ import annotations
+
+import difflib
+import pickle
+import struct
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from segment_anything.modeling import Sam
+from torch import Tensor
+
+from samis.contracts import UserError
+from samis.sam.architectures import ARCHITECTURES, build_sam
+from samis.sam.attention import use_fused_attention
+from samis.sam.download import OFFICIAL, checkpoints_folder, download, weights_sha256
+from samis.sam.resize import resized_weights
+
+__all__ = ["architecture_of", "download", "find_weights", "load_sam", "read_weights", "weights_sha256"]
+
+RANDOM = "random"
+"""Stands for no file at all."""
+_WRAPPERS = ("model", "state_dict", "model_state_dict", "sam")
+_PREFIXES = ("module.", "_orig_mod.", "model.", "sam.")
+_ROOMS = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
+_BUFFERS = ("pixel_mean", "pixel_std")
+# What the readers raise on a broken file: they trust its bytes and stumble anywhere.
+_DAMAGED = (
+    SafetensorError, RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError,
+    AssertionError, struct.error,
+)  # fmt: skip
+
+
+def load_sam(
+    architecture: str, *, weights: str | Path | None = None, frame_px: int | None = None, fused_attention: bool = True
+) -> Sam:
+    """Build a Sam and load its weights, in float32, on the CPU, in evaluation mode.
+
+    Args:
+        architecture: key in ``ARCHITECTURES``.
+        weights: as ``find_weights``.
+        frame_px: side of the frame; None takes the architecture's own, another one interpolates the positions.
+        fused_attention: switch the encoder to torch's fused attention: same numbers, less time and memory.
+
+    Raises:
+        UserError: an unknown architecture, a frame that does not fit, a file that is missing, unreadable, unsafe or
+            holds another model.
+    """
+    if architecture not in ARCHITECTURES:
+        near = difflib.get_close_matches(architecture, ARCHITECTURES, n=1, cutoff=0.4)
+        proposal = f"; did you mean '{near[0]}'?" if near else ""
+        raise UserError(f"architecture: expected one of {', '.join(ARCHITECTURES)}, got '{architecture}'{proposal}")
+    path = find_weights(architecture, weights)
+    try:
+        # Weights that a file replaces are not drawn first: on the meta device, building takes no time and no memory.
+        with nullcontext() if path is None else torch.device("meta"):
+            sam = build_sam(architecture, frame_px=frame_px)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if path is not None:
+        _load_strictly(sam, read_weights(path), architecture=architecture, path=path)
+    if fused_attention:
+        use_fused_attention(sam.image_encoder)
+    return sam
+
+
+def find_weights(architecture: str, weights: str | Path | None = None) -> Path | None:
+    """Return the file that `weights` means for an architecture; None for random weights.
+
+    Args:
+        architecture: key in ``ARCHITECTURES``.
+        weights: None takes the embedded weights, or those in ``checkpoints/sam`` for the official sizes; "random" takes
+            none; else a .safetensors or .pth file, or a folder with ``model.safetensors``, there or in ``best/``.
+
+    Raises:
+        UserError: no such file; for official ones the message holds the command that downloads it.
+    """
+    if weights == RANDOM:
+        return None
+    if weights is not None:
+        path = Path(weights)
+        tried = [path / "model.safetensors", path / "best" / "model.safetensors"] if path.is_dir() else [path]
+        for file in tried:
+            if file.is_file():
+                return file
+        raise UserError(f"{tried[0]}: expected weights of {architecture}, got no such file; check segmenter.weights")
+    if architecture in OFFICIAL:
+        official = OFFICIAL[architecture]
+        path = checkpoints_folder() / "sam" / official.file
+        if not path.is_file():
+            command = f"from samis.sam.weights import download; download('{architecture}')"
+            raise UserError(
+                f"{path}: expected official weights of {architecture} ({official.size_mb} MB), got no such file; "
+                f'with a network run: python -c "{command}" or: curl -L -C - --create-dirs -o {path} {official.url}'
+            )
+        return path
+    path = checkpoints_folder() / architecture / "model.safetensors"
+    if not path.is_file():
+        raise UserError(
+            f"{path}: expected the embedded weights of {architecture}, got no such file; restore it with git checkout, "
+            "name others with segmenter.weights=FILE, or start from scratch with segmenter.weights=random"
+        )
+    return path
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a SAM's tensors from a file, without wrappers and prefixes, floats as float32.
+
+    Raises:
+        UserError: the file cannot be read, holds code, or holds no SAM.
+    """
+    damaged = f"{path}: expected a checkpoint, got a file that is damaged, cut short or of another kind"
+    try:
+        content = load_file(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    except pickle.UnpicklingError as error:
+        # Torch names the object that it refused; a file that is no pickle at all fails on its first bytes.
+        if "GLOBAL" not in str(error):
+            raise UserError(damaged) from error
+        raise UserError(
+            f"{path}: expected a checkpoint of tensors and numbers, got one that holds other objects, whose "
+            "loading could run code; it was refused. Save the state_dict alone, best as .safetensors"
+        ) from error
+    except _DAMAGED as error:
+        raise UserError(damaged) from error
+    state = _unwrapped(content)
+    if not any(name.startswith(_ROOMS) for name in state):
+        some = ", ".join(list(state)[:3]) or "no tensors"
+        raise UserError(
+            f"{path}: expected weights of a SAM (image_encoder, prompt_encoder, mask_decoder), got {some} ..."
+        )
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+
+
+def architecture_of(state: dict[str, Tensor]) -> str | None:
+    """Return the architecture whose width, depth and stem a state dict has; None if none does."""
+    positions = state.get("image_encoder.pos_embed")
+    blocks = {name.split(".")[2] for name in state if name.startswith("image_encoder.blocks.")}
+    stem = any(name.startswith("image_encoder.patch_embed.inner.") for name in state)
+    if positions is None or positions.ndim != 4:
+        return None
+    for name, known in ARCHITECTURES.items():
+        if (known.embed_dim, known.depth, bool(known.stem)) == (positions.shape[-1], len(blocks), stem):
+            return name
+    return None
+
+
+def _read_pickle(path: Path) -> Any:
+    """Read a .pth file that may hold tensors, containers, numbers and numpy's numbers, nothing else."""
+    scalar = np.float64(0).__reduce__()[0]
+    numbers: list[Any] = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    numbers += [np.dtype, *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_))]
+    with torch.serialization.safe_globals(numbers):
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _unwrapped(content: Any) -> dict[str, Tensor]:
+    while isinstance(content, dict) and not any(isinstance(value, Tensor) for value in content.values()):
+        inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), dict)), None)
+        if inner is None:
+            return {}
+        content = inner
+    if not isinstance(content, dict):
+        return {}
+    state = {str(name): tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}
+    while state and not any(name.startswith(_ROOMS) for name in state):
+        prefix = next((p for p in _PREFIXES if any(name.startswith(p) for name in state)), None)
+        if prefix is None:
+            break
+        state = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    return {name: tensor for name, tensor in state.items() if name not in _BUFFERS}
+
+
+def _load_strictly(sam: Sam, state: dict[str, Tensor], *, architecture: str, path: Path) -> None:
+    wanted = sam.state_dict()
+    found = architecture_of(state)
+    if found is not None and found != architecture:
+        raise UserError(
+            f"{path}: expected weights of {architecture}, got others; this looks like {found}: "
+            f"set segmenter.architecture={found}, or name another file"
+        )
+    state = resized_weights(state, wanted)
+    missing = [name for name in wanted if name not in state]
+    foreign = [name for name in state if name not in wanted]
+    shapes = [name for name in state if name in wanted and state[name].shape != wanted[name].shape]
+    faults = [_few("missing", missing), _few("unknown", foreign)]
+    faults += [f"{name} is {tuple(state[name].shape)}, not {tuple(wanted[name].shape)}" for name in shapes[:1]]
+    if any(faults):
+        raise UserError(f"{path}: expected weights of {architecture}, got others: {'; '.join(filter(None, faults))}")
+    sam.load_state_dict(state, assign=True)
+
+
+def _few(word: str, names: list[str]) -> str:
+    return f"{len(names)} tensors {word}, such as {names[0]}" if names else ""

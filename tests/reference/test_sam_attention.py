@@ -1,0 +1,60 @@
+"""Fused attention equals segment_anything's own, forward and gradient, in windows and in global blocks."""
+
+import copy
+
+import pytest
+import torch
+from segment_anything.modeling.image_encoder import Attention, ImageEncoderViT
+
+from samis.sam.attention import use_fused_attention
+
+
+def pair(module):
+    """Return the module with spread random weights, and its fused twin."""
+    for parameter in module.parameters():
+        parameter.data = torch.randn_like(parameter) * 0.1
+    fused = copy.deepcopy(module)
+    use_fused_attention(fused)
+    return module, fused
+
+
+def assert_equal(stock, fused, x):
+    inputs = [x.clone().requires_grad_() for _ in range(2)]
+    outputs = [module(each) for module, each in zip((stock, fused), inputs, strict=True)]
+    torch.testing.assert_close(*outputs, atol=1e-5, rtol=1e-5)
+    weight = torch.randn_like(outputs[0])
+    for output in outputs:
+        (output * weight).sum().backward()
+    torch.testing.assert_close(*(each.grad for each in inputs), atol=1e-5, rtol=1e-5)
+    for (name, one), (_, other) in zip(stock.named_parameters(), fused.named_parameters(), strict=True):
+        torch.testing.assert_close(
+            one.grad, other.grad, atol=1e-5 * float(1 + one.grad.abs().max()), rtol=1e-4, msg=name
+        )
+
+
+@pytest.mark.parametrize("hw", [(7, 7), (4, 9)])
+@pytest.mark.parametrize("rel_pos", [True, False])
+def test_one_attention(hw, rel_pos):
+    torch.manual_seed(0)
+    stock, fused = pair(Attention(24, num_heads=3, use_rel_pos=rel_pos, input_size=hw))
+    assert_equal(stock, fused, torch.randn(2, *hw, 24))
+
+
+def test_an_encoder_with_windows_that_do_not_divide_the_grid():
+    torch.manual_seed(0)
+    encoder = ImageEncoderViT(
+        img_size=80, patch_size=16, embed_dim=24, depth=3, num_heads=3, out_chans=8, use_rel_pos=True, window_size=3,
+        global_attn_indexes=(1,),
+    )  # fmt: skip
+    stock, fused = pair(encoder)
+    assert_equal(stock, fused, torch.randn(2, 3, 80, 80))
+
+
+def test_names_of_parameters_stay_and_a_copy_is_fused_by_itself():
+    stock, fused = pair(Attention(8, num_heads=2, use_rel_pos=True, input_size=(4, 4)))
+    assert list(stock.state_dict()) == list(fused.state_dict())
+    twin = copy.deepcopy(fused)
+    twin.proj.weight.data.zero_()
+    twin.proj.bias.data.zero_()
+    x = torch.randn(1, 4, 4, 8)
+    assert (twin(x) == 0).all() and (fused(x) != 0).any()
