@@ -53,6 +53,7 @@ format: install
 pretrain: install
 	$(BIN)/python train/pretrain.py configs/pretrain_128.yaml
 	$(BIN)/python train/pretrain.py configs/pretrain.yaml
+	$(BIN)/python train/pretrain.py configs/pretrain.yaml --embed $(RUNS)/pretrain_128 $(RUNS)/pretrain
 
 report: install
 	$(BIN)/python evaluate/compare.py evaluate/results --out reports/results --published --readme README.md

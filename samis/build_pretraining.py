@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file
+from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from samis.config import Pretraining, to_dict, to_yaml
 from samis.contracts import UserError
 from samis.data.promptable import PromptedScenes, PromptMix, SceneLoader
+from samis.data.scenes import draw_scene
 from samis.provenance import provenance
 from samis.sam.architectures import ARCHITECTURES, build_sam
 from samis.sam.attention import use_fused_attention
@@ -61,6 +64,47 @@ def pretrain(config: Pretraining, *, dry_run: bool = False) -> Path:
             folder / "provenance.json", json.dumps(provenance() | {"validation": best.metrics}, indent=1) + "\n"
         )
     return folder
+
+
+def embed(runs: list[Path], folder: Path) -> Path:
+    """Write the last stage's best weights in half precision, with each stage's config and validation curve; return the file.
+
+    Args:
+        runs: run folders of the stages, in order.
+        folder: ``checkpoints/samis_tiny``.
+
+    Raises:
+        UserError: a stage has not been run.
+    """
+    for run in runs:
+        if not (run / "best" / "model.safetensors").is_file():
+            raise UserError(f"{run}: expected the run folder of a finished stage, with best/model.safetensors")
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: tensor.half() for name, tensor in load_file(runs[-1] / "best" / "model.safetensors").items()}
+    path = folder / "model.safetensors"
+    temporary = path.with_name(".model.safetensors.tmp")
+    save_file(weights, temporary)
+    temporary.replace(path)
+    for number, run in enumerate(runs, 1):
+        for name in ("config.yaml", "validation.jsonl"):
+            write_atomic(folder / f"stage_{number}_{name}", (run / name).read_text(encoding="utf-8"))
+    return path
+
+
+def draw_sheet(path: Path, *, side: int = 192, columns: int = 8, rows: int = 3, seed: int = 0) -> None:
+    """Draw a contact sheet of scenes: pictures, and below each its objects in shades of grey."""
+    lines = []
+    for row in range(rows):
+        scenes = [draw_scene(np.random.default_rng([seed, row, column]), side) for column in range(columns)]
+        lines.append(np.hstack([np.pad(scene.image, 2, constant_values=255) for scene in scenes]))
+        shades = [np.linspace(90, 255, max(1, len(scene.objects)))[:, None, None] for scene in scenes]
+        drawn = [
+            (s.objects * shade).max(0) if len(s.objects) else s.salient * 0.0
+            for s, shade in zip(scenes, shades, strict=True)
+        ]
+        lines.append(np.hstack([np.pad(each.astype(np.uint8), 2, constant_values=255) for each in drawn]))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.vstack(lines)).save(path)
 
 
 def _sam(config: Pretraining) -> torch.nn.Module:

@@ -18,6 +18,7 @@ from torch import Tensor
 from samis.contracts import Batch, Evaluation, Segmenter, UserError
 from samis.metrics import (
     DIRECTIONS,
+    SCORES_CLEAN,
     ImageScores,
     TruthCache,
     mean_curves,
@@ -30,7 +31,6 @@ from samis.metrics import (
 
 NamedMaps = dict[str, list[Tensor]]
 """Name of a segmenter or mask rule -> one map for each sample of a batch."""
-CLEAN = "clean"
 
 
 class Evaluator:
@@ -93,10 +93,10 @@ class Evaluator:
         if map_u8.shape != truth.shape:
             raise UserError(f"{sample_id}: expected a map of {truth.shape}, the mask's size, got {map_u8.shape}")
         row: dict[str, Any] = {"id": sample_id, "class_name": batch.class_names[number], "empty_map": not map_u8.any()}
-        if truth.any():
+        if truth.any() or self.protocol in SCORES_CLEAN:
             fields = self._truths.get(sample_id, truth)
             row["scores"] = score_image(map_u8, truth, self.names, self.protocol, fields)
-        else:
+        if not truth.any():
             judged = score_clean(map_u8)
             row["clean"] = {"false_positive_area": judged.false_positive_area, "kept_clean": float(judged.kept_clean)}
         return row
@@ -108,21 +108,21 @@ class Evaluator:
                 f"expected a map for each of {len(self.ids)} images, none came for {', '.join(missing[:5])}"
             )
         rows = [found[sample_id] for sample_id in self.ids]
-        defective = [row for row in rows if "scores" in row]
+        scored = [row for row in rows if "scores" in row]
         clean = [row["clean"] for row in rows if "clean" in row]
         evaluation = Evaluation({}, empty_maps=sum(row["empty_map"] for row in rows), seconds=seconds)
-        if defective:
-            scores: list[ImageScores] = [row["scores"] for row in defective]
+        if scored:
+            scores: list[ImageScores] = [row["scores"] for row in scored]
             stack = stack_scores(scores)
             evaluation.metrics = summarise_stack(stack)
             evaluation.curves = {name: [float(v) for v in curve] for name, curve in mean_curves(scores).items()}
-            classes = np.array([row["class_name"] for row in defective])
+            classes = np.array([row["class_name"] for row in scored])
             for class_name in sorted(set(classes.tolist())):
                 index = np.flatnonzero(classes == class_name)
                 evaluation.per_class[class_name] = {"n_images": float(len(index)), **summarise_stack(stack, index)}
             if self.bootstrap:
                 evaluation.intervals = _intervals(
-                    lambda index: summarise_stack(stack, index), len(defective), self.bootstrap
+                    lambda index: summarise_stack(stack, index), len(scored), self.bootstrap
                 )
         if clean:
             evaluation.clean = {"n_images": float(len(clean))}
@@ -138,7 +138,7 @@ def higher_is_better(metric: str) -> bool:
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    numbers = row["scores"].values if "scores" in row else row["clean"]
+    numbers = (row["scores"].values if "scores" in row else {}) | row.get("clean", {})
     return {"id": row["id"], "class_name": row["class_name"], **{name: float(value) for name, value in numbers.items()}}
 
 
@@ -146,7 +146,7 @@ def _intervals(summary: Callable[[np.ndarray], dict[str, float]], count: int, re
     """Return the 95 % percentile bootstrap over images (Efron 1979), the same resamples for every segmenter."""
     rng = np.random.default_rng(0)
     drawn = [summary(rng.integers(count, size=count)) for _ in range(resamples)]
-    low_high = {name: np.percentile([d[name] for d in drawn if name in d], [2.5, 97.5]) for name in drawn[0]}
+    low_high = {name: np.percentile([d[name] for d in drawn if name in d], [2.5, 97.5]) for name in dict.fromkeys(name for d in drawn for name in d)}
     return {name: [float(pair[0]), float(pair[1])] for name, pair in low_high.items()}
 
 

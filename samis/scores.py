@@ -132,7 +132,7 @@ def _rounded(value: Any) -> Any:
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:
-    columns = list(rows[0])
+    columns = list(dict.fromkeys(column for row in rows for column in row))
     lines = [",".join(columns)]
     for row in rows:
         lines.append(",".join(_cell(row.get(column, "")) for column in columns))

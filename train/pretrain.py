@@ -1,9 +1,12 @@
 """Pretrain a small SAM on drawn scenes: python train/pretrain.py configs/pretrain_128.yaml
 
 Two stages make the embedded SAM: configs/pretrain_128.yaml, then configs/pretrain.yaml, which starts from the first. A run
-that was cut goes on by the same command.
+that was cut goes on by the same command. The embedded weights are then written by
+
+  python train/pretrain.py configs/pretrain.yaml --embed checkpoints/runs/pretrain_128 checkpoints/runs/pretrain
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -13,12 +16,24 @@ from samis.command import parse, run
 from samis.config import Pretraining
 
 
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the script's own options."""
+    help_embed = "write checkpoints/<architecture> from the stages' run folders instead of training"
+    parser.add_argument("--embed", nargs="+", type=Path, metavar="RUN", help=help_embed)
+    parser.add_argument("--sheet", type=Path, metavar="PNG", help="draw a contact sheet of scenes instead of training")
+
+
 def main() -> None:
     """Read the config, pretrain, say where the weights lie."""
-    config, arguments = parse(__doc__, Pretraining)
-    from samis.build_pretraining import pretrain  # heavy imports come after the cheap checks
+    config, arguments = parse(__doc__, Pretraining, extend=options)
+    from samis import build_pretraining  # heavy imports come after the cheap checks
 
-    pretrain(config, dry_run=arguments.dry_run)
+    if arguments.sheet:
+        build_pretraining.draw_sheet(arguments.sheet, seed=config.seed)
+    elif arguments.embed:
+        print(build_pretraining.embed(arguments.embed, Path("checkpoints") / config.architecture))
+    else:
+        build_pretraining.pretrain(config, dry_run=arguments.dry_run)
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ class SavedMaps:
         return {
             "kind": "saved_maps",
             "name": self.name,
-            "folder": str(self.folder),
+            "folder": self.folder.name,
             "resized": len(self._resized),
             "prompt": "none",
             "mask_rule": None,

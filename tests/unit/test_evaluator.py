@@ -107,3 +107,12 @@ def test_faults_are_named(drawn):
         Evaluator(Again(truths, 2), [*truths, "image_9"])(Given(maps))
     with pytest.raises(UserError, match="NaN"):
         evaluate(truths, {**maps, "image_1": np.full_like(maps["image_1"], np.nan)})
+
+
+def test_inspection_counts_clean_images_too(drawn):
+    """Whether an image is defective can only be asked of a set that holds clean ones."""
+    truths, maps = drawn
+    found = evaluate(truths, maps, protocol="inspection")
+    assert found.clean["n_images"] == 1.0
+    maps["image_3"][:] = 0
+    assert evaluate(truths, maps, protocol="inspection").metrics["image_auroc"] == 1.0
