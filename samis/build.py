@@ -98,7 +98,8 @@ def default_device() -> torch.device:
 
 
 def build_learner(config: Experiment) -> Any:
-    """Build what is trained: SAM with an adapter, or a baseline network."""
+    """Build what is trained: SAM with an adapter, or a baseline network; what starts at random starts by ``seed``."""
+    torch.manual_seed(config.seed)
     s = config.segmenter
     if s.name in BASELINES:
         network = build_baseline(s.name, backbone=s.backbone, pretrained=s.pretrained)
@@ -175,7 +176,6 @@ def load_run(folder: str | Path) -> Run:
 
 def train(config: Experiment, *, dry_run: bool = False) -> Path:
     """Train what the config names and keep the best epoch by validation; return the run folder."""
-    torch.manual_seed(config.seed)
     learner = build_learner(config)
     if dry_run:
         print(to_yaml(config))

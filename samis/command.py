@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -53,17 +54,21 @@ def run(main: Callable[[], None]) -> None:
         fail(error)
     except KeyboardInterrupt:
         sys.exit(130)
-    except OSError as error:
-        if error.errno == 28:
-            fail(
-                f"no space left on the disk while writing {error.filename or 'a file'}; free some and run the same command again"
-            )
-        raise
     except Exception as error:
+        if disk_full(error):
+            file = getattr(error, "filename", None) or "a file"
+            fail(f"no space left on the disk while writing {file}; free some and run the same command again")
         # The class lives beside torch; naming it here would cost every --help a second.
         if type(error).__name__ == "UserError":
             fail(error)
         raise
+
+
+def disk_full(error: BaseException) -> bool:
+    """Return whether a full disk is behind an error; torch and safetensors wrap the system's own."""
+    told = str(error)
+    wrapped = "No space left" in told or "PytorchStreamWriter failed writing" in told
+    return wrapped or getattr(error, "errno", None) == errno.ENOSPC
 
 
 def fail(message: object) -> None:

@@ -146,7 +146,10 @@ def _intervals(summary: Callable[[np.ndarray], dict[str, float]], count: int, re
     """Return the 95 % percentile bootstrap over images (Efron 1979), the same resamples for every segmenter."""
     rng = np.random.default_rng(0)
     drawn = [summary(rng.integers(count, size=count)) for _ in range(resamples)]
-    low_high = {name: np.percentile([d[name] for d in drawn if name in d], [2.5, 97.5]) for name in dict.fromkeys(name for d in drawn for name in d)}
+    low_high = {
+        name: np.percentile([d[name] for d in drawn if name in d], [2.5, 97.5])
+        for name in dict.fromkeys(name for d in drawn for name in d)
+    }
     return {name: [float(pair[0]), float(pair[1])] for name, pair in low_high.items()}
 
 
