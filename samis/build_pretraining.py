@@ -84,6 +84,7 @@ def embed(runs: list[Path], folder: Path) -> Path:
     path = folder / "model.safetensors"
     temporary = path.with_name(".model.safetensors.tmp")
     save_file(weights, temporary)
+    temporary.chmod(0o644)  # safetensors writes files that only their owner may read
     temporary.replace(path)
     for number, run in enumerate(runs, 1):
         for name in ("config.yaml", "validation.jsonl"):

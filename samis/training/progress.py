@@ -48,7 +48,8 @@ class Progress:
     def validation(self, epoch: int, metric: str, metrics: dict[str, float], gained: bool) -> None:
         """Tell a validation's outcome in one line."""
         if self.active:
-            shown = " ".join(f"{name} {value:.4f}" for name, value in metrics.items() if name != metric)
+            others = [name for name in metrics if name != metric][:5]
+            shown = " ".join(f"{name} {metrics[name]:.4f}" for name in others)
             end = "\n" if self.bar else ""
             print(
                 f"{end}validation after epoch {epoch}: {metric} {metrics[metric]:.4f}{' (best so far)' if gained else ''} {shown}",
