@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import datetime, timezone
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from samis.baselines import BASELINES, build_baseline
 from samis.baselines.learner import BaselineLearner
 from samis.baselines.saved_maps import SavedMaps
 from samis.config import DataConfig, Experiment, load_config, to_dict, to_yaml
-from samis.contracts import Batch, Dataset, Evaluation, Segmenter, UserError
+from samis.contracts import Batch, Dataset, Segmenter, UserError
 from samis.data import load_dataset
 from samis.data.augment import build_augment
 from samis.data.base import subset
@@ -31,7 +31,7 @@ from samis.sam.candidates import Everything
 from samis.sam.segmenter import SamSegmenter
 from samis.sam.tuning import SamTuning
 from samis.sam.weights import find_weights, load_sam
-from samis.scores import ScoreRow, write_atomic
+from samis.scores import write_atomic
 from samis.training.trainer import Selection, Trainer
 
 
@@ -149,11 +149,12 @@ def build_segmenter(config: Experiment) -> Segmenter:
 
 @dataclasses.dataclass
 class Run:
-    """A run folder brought back: its config, and the segmenter of its best epoch."""
+    """A run folder brought back: its config, the segmenter of its best epoch, and how it was trained."""
 
     config: Experiment
     segmenter: Segmenter
     folder: Path
+    birth: dict[str, Any]
 
 
 def load_run(folder: str | Path) -> Run:
@@ -171,7 +172,9 @@ def load_run(folder: str | Path) -> Run:
     learner = build_learner(config)
     learner.load(folder / "best")
     learner.to(default_device()).eval()
-    return Run(config, learner.segmenter(), folder)
+    provenance_file = folder / "provenance.json"
+    birth = json.loads(provenance_file.read_text(encoding="utf-8")) if provenance_file.exists() else {}
+    return Run(config, learner.segmenter(), folder, birth)
 
 
 def train(config: Experiment, *, dry_run: bool = False) -> Path:
@@ -210,7 +213,7 @@ def train(config: Experiment, *, dry_run: bool = False) -> Path:
     best = trainer.fit()
     if accelerator.is_main_process:
         birth = provenance() | {"validation": best.metrics, "data_fingerprint": training.fingerprint()}
-        write_atomic(folder / "provenance.json", _json(birth))
+        write_atomic(folder / "provenance.json", json.dumps(birth, indent=1) + "\n")
         shown = ", ".join(
             f"{name} {best.metrics[name]:.4f}"
             for name in ("s_measure", "weighted_f", "mae", "iou")
@@ -255,49 +258,3 @@ def gallery(
         (sample_id, gallery_picture(image, truth, values.cpu().numpy()))
         for sample_id, image, truth, values in zip(batch.ids, images, truths, maps, strict=True)
     ]
-
-
-def score(
-    segmenter: Segmenter,
-    config: Experiment,
-    dataset: Dataset,
-    *,
-    name: str,
-    every_rule: bool = False,
-    on_map: Any = None,
-) -> list[ScoreRow]:
-    """Score a segmenter on a data set; one row, or one for each mask rule from the same pass."""
-    if isinstance(segmenter, SavedMaps):
-        segmenter.check(dataset.ids)
-    evaluator = build_evaluator(config, dataset, on_map=on_map)
-    if every_rule and isinstance(segmenter, SamSegmenter):
-        found = evaluator.many(segmenter.predict_all_rules)
-        said = {rule: segmenter.describe(rule) for rule in found}
-    else:
-        found, said = {"": evaluator(segmenter)}, {"": segmenter.describe()}
-    return [build_row(f"{name}, {rule}" if rule else name, found[rule], said[rule], config, dataset) for rule in found]
-
-
-def build_row(
-    name: str, evaluation: Evaluation, said: dict[str, Any], config: Experiment, dataset: Dataset
-) -> ScoreRow:
-    """Put an evaluation and its birth certificate into a row."""
-    noise = f" +{config.data.salt_pepper:.0%} salt-and-pepper" if config.data.salt_pepper else ""
-    about = {key: value for key, value in said.items() if key not in ("kind", "prompt", "mask_rule", "oracle")}
-    birth = provenance() | about
-    birth["data_fingerprint"] = dataset.fingerprint()
-    birth["created"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    birth["seconds_per_image"] = evaluation.seconds / max(1, len(dataset))
-    birth["config"] = to_dict(config)
-    return ScoreRow(
-        name=name, kind=said["kind"], dataset=config.data.name, split=dataset.split + noise, n_images=len(dataset),
-        prompt=said["prompt"], mask_rule=said.get("mask_rule"), oracle=bool(said["oracle"]), protocol=config.metrics.protocol,
-        metrics=evaluation.metrics, intervals=evaluation.intervals, per_class=evaluation.per_class, curves=evaluation.curves,
-        clean=evaluation.clean, empty_maps=evaluation.empty_maps, provenance=birth, images=evaluation.images,
-    )  # fmt: skip
-
-
-def _json(content: Any) -> str:
-    import json
-
-    return json.dumps(content, indent=1) + "\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from samis import build, scores
+from samis import build, scores, scoring
 from samis.config import Experiment, PromptConfig, SegmenterConfig
 from samis.contracts import Dataset, Sample, Segmenter
 from samis.data.loading import FramedDataset, collate
@@ -88,7 +88,7 @@ def load_run(folder: str | Path) -> Model:
 def score(model: Model, dataset: Dataset, *, protocol: str = "pysod") -> ScoreRow:
     """Score a model on a data set with the one evaluator."""
     model.config.data.name, model.config.metrics.protocol = dataset.name, protocol
-    return build.score(model.segmenter, model.config, dataset, name=model.name)[0]
+    return scoring.score(model.segmenter, model.config, dataset, name=model.name)[0]
 
 
 def read_rows(folder: str | Path) -> Rows:

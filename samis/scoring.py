@@ -6,14 +6,19 @@ import json
 import os
 import re
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from samis.build import build_segmenter, load_run, load_split, score
-from samis.config import Experiment
-from samis.contracts import Segmenter
+from samis.baselines.saved_maps import SavedMaps
+from samis.build import build_evaluator, build_segmenter, load_run, load_split
+from samis.config import Experiment, to_dict
+from samis.contracts import Dataset, Evaluation, Segmenter
+from samis.provenance import provenance
+from samis.sam.segmenter import SamSegmenter
 from samis.scores import ScoreRow
 
 SHOWN = ("s_measure", "weighted_f", "e_mean", "f_max", "iou", "mae", "overlap_ratio", "pratt")
@@ -37,8 +42,8 @@ def score_and_save(
         maps: folder for 8-bit maps, or None.
         as_json: print JSON lines instead of a table.
     """
-    segmenter, config, made = _segmenter(config)
-    dataset = load_split(config.data, split or config.data.test)
+    dataset = load_split(config.data, split or config.data.test)  # first, since most mistakes are about the data
+    segmenter, config, made, birth = _segmenter(config)
     name = name or made
     every_rule = config.segmenter.name == "sam" and config.segmenter.mask_rule == "all"
     on_map = (
@@ -46,12 +51,53 @@ def score_and_save(
     )
     rows = score(segmenter, config, dataset, name=name, every_rule=every_rule, on_map=on_map)
     for row in rows:
+        row.provenance |= {"training": birth} if birth else {}
         path = row.save(out / f"{_stem(row.name, row.dataset, row.split)}.json")
         if as_json:
             print(json.dumps({"name": row.name, "file": str(path), **row.metrics}))
     if not as_json:
         print(table(rows))
     return rows
+
+
+def score(
+    segmenter: Segmenter,
+    config: Experiment,
+    dataset: Dataset,
+    *,
+    name: str,
+    every_rule: bool = False,
+    on_map: Any = None,
+) -> list[ScoreRow]:
+    """Score a segmenter on a data set; one row, or one for each mask rule from the same pass."""
+    if isinstance(segmenter, SavedMaps):
+        segmenter.check(dataset.ids)
+    evaluator = build_evaluator(config, dataset, on_map=on_map)
+    if every_rule and isinstance(segmenter, SamSegmenter):
+        found = evaluator.many(segmenter.predict_all_rules)
+        said = {rule: segmenter.describe(rule) for rule in found}
+    else:
+        found, said = {"": evaluator(segmenter)}, {"": segmenter.describe()}
+    return [build_row(f"{name}, {rule}" if rule else name, found[rule], said[rule], config, dataset) for rule in found]
+
+
+def build_row(
+    name: str, evaluation: Evaluation, said: dict[str, Any], config: Experiment, dataset: Dataset
+) -> ScoreRow:
+    """Put an evaluation and its birth certificate into a row."""
+    noise = f" +{config.data.salt_pepper:.0%} salt-and-pepper" if config.data.salt_pepper else ""
+    about = {key: value for key, value in said.items() if key not in ("kind", "prompt", "mask_rule", "oracle")}
+    birth = provenance() | about
+    birth["data_fingerprint"] = dataset.fingerprint()
+    birth["created"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    birth["seconds_per_image"] = evaluation.seconds / max(1, len(dataset))
+    birth["config"] = to_dict(config)
+    return ScoreRow(
+        name=name, kind=said["kind"], dataset=config.data.name, split=dataset.split + noise, n_images=len(dataset),
+        prompt=said["prompt"], mask_rule=said.get("mask_rule"), oracle=bool(said["oracle"]), protocol=config.metrics.protocol,
+        metrics=evaluation.metrics, intervals=evaluation.intervals, per_class=evaluation.per_class, curves=evaluation.curves,
+        clean=evaluation.clean, empty_maps=evaluation.empty_maps, provenance=birth, images=evaluation.images,
+    )  # fmt: skip
 
 
 def table(rows: list[ScoreRow]) -> str:
@@ -75,18 +121,18 @@ def table(rows: list[ScoreRow]) -> str:
     return "\n".join(lines)
 
 
-def _segmenter(config: Experiment) -> tuple[Segmenter, Experiment, str]:
-    """Return segmenter, the config whose data, frame and prompt are used, and a name for the row."""
+def _segmenter(config: Experiment) -> tuple[Segmenter, Experiment, str, dict[str, Any]]:
+    """Return segmenter, the config whose data, frame and prompt are used, a name for the row, and how it was trained."""
     s = config.segmenter
     if s.name == "run":
         run = load_run(s.run or "")
         # Data, and only data, may differ from what the run was tuned on; frame and prompt are part of what was learnt.
         run.config.data, run.config.metrics = config.data, config.metrics
-        return run.segmenter, run.config, run.config.experiment
+        return run.segmenter, run.config, run.config.experiment, run.birth
     segmenter = build_segmenter(config)
     if s.name == "saved_maps":
-        return segmenter, config, Path(s.maps or "").name
-    return segmenter, config, f"{s.architecture} zero-shot, {config.prompt.kind}"
+        return segmenter, config, Path(s.maps or "").name, {}
+    return segmenter, config, f"{s.architecture} zero-shot, {config.prompt.kind}", {}
 
 
 def _label(name: str, rule: str) -> str:

@@ -13,7 +13,8 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "contracts": (set(), set()),
     "scores": (set(), set()),
     "provenance": (set(), set()),
-    "config": (set(), {"yaml"}),
+    "config": ({"config_files"}, set()),
+    "config_files": (set(), {"yaml"}),
     "command": ({"config"}, set()),
     "losses": ({"config"}, set()),
     "metrics": ({"contracts"}, {"torchmetrics", "skimage"}),
@@ -29,7 +30,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
 """``build``, ``build_pretraining``, ``scoring`` and ``notebook`` know every room."""
 KNOW_ALL = {"build", "build_pretraining", "scoring", "notebook", "__init__"}
 OWNED = {party for _, parties in ROOMS.values() for party in parties}
-NO_TORCH = {"scores", "provenance", "config", "command", "reporting"}
+NO_TORCH = {"scores", "provenance", "config", "config_files", "command", "reporting"}
 
 
 def modules() -> list[Path]:

@@ -32,11 +32,15 @@ def test_stages_have_their_recipes_and_curves():
 
 def test_reaches_its_score_on_fixed_scenes():
     """Scenes of the validation seed, which pretraining never drew; the card states the values of the whole set."""
-    scenes = PromptedScenes(side=256, batch_size=16, batches=2, seed=10_000, mix=PromptMix(boxes=2, points=1, grid_px=4))
+    scenes = PromptedScenes(
+        side=256, batch_size=16, batches=2, seed=10_000, mix=PromptMix(boxes=2, points=1, grid_px=4)
+    )
     validation = PromptValidation([scenes.batch(0), scenes.batch(1)])
     torch.set_grad_enabled(False)
     try:
-        metrics = validation(PromptablePretraining(load_sam("samis_tiny"), LossConfig(bce=0, iou=0, dice=1, focal=20))).metrics
+        metrics = validation(
+            PromptablePretraining(load_sam("samis_tiny"), LossConfig(bce=0, iou=0, dice=1, focal=20))
+        ).metrics
     finally:
         torch.set_grad_enabled(True)
     assert metrics["iou_box"] > 0.45
