@@ -22,6 +22,7 @@ from samis.metrics import (
     ImageScores,
     TruthCache,
     mean_curves,
+    numbers_of,
     quantise,
     score_clean,
     score_image,
@@ -114,15 +115,18 @@ class Evaluator:
         if scored:
             scores: list[ImageScores] = [row["scores"] for row in scored]
             stack = stack_scores(scores)
-            evaluation.metrics = summarise_stack(stack)
+            evaluation.metrics = self._asked(summarise_stack(stack))
             evaluation.curves = {name: [float(v) for v in curve] for name, curve in mean_curves(scores).items()}
             classes = np.array([row["class_name"] for row in scored])
             for class_name in sorted(set(classes.tolist())):
                 index = np.flatnonzero(classes == class_name)
-                evaluation.per_class[class_name] = {"n_images": float(len(index)), **summarise_stack(stack, index)}
+                evaluation.per_class[class_name] = {
+                    "n_images": float(len(index)),
+                    **self._asked(summarise_stack(stack, index)),
+                }
             if self.bootstrap:
                 evaluation.intervals = _intervals(
-                    lambda index: summarise_stack(stack, index), len(scored), self.bootstrap
+                    lambda index: self._asked(summarise_stack(stack, index)), len(scored), self.bootstrap
                 )
         if clean:
             evaluation.clean = {"n_images": float(len(clean))}
@@ -130,6 +134,11 @@ class Evaluator:
                 evaluation.clean[name] = float(np.mean([row[name] for row in clean]))
         evaluation.images = [_flat(row) for row in rows]
         return evaluation
+
+    def _asked(self, numbers: dict[str, float]) -> dict[str, float]:
+        """Leave out what comes along with a metric but was not asked for."""
+        wanted = numbers_of(self.names) if self.names else set(numbers)
+        return {name: value for name, value in numbers.items() if name in wanted}
 
 
 def higher_is_better(metric: str) -> bool:

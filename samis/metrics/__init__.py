@@ -93,6 +93,7 @@ __all__ = [
     "choose_threshold",
     "find_metrics",
     "mean_curves",
+    "numbers_of",
     "quantise",
     "score_clean",
     "score_image",
@@ -129,6 +130,20 @@ def find_metrics(metrics: Sequence[str] | None = None, protocol: str = "pysod") 
             raise UserError(f"unknown metric {name!r} of protocol {protocol!r}; {advice}")
     wanted = {owners[name] for name in metrics}
     return tuple(METRICS[name] for name in own if name in wanted)
+
+
+def numbers_of(metrics: Sequence[str]) -> set[str]:
+    """Return the numbers that a list of names asks for.
+
+    A number's name (``iou``, ``f_max``) asks for itself; a metric whose name is no number (``f_measure``) for all of its own.
+
+    >>> sorted(numbers_of(["iou", "f_measure"]))
+    ['f_adaptive', 'f_max', 'f_mean', 'iou']
+    """
+    found: set[str] = set()
+    for name in metrics:
+        found |= {name} if name in DIRECTIONS else {*METRICS[name].values, *METRICS[name].finished}
+    return found
 
 
 def score_image(

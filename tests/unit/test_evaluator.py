@@ -116,3 +116,8 @@ def test_inspection_counts_clean_images_too(drawn):
     assert found.clean["n_images"] == 1.0
     maps["image_3"][:] = 0
     assert evaluate(truths, maps, protocol="inspection").metrics["image_auroc"] == 1.0
+
+
+def test_only_what_was_asked_for_comes_back(drawn):
+    assert set(evaluate(*drawn, names=["iou"]).metrics) == {"iou"}
+    assert set(evaluate(*drawn, names=["mae", "f_measure"]).metrics) == {"mae", "f_adaptive", "f_mean", "f_max"}
