@@ -33,7 +33,8 @@ def main() -> None:
     """Read the config or run folder, score, write rows, print them."""
     if len(sys.argv) > 1 and (Path(sys.argv[1]) / "config.yaml").is_file():
         folder = sys.argv[1]
-        sys.argv[1:2] = [f"{folder}/config.yaml", "segmenter.name=run", f"segmenter.run={folder}"]
+        # Training watches a few metrics; a row has them all, unless the command line asks otherwise.
+        sys.argv[1:2] = [f"{folder}/config.yaml", "segmenter.name=run", f"segmenter.run={folder}", "metrics.names=[]"]
     config, arguments = parse(__doc__, Experiment, extend=options)
     if arguments.dry_run:
         from samis.config import to_yaml
