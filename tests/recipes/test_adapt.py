@@ -99,6 +99,7 @@ def test_scores_twice_the_same_and_as_validated(alone, tmp_path):
             "--out",
             tmp_path / turn,
             "metrics.batch_size=2",
+            "metrics.names=[s_measure, mae, iou]",
             "--save-maps",
             tmp_path / "maps",
         )
