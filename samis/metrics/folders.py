@@ -222,7 +222,7 @@ def _mapped(
 ) -> Iterable[tuple[str, ImageScores, ImageScores | None]]:
     if workers <= 1:
         return map(score, files)
-    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
+    # Not forked: a fork of a process whose OpenCV or OpenMP threads have run inherits their locks, and may wait for ever.
+    context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
         return list(pool.map(score, files, chunksize=max(1, min(32, len(files) // (4 * workers)))))

@@ -20,6 +20,8 @@ from torch import Tensor
 
 from samis.contracts import UserError
 
+cv2.setNumThreads(0)  # no thread pool of its own: images are spread over processes, and a forked pool would hang
+
 RULES = ("above_128", "above_tenth", "above_tenth_rounded", "nonzero")
 
 

@@ -52,7 +52,7 @@ def test_with_clean_averages_all(folders, capsys):
     )
 
 
-@pytest.mark.parametrize("protocol", ["pysod", "published", "inspection"])
+@pytest.mark.parametrize("protocol", ["inspection"])
 def test_workers_change_nothing(folders, capsys, protocol):
     outputs = []
     for workers in ("1", "2"):

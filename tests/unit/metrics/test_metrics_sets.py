@@ -147,6 +147,7 @@ def test_metric_takes_batched_float_tensors_and_pickles():
 
 
 def _score_share(rank: int, folder: str, protocol: str) -> None:
+    torch.set_num_threads(1)  # a fork must not wait for its parent's threads
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     metric = ProtocolMetric(protocol=protocol)
     for image, truth in IMAGES[:4] if rank == 0 else IMAGES[4:]:  # an uneven split
