@@ -57,6 +57,7 @@ pretrain: install
 
 report: install
 	$(BIN)/python evaluate/compare.py evaluate/results --out reports/results --published --readme README.md
+	cp reports/results/figures/gap.png docs/answer.png
 
 clean:
 	rm -rf reports .pytest_cache .mypy_cache .ruff_cache

@@ -155,9 +155,13 @@ class Chosen:
 
 
 def best_row(rows: Iterable[ScoreRow], metric: str, kinds: Sequence[str]) -> ScoreRow | None:
-    """Return the best non-oracle row of some kinds by one metric, the first of equals; None if no row has it."""
+    """Return the best non-oracle row of some kinds by one metric, the first of equals; None if no row has it.
+
+    A row all of whose maps are empty is passed over: where defects are small, answering nothing has the best MAE.
+    """
     sign = 1 if higher_is_better(metric) else -1
-    fitting = [row for row in rows if row.kind in kinds and not row.oracle and has(row, metric)]
+    answering = [row for row in rows if not row.n_images or row.empty_maps < row.n_images]
+    fitting = [row for row in answering if row.kind in kinds and not row.oracle and has(row, metric)]
     return max(fitting, key=lambda row: sign * row.metrics[metric], default=None)
 
 

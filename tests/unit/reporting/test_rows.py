@@ -96,3 +96,9 @@ def test_chooses_the_best_of_each_kind_in_the_right_direction(make_row):
     assert chosen.zero_shot.name == "a" and chosen.tuned is None and chosen.best is None
     with pytest.raises(ValueError, match="one data set"):
         choose([*rows, make_row(split="val")], "s_measure")
+
+
+def test_a_row_that_answers_nothing_is_never_the_best(make_row):
+    nothing = make_row(values={"mae": [0.01, 0.01]}, name="nothing", empty_maps=2)
+    something = make_row(values={"mae": [0.05, 0.05]}, name="something", empty_maps=1)
+    assert choose([nothing, something], "mae").zero_shot is something
