@@ -17,7 +17,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "config_files": (set(), {"yaml"}),
     "command": ({"config"}, set()),
     "losses": ({"config"}, set()),
-    "metrics": ({"contracts"}, {"torchmetrics", "skimage"}),
+    "metrics": ({"contracts"}, {"torchmetrics"}),
     "adapters": ({"contracts", "config"}, {"peft", "segment_anything"}),
     "data": ({"contracts"}, {"albumentations"}),
     "prompts": ({"contracts", "config", "data.frame"}, set()),

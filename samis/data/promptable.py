@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from samis.contracts import Batch, Placement
+from samis.contracts import Batch
 from samis.data.frame import frame_image, place
 from samis.data.scenes import draw_scene
 
@@ -74,7 +74,7 @@ class PromptedScenes(IterableDataset[Batch]):
         extras = {
             name: torch.from_numpy(np.stack([scene[name] for scene in scenes])) for name in scenes[0] if name != "image"
         }
-        images = torch.stack([_framed(scene["image"], p) for scene, p in zip(scenes, placements, strict=True)])
+        images = torch.stack([frame_image(scene["image"], p) for scene, p in zip(scenes, placements, strict=True)])
         ids = [f"scene_{self.seed}_{self.epoch}_{index}_{k}" for k in range(self.batch_size)]
         return Batch(ids, images, placements, class_names=["scene"] * self.batch_size, extras=extras)
 
@@ -99,10 +99,6 @@ class SceneLoader:
                 self.dataset, batch_size=None, num_workers=self.workers, prefetch_factor=4 if self.workers else None
             )
         )
-
-
-def _framed(grey: Array, placement: Placement) -> torch.Tensor:
-    return frame_image(grey, placement)
 
 
 def _prompted(rng: Rng, side: int, mix: PromptMix) -> dict[str, Array]:
