@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from samis.adapters import apply_adapter
 from samis.baselines import BASELINES, build_baseline
 from samis.baselines.learner import BaselineLearner
+from samis.baselines.references import REFERENCES, BoxReference
 from samis.baselines.saved_maps import SavedMaps
 from samis.config import DataConfig, Experiment, load_config, to_dict, to_yaml
 from samis.contracts import Batch, Dataset, Segmenter, UserError
@@ -127,12 +128,14 @@ def build_segmenter(config: Experiment) -> Segmenter:
         if not s.maps:
             raise UserError("segmenter.maps: expected a folder of 8-bit maps for saved_maps, got null")
         return SavedMaps(s.maps)
+    if s.name in REFERENCES:
+        return BoxReference(s.name)
     if s.name == "run":
         return load_run(s.run or "").segmenter
     if s.name != "sam":
         raise UserError(
-            f"segmenter.name: expected sam, saved_maps or run, got {s.name!r}; train a baseline with train/baseline.py, then "
-            "score its run folder"
+            f"segmenter.name: expected sam, saved_maps, {', '.join(REFERENCES)} or run, got {s.name!r}; train a baseline "
+            "with train/baseline.py, then score its run folder"
         )
     sam = load_sam(s.architecture, weights=s.weights, frame_px=build_framing(config).frame_px).to(default_device())
     path = find_weights(s.architecture, s.weights)

@@ -81,7 +81,8 @@ class SegmenterConfig:
     """Who answers.
 
     Attributes:
-        name: sam, saved_maps, run (a tuned SAM or trained baseline from its run folder), or a baseline's name.
+        name: sam, saved_maps, run (a tuned SAM or trained baseline from its run folder), a baseline's name, or filled_box,
+            otsu_box (trivial references).
         architecture: vit_b, vit_l, vit_h, samis_tiny, samis_small.
         weights: checkpoint file; null takes the embedded one of samis_tiny, or checkpoints/sam/ for the official sizes;
             "random" starts from scratch.
@@ -138,7 +139,8 @@ class LossConfig:
     Attributes:
         bce: binary cross-entropy. edge_weight: extra weight of rims in it (5 in F3Net).
         balance: class balancing in it, in [0, 1].
-        iou: soft IoU. dice: soft Dice. focal: focal loss (20 in SAM's own mix). l1: absolute difference.
+        iou: soft IoU. dice: soft Dice, which is also MINet's consistency-enhanced loss (CEL).
+        focal: focal loss (20 in SAM's own mix). l1: absolute difference. ssim: 1 - structural similarity (1 in BASNet).
     """
 
     bce: float = 1.0
@@ -148,6 +150,7 @@ class LossConfig:
     dice: float = 0.0
     focal: float = 0.0
     l1: float = 0.0
+    ssim: float = 0.0
 
 
 @dataclass

@@ -29,11 +29,7 @@ def bce(
     On an empty mask: the plain mean over the surface, positive unless the logits say "no defect" surely.
     """
     pixel = F.binary_cross_entropy_with_logits(logits.float(), truth, reduction="none")
-    weight = _ones(truth, inside)
-    if edge_weight:
-        window = 2 * round((31 * truth.shape[-1] / 352 - 1) / 2) + 1
-        local = F.avg_pool2d(truth, window, stride=1, padding=window // 2, count_include_pad=False)
-        weight = weight * (1 + edge_weight * (local - truth).abs())
+    weight = _rim_weight(truth, inside, edge_weight)
     if balance:
         weight = weight * _class_weight(truth, weight, balance)
     return (pixel * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1e-6)
@@ -69,6 +65,69 @@ def iou(logits: Tensor, truth: Tensor, inside: Tensor | None = None, *, smooth: 
     return 1 - (overlap + smooth) / (predicted + wanted - overlap + smooth)
 
 
+def weighted_iou(
+    logits: Tensor, truth: Tensor, inside: Tensor | None = None, *, edge_weight: float = 5.0, smooth: float = 1.0
+) -> Tensor:
+    """Return 1 - soft IoU per image, each pixel weighed as `edge_weight` does in ``bce`` (Wei et al., F3Net, eq. 9).
+
+    `smooth` as in ``dice``: on an empty mask an empty map costs nothing and each false pixel costs.
+    """
+    weight = _rim_weight(truth, inside, edge_weight)
+    probability = logits.float().sigmoid()
+    overlap = (probability * truth * weight).flatten(1).sum(1)
+    both = ((probability + truth) * weight).flatten(1).sum(1)
+    return 1 - (overlap + smooth) / (both - overlap + smooth)
+
+
+def cel(logits: Tensor, truth: Tensor, inside: Tensor | None = None) -> Tensor:
+    """Return the consistency-enhanced loss per image (Pang et al., MINet, CVPR 2020): (FP + FN) / (FP + 2 TP + FN), soft.
+
+    That is 1 - 2 TP / (predicted + wanted), so it *is* ``dice``, under the name that its paper gives it; with dice's
+    `smooth` pixel an empty map costs nothing on an empty mask, where the paper's own formula is 1 and has no gradient.
+    """
+    return dice(logits, truth, inside)
+
+
+def ssim(logits: Tensor, truth: Tensor, inside: Tensor | None = None, *, window: int = 11) -> Tensor:
+    """Return 1 - SSIM of map and mask per image, the mean over pixels inside (Wang et al., IEEE TIP 2004, eq. 13).
+
+    Args:
+        logits, truth, inside: as the module says.
+        window: side of the Gaussian window of deviation 1.5 pixels, odd. It is normalised over the pixels inside, so that
+            neither padding nor the frame's border enters a mean.
+
+    The constants are 0.01^2 and 0.03^2 (range 1), as in BASNet (Qin et al., CVPR 2019, eq. 4). On an empty mask an empty
+    map costs nothing; a uniform map of 1/2 costs almost 1 already.
+    """
+    weight = _ones(truth, inside)
+    x, y = logits.float().sigmoid(), truth
+    sums = _blur(torch.cat([m * weight for m in (x, y, x * x, y * y, x * y)] + [weight], 1), window)
+    means = sums[:, :5] / sums[:, 5:].clamp_min(1e-6)
+    mean_x, mean_y, square_x, square_y, product = torch.chunk(means, 5, 1)
+    c1, c2 = 0.01**2, 0.03**2
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    spread = (square_x - mean_x**2).clamp_min(0) + (square_y - mean_y**2).clamp_min(0)
+    structure = (2 * (product - mean_x * mean_y) + c2) / (spread + c2)
+    pixel = (1 - luminance * structure) * weight
+    return pixel.flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1e-6)
+
+
+def edges(truth: Tensor, inside: Tensor | None = None, *, width: int = 3) -> Tensor:
+    """Return the rims of the truth's regions: dilation minus erosion by a square.
+
+    Args:
+        truth, inside: as the module says; padding takes no part, so a region that runs into it has no rim there.
+        width: side of the square, odd; the rim is ``width - 1`` pixels thick.
+
+    Returns:
+        (B, 1, S, S) float32 in {0, 1}; all zero on an empty mask.
+    """
+    shown = _ones(truth, inside)
+    grown = F.max_pool2d(truth * shown, width, stride=1, padding=width // 2)
+    eaten = F.max_pool2d((1 - truth) * shown, width, stride=1, padding=width // 2)
+    return grown * eaten * shown
+
+
 def l1(logits: Tensor, truth: Tensor, inside: Tensor | None = None) -> Tensor:
     """Return the mean absolute difference of map and mask per image: the soft form of the MAE metric."""
     weight = _ones(truth, inside)
@@ -93,6 +152,7 @@ class MaskLoss:
             "dice": (c.dice, lambda: dice(logits, truth, inside)),
             "focal": (c.focal, lambda: focal(logits, truth, inside)),
             "l1": (c.l1, lambda: l1(logits, truth, inside)),
+            "ssim": (c.ssim, lambda: ssim(logits, truth, inside)),
         }
         for name, (weight, term) in terms.items():
             if weight:
@@ -104,6 +164,31 @@ class MaskLoss:
 
 def _ones(truth: Tensor, inside: Tensor | None) -> Tensor:
     return torch.ones_like(truth) if inside is None else inside.to(truth.dtype)
+
+
+def _rim_weight(truth: Tensor, inside: Tensor | None, edge_weight: float) -> Tensor:
+    """Return what each pixel counts, 0 outside; the local mean is taken over pixels inside."""
+    weight = _ones(truth, inside)
+    if not edge_weight:
+        return weight
+    window = 2 * round((31 * truth.shape[-1] / 352 - 1) / 2) + 1
+    share = F.avg_pool2d(weight, window, stride=1, padding=window // 2)
+    local = F.avg_pool2d(truth * weight, window, stride=1, padding=window // 2) / share.clamp_min(1e-6)
+    return weight * (1 + edge_weight * (local - truth).abs())
+
+
+def _blur(x: Tensor, window: int) -> Tensor:
+    """Filter (B, C, H, W) by a Gaussian of deviation 1.5 px, zeros beyond the border.
+
+    A sum of shifted copies and no convolution: autocast and TF32 would round one so much that the variances drown.
+    """
+    steps = torch.arange(window) - window // 2
+    kernel = torch.exp(-(steps**2) / (2 * 1.5**2))
+    taps = (kernel / kernel.sum()).tolist()
+    height, width = x.shape[-2:]
+    x = F.pad(x, [window // 2] * 4)
+    x = sum((tap * x[..., i : i + height, :] for i, tap in enumerate(taps)), x.new_zeros(()))
+    return sum((tap * x[..., i : i + width] for i, tap in enumerate(taps)), x.new_zeros(()))
 
 
 def _class_weight(truth: Tensor, weight: Tensor, balance: float) -> Tensor:

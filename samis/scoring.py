@@ -132,6 +132,8 @@ def _segmenter(config: Experiment) -> tuple[Segmenter, Experiment, str, dict[str
     segmenter = build_segmenter(config)
     if s.name == "saved_maps":
         return segmenter, config, Path(s.maps or "").name, {}
+    if s.name != "sam":
+        return segmenter, config, s.name, {}
     return segmenter, config, f"{s.architecture} zero-shot, {config.prompt.kind}", {}
 
 
