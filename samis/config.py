@@ -24,12 +24,13 @@ class DataConfig:
     """Which images.
 
     Attributes:
-        name: key in DATASETS: sd_saliency_900, magnetic_tile, nrsd_mn, rsdds, folder, procedural.
+        name: key in DATASETS: sd_saliency_900, magnetic_tile, nrsd_mn, rsdds, folder, coco, labelme, procedural.
         root: folder of the download; null looks in $SAMIS_DATA and ../shared/data.
         train: split to learn from. val: split that chooses the best epoch. test: split that is only ever scored.
         augment: none, light or default.
         limit: use only this many training images, drawn by seed (few-shot); 0 uses all.
         salt_pepper: share of pixels replaced by noise when scoring, in [0, 1).
+        check: look the splits over before training (pairs, sizes, some masks, one photo in two splits); errors stop it.
         options: further arguments of the data set, e.g. {pairs: pairs.csv}.
     """
 
@@ -41,6 +42,7 @@ class DataConfig:
     augment: str = "default"
     limit: int = 0
     salt_pepper: float = 0.0
+    check: bool = True
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -112,7 +114,8 @@ class AdapterConfig:
 
     Attributes:
         name: lora, bottleneck, unfreeze, none.
-        encoder: modules of the image encoder it reaches: q, k, v, qkv, proj, mlp; empty leaves the encoder alone.
+        encoder: modules of the image encoder it reaches: q, k, v, qkv, proj, mlp, and (lora only, trained whole) stem, neck;
+            empty leaves the encoder alone.
         decoder: of the mask decoder: attention, mlp; empty leaves it alone; [full] trains it whole.
         rank: of LoRA. alpha: LoRA's numerator, the update is scaled by alpha / rank. dropout: on LoRA's input.
         dora: weight-decomposed LoRA. rslora: scale by alpha / sqrt(rank).
@@ -182,9 +185,15 @@ class TrainingConfig:
         accumulation: micro-batches a step. mixed_precision: no, bf16, fp16.
         workers: loader processes. log_every: steps between log lines.
         validate_every: epochs between validations. patience: validations without a gain before stopping; 0 never stops.
-        save_every_min: minutes between resume points inside an epoch.
+        save_every_min: minutes between resume points inside an epoch. save_every_steps: steps between them; 0 goes by time.
+        on_nan: what a loss or gradient that is no finite number does: stop, or skip the step. nan_limit: skips in a row
+            after which the run stops all the same.
+        spike_ratio: gradient norms this many times their running median are told; 0 tells none.
+        collapse_after: validations in a row that predict nothing, or everything, before a warning; 0 never warns.
         out: run folder; null makes checkpoints/runs/<experiment>.
         gallery: validation images drawn into TensorBoard.
+        reference_rows: folder of score rows; the best zero-shot and specialised row of the data set become lines beside the
+            validation in TensorBoard; null, or a folder that is not there, draws none.
     """
 
     epochs: int = 30
@@ -196,8 +205,14 @@ class TrainingConfig:
     validate_every: int = 1
     patience: int = 0
     save_every_min: float = 5.0
+    save_every_steps: int = 0
+    on_nan: str = "stop"
+    nan_limit: int = 10
+    spike_ratio: float = 10.0
+    collapse_after: int = 3
     out: str | None = None
     gallery: int = 6
+    reference_rows: str | None = "evaluate/results"
 
 
 @dataclass
@@ -215,6 +230,21 @@ class MetricsConfig:
     names: list[str] = field(default_factory=list)
     bootstrap: int = 1000
     batch_size: int = 8
+
+
+@dataclass
+class CacheConfig:
+    """Where embeddings of a frozen encoder are kept, so that each view is encoded once.
+
+    Attributes:
+        embeddings: auto (wherever the encoder is frozen and views come again), on (or stop and say why not), off.
+        folder: null takes checkpoints/embeddings; processes and runs may share it.
+        limit_gb: what the folder may hold; what was used least recently goes first.
+    """
+
+    embeddings: str = "auto"
+    folder: str | None = None
+    limit_gb: float = 20.0
 
 
 @dataclass
@@ -238,6 +268,7 @@ class Experiment:
     optim: OptimConfig = field(default_factory=OptimConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    cache: CacheConfig = field(default_factory=CacheConfig)
     keep_best: str = "s_measure"
 
 

@@ -5,7 +5,7 @@ Rank Stabilization Scaling Factor for Fine-Tuning with LoRA, 2023 (arXiv 2312.03
 Code: peft (Hugging Face, Apache-2.0) makes, runs, saves and merges the low-rank layers.
 Differs: SAM's fused qkv linear is split first where q, k or v is asked for, since peft would share one input factor
 among them and adapt k too. With ``adapter.decoder: [full]`` the decoder's path to mask 0 is trained whole, as peft's
-``modules_to_save``. Always frozen: prompt encoder, IoU head and token, tokens and hypernetworks of masks 1 to 3.
+``modules_to_save``; so are the encoder's ``stem`` and ``neck`` where ``adapter.encoder`` names them. Always frozen: prompt encoder, IoU head and token, tokens and hypernetworks of masks 1 to 3.
 """
 
 from __future__ import annotations
@@ -21,7 +21,16 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from samis.adapters.adapted import AdaptedSam
-from samis.adapters.targets import DECODER, ENCODER, MASK_0_PATH, check_words, fuse_qkv, keep_rows_1_to_3, split_qkv
+from samis.adapters.targets import (
+    DECODER,
+    ENCODER,
+    ENCODER_WHOLE,
+    MASK_0_PATH,
+    check_words,
+    fuse_qkv,
+    keep_rows_1_to_3,
+    split_qkv,
+)
 from samis.config import AdapterConfig
 from samis.contracts import UserError
 
@@ -88,13 +97,16 @@ def lora_config(config: AdapterConfig) -> LoraConfig:
         UserError: unknown modules, none at all, or ones that exclude each other.
     """
     full = config.decoder == ["full"]
-    check_words(config.encoder, list(ENCODER), key="adapter.encoder")
+    check_words(config.encoder, [*ENCODER, *ENCODER_WHOLE], key="adapter.encoder")
     check_words([] if full else config.decoder, [*DECODER], key="adapter.decoder (or [full] alone)")
     if "qkv" in config.encoder and {"q", "k", "v"} & set(config.encoder):
         raise UserError(
             f"adapter.encoder: expected qkv or some of q, k, v, got both in {config.encoder}; keep one kind"
         )
-    reach = [ENCODER[word] for word in config.encoder] + ([] if full else [DECODER[word] for word in config.decoder])
+    whole = [ENCODER_WHOLE[word] for word in config.encoder if word in ENCODER_WHOLE]
+    reach = [ENCODER[word] for word in config.encoder if word in ENCODER] + (
+        [] if full else [DECODER[word] for word in config.decoder]
+    )
     if not reach:
         hint = "adapter.name=unfreeze trains the decoder alone" if full else "e.g. adapter.decoder=[attention]"
         raise UserError(f"adapter: lora needs linear layers in adapter.encoder or adapter.decoder, got none; {hint}")
@@ -109,6 +121,6 @@ def lora_config(config: AdapterConfig) -> LoraConfig:
         use_dora=config.dora,
         use_rslora=config.rslora,
         target_modules="|".join(f"(?:{pattern})" for pattern in reach),
-        modules_to_save=list(MASK_0_PATH) if full else None,
+        modules_to_save=whole + (list(MASK_0_PATH) if full else []) or None,
         bias="none",
     )

@@ -26,6 +26,11 @@ ENCODER: dict[str, str] = {
     "mlp": r"image_encoder\.blocks\.\d+\.mlp\.lin[12]",
 }
 """Linear layers of the image encoder, by the word used in ``adapter.encoder``; q, k and v exist after ``split_qkv``."""
+ENCODER_WHOLE: dict[str, str] = {"stem": "image_encoder.patch_embed", "neck": "image_encoder.neck"}
+"""Parts of the image encoder that are trained whole beside the low-rank layers, by the word used in ``adapter.encoder``.
+
+Their convolutions meet another kind of picture first and last: on the embedded SAM, tuned for two epochs on steel, encoder
+attention and MLP alone learnt far less than with them (``configs/adapt/steel_lora.yaml``)."""
 DECODER: dict[str, str] = {
     "attention": (
         r"mask_decoder\.transformer\.(layers\.\d+\.(self_attn|cross_attn_token_to_image|cross_attn_image_to_token)"

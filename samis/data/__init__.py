@@ -9,7 +9,9 @@ from typing import Any
 
 from samis.contracts import Dataset, UserError
 from samis.data.base import Record, RecordDataset, did_you_mean
+from samis.data.coco import load_coco
 from samis.data.folder import load_folder
+from samis.data.labelme import load_labelme
 from samis.data.magnetic_tile import load_magnetic_tile
 from samis.data.nrsd_mn import load_nrsd_mn
 from samis.data.rsdds import load_rsdds
@@ -33,6 +35,8 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "nrsd_mn": load_nrsd_mn,
     "rsdds": load_rsdds,
     "folder": load_folder,
+    "coco": load_coco,
+    "labelme": load_labelme,
     "procedural": load_procedural,
 }
 """Loaders by name; each takes ``root=``, ``split=`` and its own options."""

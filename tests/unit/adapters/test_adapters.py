@@ -27,6 +27,7 @@ CASES = OrderedDict(
     lora_qkv_dora=AdapterConfig(encoder=["qkv"], decoder=["mlp"], dora=True),
     lora_rslora=AdapterConfig(encoder=["q"], decoder=[], rslora=True, rank=4),
     bottleneck=AdapterConfig(name="bottleneck", encoder=["proj", "mlp"], width=8),
+    lora_stem_neck=AdapterConfig(encoder=["qkv", "mlp", "stem", "neck"], decoder=["full"], rank=4),
     bottleneck_full=AdapterConfig(name="bottleneck", encoder=["mlp"], decoder=["full"]),
     unfreeze_decoder=AdapterConfig(name="unfreeze", preset="decoder"),
     unfreeze_norm=AdapterConfig(name="unfreeze", preset="norm"),
@@ -81,8 +82,9 @@ def test_starts_as_zero_shot_and_switches_off_bit_for_bit(case, architecture):
     before = logits(fresh(architecture), architecture)
     adapted = apply_adapter(fresh(architecture), CASES[case])
     start = logits(adapted.sam, architecture)
-    # Three products may round otherwise than the fused one on some processors; all else is exact.
-    assert torch.equal(start, before) or ("q" in CASES[case].encoder and torch.allclose(start, before, atol=1e-6))
+    # Projections at work under a low-rank layer are multiplied in another order; all else is exact.
+    reordered = CASES[case].name == "lora" and ("q" in CASES[case].encoder or "attention" in CASES[case].decoder)
+    assert torch.equal(start, before) or (reordered and torch.allclose(start, before, atol=1e-6))
     shake(adapted)
     tuned = logits(adapted.sam, architecture)
     assert not torch.allclose(tuned, before, atol=1e-4)
@@ -120,6 +122,9 @@ def promised(name, config):
         if config.decoder == ["full"]:
             return True
         return new and ("mlp" in config.decoder if ".mlp." in name else "attention" in config.decoder)
+    for part, word in (("image_encoder.patch_embed.", "stem"), ("image_encoder.neck.", "neck")):
+        if name.startswith(part):
+            return word in config.encoder
     word = next((w for w in ("q", "k", "v") if f".qkv.{w}." in name), None)
     word = word or next(w for w in (".qkv.", ".proj.", ".mlp.", "") if w in name).strip(".")
     if config.name == "bottleneck" and ".attn." in name:
