@@ -5,7 +5,8 @@ Rank Stabilization Scaling Factor for Fine-Tuning with LoRA, 2023 (arXiv 2312.03
 Code: peft (Hugging Face, Apache-2.0) makes, runs, saves and merges the low-rank layers.
 Differs: SAM's fused qkv linear is split first where q, k or v is asked for, since peft would share one input factor
 among them and adapt k too. With ``adapter.decoder: [full]`` the decoder's path to mask 0 is trained whole, as peft's
-``modules_to_save``; so are the encoder's ``stem`` and ``neck`` where ``adapter.encoder`` names them. Always frozen: prompt encoder, IoU head and token, tokens and hypernetworks of masks 1 to 3.
+``modules_to_save``; so are the encoder's ``stem`` and ``neck`` where ``adapter.encoder`` names them. Always frozen:
+prompt encoder, IoU head and token, tokens and hypernetworks of masks 1 to 3.
 """
 
 from __future__ import annotations
