@@ -1,0 +1,53 @@
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from samis.environment import as_dict, examine_machine
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def facts_by_name(runs):
+    return {fact.name: fact for fact in examine_machine(runs)}
+
+
+def test_a_sound_machine(tmp_path):
+    facts = facts_by_name(tmp_path)
+    assert facts["torch and torchvision"].severity == "ok"
+    assert (
+        facts["weights of samis_tiny"].severity == "ok" and "(not checked)" not in facts["weights of samis_tiny"].value
+    )
+    assert (
+        facts["weights of samis_small"].severity == "note"
+        and "train/pretrain.py" in facts["weights of samis_small"].advice
+    )
+    assert all(fact.advice for fact in facts.values() if fact.severity != "ok")
+
+
+def test_damaged_weights_and_cut_runs_are_found(tmp_path, monkeypatch):
+    shutil.copytree(ROOT / "checkpoints/samis_tiny", tmp_path / "samis_tiny")
+    weights = tmp_path / "samis_tiny/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
+    (tmp_path / "sam").mkdir()
+    (tmp_path / "sam/sam_vit_b_01ec64.pth").write_bytes(b"half a download")
+    (tmp_path / "runs/cut").mkdir(parents=True)
+    (tmp_path / "runs/cut/config.yaml").write_text("")
+    monkeypatch.setenv("SAMIS_CHECKPOINTS", str(tmp_path))
+    facts = facts_by_name(tmp_path / "runs")
+    for name in ("weights of samis_tiny", "weights of vit_b"):
+        assert facts[name].severity == "error" and "delete it" in facts[name].advice
+    assert "runs/cut" in facts["runs"].advice
+    assert as_dict(list(facts.values()))["counts"]["error"] == 2
+
+
+def test_the_script_answers_machines(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "evaluate/doctor.py", "--json", "--runs", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["counts"]["error"] == 0
