@@ -1,0 +1,131 @@
+"""The commands of README and docs: every one names what exists and a config that loads; docs/your-own-data.md is walked through."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from samis.config import Experiment, Pretraining, load_config
+from samis.data import load_dataset
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *(ROOT / d / "README.md" for d in ("train", "evaluate")),
+]
+TAKE_A_CONFIG = {"adapt.py", "baseline.py", "pretrain.py", "score.py", "check_data.py", "sweep.py", "predict.py"}
+SMALLER = {
+    "adapt.py": ["training.epochs=1", "data.limit=4", "training.validate_every=1", "training.gallery=1"],
+    "baseline.py": ["training.epochs=1", "data.limit=4", "frame.frame_px=64", "training.gallery=1"],
+    "sweep.py": ["--random", "1", "data.limit=4", "training.gallery=1"],
+    "score.py": ["metrics.bootstrap=20"],
+}
+"""What makes a documented command short, added behind it."""
+
+
+def commands(page):
+    """Return the commands in a page's code blocks, without comments and environment."""
+    found = []
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.S | re.M):
+        for line in block.replace("\\\n", " ").splitlines() if language in ("", "bash") else ():
+            words = shlex.split(line, comments=True)
+            while words and re.fullmatch(r"[A-Z_]+=\S+", words[0]):
+                words = words[1:]
+            if words and words[0] in ("python", "accelerate", "tensorboard", "make", "git", "pip"):
+                found.append(words)
+    return found
+
+
+ALL = [(page, words) for page in PAGES for words in commands(page)]
+
+
+def test_there_are_commands():
+    assert len(ALL) > 40 and len({page for page, _ in ALL}) > 8
+
+
+@pytest.mark.parametrize(("page", "words"), ALL, ids=[f"{page.stem}: {' '.join(words)[:60]}" for page, words in ALL])
+def test_a_command_names_what_exists(page, words):
+    if words[0] == "make":
+        assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), flags=re.M)
+        return
+    script = next((word for word in words if word.endswith(".py")), None)
+    if script is None or script in ("registers.py",):
+        return
+    assert (ROOT / script).is_file(), f"{page.name}: no {script}"
+    text = (ROOT / script).read_text() + (ROOT / "samis/command.py").read_text()
+    rest = words[words.index(script) + 1 :]
+    for option in (word for word in rest if word.startswith("--")):
+        assert f'"{option}"' in text, f"{page.name}: {script} has no {option}"
+    launch = words[: words.index(script)]
+    if "--config_file" in launch:
+        assert (ROOT / launch[launch.index("--config_file") + 1]).is_file()
+    config = next((word for word in rest if word.startswith("configs/")), None)
+    if config is None or Path(script).name not in TAKE_A_CONFIG or "DIR" in words:
+        return
+    if not (ROOT / config).exists():
+        assert page.name.startswith("adding-"), f"{page.name}: no {config}"
+        return
+    overrides = [word for word in rest if re.match(r"[a-z_]+(\.\w+)*=", word)]
+    if Path(script).name == "sweep.py":
+        overrides = [re.split(r",(?![^\[]*\])", word)[0] for word in overrides]
+    load_config(ROOT / config, overrides, schema=Pretraining if "pretrain" in script else Experiment)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    """A user's folder: the scripts and configs by link, a few drawn photos with masks, and new ones without."""
+    folder = tmp_path_factory.mktemp("user")
+    for name in ("train", "evaluate", "configs"):
+        (folder / name).symlink_to(ROOT / name)
+    drawn = load_dataset("procedural", split="train", surface="steel", count=24, clean_share=0.0)
+    for index, sample in enumerate(drawn[i] for i in range(len(drawn))):
+        for kind, picture in (("images", sample.image), ("masks", sample.mask.astype(np.uint8) * 255)):
+            (folder / "my_photos" / kind).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(folder / "my_photos" / kind / f"p{index}.png")
+    (folder / "photos").mkdir()
+    Image.fromarray(load_dataset("procedural", split="test", surface="steel", count=1)[0].image).save(
+        folder / "photos/new.png"
+    )
+    return folder
+
+
+def run(words, folder):
+    script = next(word for word in words if word.endswith(".py"))
+    line = [sys.executable, *words[words.index(script) :], *SMALLER.get(Path(script).name, [])]
+    environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    done = subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True)
+    allowed = (0, 1) if script.endswith("check_data.py") else (0,)
+    assert done.returncode in allowed, f"{' '.join(words)}\n{done.stdout[-1500:]}\n{done.stderr[-1500:]}"
+
+
+def test_your_own_data_from_check_to_predictions(workspace):
+    page = ROOT / "docs/your-own-data.md"
+    walked = [words for words in commands(page) if words[0] == "python"]
+    assert len(walked) >= 10
+    for words in walked:
+        run(words, workspace)
+    report = (workspace / "report/index.html").read_text(encoding="utf-8")
+    assert "own_lora" in report and len(list((workspace / "rows").glob("*.json"))) >= 10
+    assert Image.open(workspace / "predictions/masks/new.png").size == (200, 200)
+    assert (workspace / "sheet.png").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["predict.md", "export.md"])
+def test_the_pages_on_a_run(workspace, page):
+    runs = workspace / "checkpoints/runs"
+    if not (runs / "own_lora").exists():
+        run(["python", "train/adapt.py", "configs/own.yaml"], workspace)
+    if not (runs / "demo_lora").exists():
+        (runs / "demo_lora").symlink_to(runs / "own_lora")
+    walked = [words for words in commands(ROOT / "docs" / page) if words[0] == "python"]
+    assert walked
+    for words in walked:
+        run(words, workspace)
