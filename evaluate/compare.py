@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from samis.reporting.answer import Answer
     from samis.reporting.document import Figure
-    from samis.reporting.rows import TableKey
+    from samis.reporting.exhibits import Exhibit
+    from samis.reporting.report import Pictures
+    from samis.reporting.rows import Chosen, TableKey
     from samis.scores import ScoreRow
 
 EXAMPLES = """examples:
@@ -44,7 +46,10 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--tuned", metavar="NAME", help="name of the tuned row to compare (default: the best one)")
     parser.add_argument(
-        "--maps", type=Path, help="folder of maps, <row's file stem>/<image id>.png: draws overlay panels"
+        "--maps", type=Path, help="folder of maps, <row's file stem>/<image id>.png: draws overlays and the gallery"
+    )
+    parser.add_argument(
+        "--gallery", type=int, default=24, metavar="N", help="images per data set in the page's gallery (default: 24)"
     )
     parser.add_argument(
         "--data-root",
@@ -88,9 +93,9 @@ def compare(args: argparse.Namespace) -> None:
 
         names = dict.fromkeys(row.dataset for row in rows.values())
         published = [number._asdict() for name in names for number in read_published(dataset=name)]
-    panels = draw_panels(rows, args, metrics) if args.maps else {}
+    pictures = draw_pictures(rows, args, metrics) if args.maps else {}
     document, found = build_document(
-        rows, args.out, metrics=metrics, tuned=args.tuned, published=published, panels=panels
+        rows, args.out, metrics=metrics, tuned=args.tuned, published=published, pictures=pictures
     )
     write_document(document, rows, args.out)
     if args.readme:
@@ -107,67 +112,129 @@ def compare(args: argparse.Namespace) -> None:
                 print(to_text(table))
     for line in (answer for answer in document.answers if "WORSE" not in answer):
         print(line)
-    print(f"\nreport: {args.out / 'index.html'}, report.md, table.tex, rows.csv, figures/")
+    size = (args.out / "index.html").stat().st_size / 1e6
+    print(f"\nreport: {args.out / 'index.html'} ({size:.1f} MB), report.md, table.tex, rows.csv, figures/")
 
 
-def draw_panels(rows: dict[Path, ScoreRow], args: argparse.Namespace, metrics: list[str]) -> dict[TableKey, Figure]:
-    """Draw an overlay panel for each group whose chosen rows have maps.
+def draw_pictures(rows: dict[Path, ScoreRow], args: argparse.Namespace, metrics: list[str]) -> dict[TableKey, Pictures]:
+    """Draw a panel and a gallery for each group whose chosen rows have maps, and measure its defects.
 
     Raises:
         ValueError: if no chosen row has a folder of maps, or a map or the data set is not what it should be.
     """
-    from samis.reporting.answer import answers
-    from samis.reporting.rows import group_rows
+    from samis.reporting.answer import titles
+    from samis.reporting.exhibits import MOST_BYTES
+    from samis.reporting.report import Pictures
+    from samis.reporting.rows import choose, group_rows, has
 
     stems = {id(row): path.stem for path, row in rows.items()}
-    panels: dict[TableKey, Figure] = {}
+    groups = group_rows(rows.values())
+    names = titles(list(rows.values()))
+    found: dict[TableKey, Pictures] = {}
     wanted = []
-    for key, found in answers(list(rows.values()), metrics, tuned=args.tuned).items():
-        answer = found[0]
-        folders = {row.name: args.maps / stems[id(row)] for row in answer.chosen.present}
-        wanted += [str(folder) for folder in folders.values()]
-        folders = {name: folder for name, folder in folders.items() if folder.is_dir()}
+    for key, group in groups.items():
+        metric = next((metric for metric in metrics if any(has(row, metric) for row in group)), metrics[0])
+        chosen = choose(group, metric, tuned=args.tuned)
+        folders = {}
+        for role, row in chosen.by_role.items():
+            folder = map_folder(row, stems[id(row)], args.maps)
+            wanted.append(str(args.maps / stems[id(row)]))
+            if folder.is_dir():
+                folders[role] = folder
         if folders:
-            panels[key] = draw_one_panel(key, answer, folders, args, group_rows(rows.values()))
-    if not panels:
+            drawn = Drawing(
+                key, names[key], chosen, metric, folders, load_data(group[0], args.data_root, fingerprint=key[3])
+            )
+            panel = draw_panel_of(drawn, args.out, list(rows.values()))
+            found[key] = Pictures(panel, areas=defect_areas(drawn.data))
+            found[key].exhibits = exhibits_of(drawn, count=args.gallery, most_bytes=MOST_BYTES // len(groups))
+    if not found:
         raise ValueError(f"--maps: expected a folder of maps such as {wanted[0] if wanted else args.maps}, found none")
-    return panels
+    return found
 
 
-def draw_one_panel(
-    key: TableKey,
-    answer: Answer,
-    folders: dict[str, Path],
-    args: argparse.Namespace,
-    groups: dict[TableKey, list[ScoreRow]],
-) -> Figure:
+@dataclass
+class Drawing:
+    """What one group's pictures are drawn from: its rows by role, where their maps lie, and the data set."""
+
+    key: TableKey
+    title: str
+    chosen: Chosen
+    metric: str
+    folders: dict[str, Path]
+    data: Any
+
+    def sample(self, image_id: str) -> Any:
+        """Load one image.
+
+        Raises:
+            ValueError: if the data set does not have it.
+        """
+        if image_id not in self.data.ids:
+            raise ValueError(
+                f"--data-root: expected an image {image_id!r} in {self.data.name}, split '{self.data.split}', found none"
+            )
+        return self.data[self.data.ids.index(image_id)]
+
+
+def map_folder(row: ScoreRow, stem: str, maps: Path) -> Path:
+    """Return where a row's maps lie: among the maps given, or, for published ones, where they were scored from.
+
+    Published maps that had to be resized to be scored, or are no PNG, are not shown.
+    """
+    if (maps / stem).is_dir() or row.provenance.get("resized"):
+        return maps / stem
+    config = row.provenance.get("config")
+    segmenter = config.get("segmenter") if isinstance(config, dict) else None
+    scored = segmenter.get("maps") if isinstance(segmenter, dict) else None
+    return Path(scored) if scored and any(Path(scored).glob("*.png")) else maps / stem
+
+
+def defect_areas(data: Any) -> dict[str, float]:
+    """Return the share of each image that is defective, by image id."""
+    samples = (data[index] for index in range(len(data)))
+    return {sample.id: float(sample.mask.mean()) for sample in samples if sample.mask is not None}
+
+
+def exhibits_of(drawn: Drawing, *, count: int, most_bytes: int) -> list[Exhibit]:
+    """Pack the group's images for the page's gallery."""
+    from samis.reporting.exhibits import pack
+    from samis.reporting.overlay import read_map
+
+    def read(image_id: str) -> tuple[Any, Any]:
+        sample = drawn.sample(image_id)
+        return sample.image, sample.mask
+
+    def reader(folder: Path) -> Any:
+        return lambda image_id, hw: read_map(folder, image_id, hw=hw)
+
+    readers = {role: reader(folder) for role, folder in drawn.folders.items()}
+    return pack(drawn.chosen, drawn.metric, drawn.title, read, readers, count=count, most_bytes=most_bytes)
+
+
+def draw_panel_of(drawn: Drawing, out: Path, rows: list[ScoreRow]) -> Figure:
     """Draw best, median and worst images of the tuned row (else of the last row chosen), one column per segmenter."""
     from samis.reporting.document import Figure
     from samis.reporting.overlay import PanelRow, choose_images, draw_panel, is_long, read_map, score_text
     from samis.reporting.report import panel_path
 
-    row = answer.chosen.tuned or answer.chosen.present[-1]
+    row = drawn.chosen.tuned or drawn.chosen.present[-1]
     if not row.images:
         raise ValueError(
             f"--maps: row {row.name!r} has no per-image CSV beside it, so no images can be chosen; score it again"
         )
-    data = load_data(row, args.data_root, fingerprint=key[3])
+    by_name = {drawn.chosen.by_role[role].name: (drawn.chosen.by_role[role], f) for role, f in drawn.folders.items()}
     panel_rows = []
-    for image_id, sort in choose_images(row.images, answer.metric, each=1 if is_long(data[0].image) else 2):
-        if image_id not in data.ids:
-            raise ValueError(
-                f"--data-root: expected an image {image_id!r} in {data.name}, split '{data.split}', found none"
-            )
-        sample = data[data.ids.index(image_id)]
+    for image_id, sort in choose_images(row.images, drawn.metric, each=1 if is_long(drawn.data[0].image) else 2):
+        sample = drawn.sample(image_id)
         height, width = sample.image.shape[:2]
-        maps = {name: read_map(folder, image_id, hw=(height, width)) for name, folder in folders.items()}
-        shown = {other.name: other.images for other in answer.chosen.present}
-        scores = {name: score_text(shown[name], image_id, answer.metric) for name in folders}
+        maps = {name: read_map(folder, image_id, hw=(height, width)) for name, (_, folder) in by_name.items()}
+        scores = {name: score_text(other.images, image_id, drawn.metric) for name, (other, _) in by_name.items()}
         panel_rows.append(PanelRow(image_id, sort, sample.class_name, sample.image, sample.mask, maps, scores))
-    path = panel_path(args.out, key, [row for group in groups.values() for row in group])
-    draw_panel(panel_rows, list(folders), path, title=f"{answer.title}: best, median and worst of {row.name}")
+    path = panel_path(out, drawn.key, rows)
+    draw_panel(panel_rows, list(by_name), path, title=f"{drawn.title}: best, median and worst of {row.name}")
     caption = (
-        f"{answer.title}: best, median and worst images of {row.name}; orange: the map, cyan: outline of the truth."
+        f"{drawn.title}: best, median and worst images of {row.name}; orange: the map, cyan: outline of the truth."
     )
     return Figure(path, caption)
 

@@ -131,6 +131,43 @@ def _statement(answer: Answer) -> str:
     return f"{before}; {after}, {percent(gap.closed)} %{sure} of the way to {best}."
 
 
+def headline(found: dict[TableKey, list[Answer]]) -> str:
+    """Say the answer of all data sets in one sentence, by each one's first metric; "" if there is nothing to compare.
+
+    Test splits only, if there are any; what tuning made worse comes first.
+    """
+    worse: list[str] = []
+    closed: list[str] = []
+    level: list[str] = []
+    unknown: list[str] = []
+    for key, group in tested(found).items():
+        lead = group[0]
+        zero, tuned, best = lead.chosen.zero_shot, lead.chosen.tuned, lead.chosen.best
+        if zero is None or tuned is None:
+            continue
+        before, after = (number(row.metrics[lead.metric], lead.metric) for row in (zero, tuned))
+        values = f"{label(lead.metric)} {before} → {after}"
+        if lead.worse:
+            worse.append(f"{key[0]} ({values})")
+        elif lead.gap is None or best is None:
+            unknown.append(f"{key[0]} ({values})")
+        elif lead.gap.closed is None:
+            level.append(f"{key[0]} ({values}, best {number(best.metrics[lead.metric], lead.metric)})")
+        else:
+            goal = "" if closed else " of the gap to the best specialised network"
+            reach = number(best.metrics[lead.metric], lead.metric)
+            closed.append(f"{percent(lead.gap.closed)} %{goal} on {key[0]} ({values}, best {reach})")
+    parts = [f"makes it WORSE on {_listed(worse)}"] if worse else []
+    parts += [f"closes {_listed(closed)}"] if closed else []
+    parts += [f"finds no gap to close on {_listed(level)}"] if level else []
+    parts += [f"changes {_listed(unknown)}, with no specialised network to compare"] if unknown else []
+    return f"Tuning SAM {'; it '.join(parts)}." if parts else ""
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
 def gap_table(answers_of_group: Sequence[Answer]) -> Table:
     """Build one group's table of gains and gaps, a line per metric."""
     table = Table(

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from samis.reporting.charts import Chart, Histogram, Plot
+from samis.reporting.exhibits import Exhibit
 from samis.reporting.markup import escape_markdown, to_markdown
 from samis.reporting.table import Table
 
@@ -20,11 +22,31 @@ class Figure:
 
 @dataclass
 class Section:
-    """A heading with tables and figures under it."""
+    """A heading with tables and pictures under it.
+
+    Attributes:
+        title: the heading.
+        items: tables, and pictures on disk for Markdown.
+        text: a sentence below the heading.
+        drawings: charts, for the page.
+        folded: whether the tables only repeat the drawings in numbers, so that the page folds them away.
+    """
 
     title: str
     items: list[Table | Figure] = field(default_factory=list)
     text: str = ""
+    drawings: list[Chart | Plot | Histogram] = field(default_factory=list)
+    folded: bool = False
+
+    @property
+    def nav(self) -> str:
+        """The heading in short.
+
+        >>> Section("steel (test, 360 images)").nav, Section("The gap").nav
+        ('steel (test)', 'The gap')
+        """
+        start, comma, _ = self.title.partition(",")
+        return f"{start})" if comma and "(" in start else start
 
 
 @dataclass
@@ -33,15 +55,19 @@ class Document:
 
     Attributes:
         title: its heading.
-        answers: sentences that stand first.
+        answers: sentences that stand first, one per data set.
         sections: the rest.
         footer: where the numbers come from.
+        headline: the answer of all data sets in one sentence.
+        exhibits: images of the page's gallery.
     """
 
     title: str
     answers: list[str]
     sections: list[Section]
     footer: str = ""
+    headline: str = ""
+    exhibits: list[Exhibit] = field(default_factory=list)
 
     @property
     def tables(self) -> Iterator[Table]:

@@ -14,6 +14,7 @@ from samis.reporting.gap import CLEAN
 from samis.reporting.labels import higher_is_better, label, number
 
 TRUTH_COLOUR = "#00E5FF"
+TRUTH_RGB = (0, 200, 230)
 MAP_COLOUR = (1.0, 0.43, 0.0)
 MAP_STRENGTH = 0.65
 LONG = 2.5
@@ -127,6 +128,23 @@ def overlaid(image: np.ndarray, values: np.ndarray) -> np.ndarray:
     grey = np.repeat(image.mean(axis=2, keepdims=True) / 255, 3, axis=2)
     strength = MAP_STRENGTH * values[..., None] / 255
     return (1 - strength) * grey + strength * np.array(MAP_COLOUR)
+
+
+def rim(mask: np.ndarray, width: int) -> np.ndarray:
+    """Return the pixels just outside a mask, so that a map under the truth stays visible.
+
+    Args:
+        mask: (H, W) bool.
+        width: of the rim, px.
+
+    >>> rim(np.eye(3, dtype=bool), 1).astype(int).tolist()
+    [[0, 1, 0], [1, 0, 1], [0, 1, 0]]
+    """
+    grown = mask
+    for _ in range(width):
+        padded = np.pad(grown, 1)
+        grown = padded[1:-1, 1:-1] | padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
+    return grown & ~mask
 
 
 def is_long(image: np.ndarray) -> bool:

@@ -6,16 +6,20 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from samis.reporting.answer import Answer, answers, gap_table, sentence, titles
+from samis.reporting.answer import Answer, answers, gap_table, headline, sentence, titles
+from samis.reporting.charts import area_histogram, class_chart, gap_chart, plots
 from samis.reporting.curves import draw_gap, draw_precision_recall, draw_threshold, notable_rows
 from samis.reporting.document import Document, Figure, Section, document_markdown
+from samis.reporting.exhibits import Exhibit
+from samis.reporting.html import render_page
 from samis.reporting.labels import DEFAULT_METRICS
 from samis.reporting.markup import to_latex
-from samis.reporting.page import render_page
-from samis.reporting.rows import TableKey, group_rows
+from samis.reporting.rows import TableKey, choose, group_rows
 from samis.reporting.table import (
     Table,
     clean_table,
@@ -28,6 +32,21 @@ from samis.scores import ScoreRow, write_atomic
 
 TITLE = "SAM on industrial surface defects: how far it is from the specialised networks, and how much tuning closes"
 PUBLISHED = "Published numbers, not measured here"
+
+
+@dataclass
+class Pictures:
+    """What is drawn of one group's images.
+
+    Attributes:
+        panel: overlays of a few images as one picture on disk, or None.
+        exhibits: the page's gallery.
+        areas: image id -> share of its pixels that are defective.
+    """
+
+    panel: Figure | None = None
+    exhibits: list[Exhibit] = field(default_factory=list)
+    areas: dict[str, float] = field(default_factory=dict)
 
 
 def choose_metrics(rows: Iterable[ScoreRow], wanted: Sequence[str] | None = None) -> list[str]:
@@ -53,7 +72,7 @@ def build_document(
     metrics: Sequence[str],
     tuned: str | None = None,
     published: Iterable[Mapping[str, Any]] = (),
-    panels: Mapping[TableKey, Figure] | None = None,
+    pictures: Mapping[TableKey, Pictures] | None = None,
 ) -> tuple[Document, dict[TableKey, list[Answer]]]:
     """Build a report and draw its figures into ``out/figures``.
 
@@ -63,7 +82,7 @@ def build_document(
         metrics: columns; the first one leads.
         tuned: name of the tuned row to compare instead of the best.
         published: published numbers to append, in tables of their own.
-        panels: overlay pictures already drawn, by group.
+        pictures: what was drawn of the images, by group.
 
     Returns:
         The document, and the answers in it by group.
@@ -75,15 +94,17 @@ def build_document(
     found = answers(list(rows.values()), metrics, tuned=tuned)
     names = titles(list(rows.values()))
     sections = []
+    pictures = pictures or {}
     if found:
         picture = draw_gap(list(found.values()), out / "figures" / "gap.png")
         caption = "Zero-shot SAM, tuned SAM and the best specialised row, by data set and metric, with 95 % intervals."
-        sections.append(Section("The gap", [Figure(picture, caption), *(gap_table(group) for group in found.values())]))
+        items: list[Table | Figure] = [Figure(picture, caption), *(gap_table(group) for group in found.values())]
+        sections.append(Section("The gap", items, drawings=[gap_chart(g) for g in found.values()], folded=True))
     stems = _stems(names)
     for key, group in groups.items():
-        section = _section(names[key], group, metrics, out / "figures" / stems[key])
-        if panels and key in panels:
-            section.items.append(panels[key])
+        drawn = pictures.get(key, Pictures())
+        section = _section(names[key], group, metrics, out / "figures" / stems[key], areas=drawn.areas, tuned=tuned)
+        section.items += [drawn.panel] if drawn.panel else []
         sections.append(section)
     tables = published_tables(published)
     if tables:
@@ -91,10 +112,20 @@ def build_document(
         sections.append(Section(PUBLISHED, list(tables), text))
     said = sorted((sentence(group) for group in found.values()), key=lambda text: "WORSE" not in text)
     footer = f"{len(rows)} score rows; every number is in rows.csv, with its row's file, commit and data fingerprint."
-    return Document(TITLE, said, sections, footer), found
+    turns = zip_longest(*(drawn.exhibits for drawn in pictures.values()))  # the first of each data set come first
+    exhibits = [exhibit for turn in turns for exhibit in turn if exhibit is not None]
+    return Document(TITLE, said, sections, footer, headline(found), exhibits), found
 
 
-def _section(title: str, rows: Sequence[ScoreRow], metrics: Sequence[str], stem: Path) -> Section:
+def _section(
+    title: str,
+    rows: Sequence[ScoreRow],
+    metrics: Sequence[str],
+    stem: Path,
+    *,
+    areas: Mapping[str, float],
+    tuned: str | None,
+) -> Section:
     lead = next((metric for metric in metrics if any(metric in row.metrics for row in rows)), metrics[0])
     tables: list[Table | None] = [
         main_table(title, rows, metrics) if any(not row.oracle for row in rows) else None,
@@ -104,6 +135,9 @@ def _section(title: str, rows: Sequence[ScoreRow], metrics: Sequence[str], stem:
     ]
     section = Section(title, [table for table in tables if table is not None])
     shown = notable_rows(rows, lead)
+    chosen = choose(rows, lead, tuned=tuned)
+    drawings = [class_chart(chosen, lead), area_histogram(areas, chosen, lead), *plots(title, shown)]
+    section.drawings = [drawing for drawing in drawings if drawing is not None]
     curve = draw_precision_recall(shown, stem.with_name(f"{stem.name}_precision_recall.png"), title=title)
     if curve:
         section.items.append(Figure(curve, f"{title}: precision over recall at 256 thresholds, means over images."))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from samis.reporting.labels import higher_is_better
-from samis.scores import ScoreRow, read_row
+from samis.scores import ScoreRow, check_images, read_row
 
 SPECIALISED = ("baseline", "saved_maps")
 """Kinds that stand for the specialised networks."""
@@ -62,6 +62,7 @@ def _read(path: Path) -> ScoreRow:
         raise ValueError(f"{path}: not a score row ({error}); write it again with evaluate/score.py") from error
     table = path.with_suffix(".csv")
     if table.exists():
+        check_images(row, table)
         row.images = read_images(table)
     return row
 
@@ -151,7 +152,13 @@ class Chosen:
     @property
     def present(self) -> list[ScoreRow]:
         """The rows there are, in order."""
-        return [row for row in (self.zero_shot, self.tuned, self.best) if row is not None]
+        return list(self.by_role.values())
+
+    @property
+    def by_role(self) -> dict[str, ScoreRow]:
+        """The rows there are, by ``"zero_shot"``, ``"tuned"`` and ``"best"``."""
+        rows = {"zero_shot": self.zero_shot, "tuned": self.tuned, "best": self.best}
+        return {role: row for role, row in rows.items() if row is not None}
 
 
 def best_row(rows: Iterable[ScoreRow], metric: str, kinds: Sequence[str]) -> ScoreRow | None:

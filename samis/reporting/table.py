@@ -43,10 +43,11 @@ class Line:
 
 @dataclass
 class Block:
-    """Lines under a title of their own ("" for none)."""
+    """Lines under a title of their own ("" for none), of rows of one kind ("" if they are of none)."""
 
     title: str
     lines: list[Line]
+    kind: str = ""
 
 
 @dataclass
@@ -126,7 +127,7 @@ def _fill(table: Table, rows: Sequence[ScoreRow], line: Callable[[ScoreRow], Lin
         lines = [line(row) for row in rows if row.kind == kind]
         if lines:
             helped = kind == "zero_shot" and all(row.oracle for row in rows)
-            table.blocks.append(Block("SAM, helped by the ground truth" if helped else block_title, lines))
+            table.blocks.append(Block("SAM, helped by the ground truth" if helped else block_title, lines, kind))
     for index, metric in enumerate(metrics):
         _rank([line.cells[index] for block in table.blocks for line in block.lines], higher=higher_is_better(metric))
 

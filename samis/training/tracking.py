@@ -1,4 +1,7 @@
-"""TensorBoard: scalars, overlays of fixed validation images, PR curves, hyper-parameters with final scores."""
+"""TensorBoard: what a run learns, how it scores beside zero-shot SAM and the best specialised network, what it waits for.
+
+``docs/tensorboard.md`` says which page answers which question.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from samis.contracts import Evaluation
+
+PR_THRESHOLDS = 127
+"""As many as torch's writer declares at most; with more, TensorBoard would tell wrong thresholds."""
+
+FINAL = ("s_measure", "weighted_f", "mae", "f_mean", "e_mean", "iou")
+"""Final scores that stand beside the hyper-parameters, if a run has them; each is a chart of one point as well."""
 
 
 class Tracker:
@@ -16,14 +26,28 @@ class Tracker:
     Args:
         folder: where the events go.
         active: False makes every call a no-op.
+        purge_step: hide what an earlier process wrote from this step on.
+        references: name -> metrics of rows to draw beside the validation, each as a run of its own below
+            `folder`, under the same tags: TensorBoard draws runs that share a tag into one chart.
     """
 
-    def __init__(self, folder: Path, *, active: bool = True, purge_step: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        active: bool = True,
+        purge_step: int | None = None,
+        references: dict[str, dict[str, float]] | None = None,
+    ) -> None:
         self._writer: Any = None
+        self._references: list[tuple[Any, dict[str, float]]] = []
         if active:
             from torch.utils.tensorboard import SummaryWriter  # slow to import
 
             self._writer = SummaryWriter(str(folder), purge_step=purge_step)
+            for name, metrics in (references or {}).items():
+                writer = SummaryWriter(str(folder / name), purge_step=purge_step)
+                self._references.append((writer, metrics))
 
     def scalars(self, values: dict[str, float], *, step: int) -> None:
         """Write named numbers."""
@@ -31,12 +55,45 @@ class Tracker:
             for name, value in values.items():
                 self._writer.add_scalar(name, value, step)
 
+    def learner(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, *, step: int) -> None:
+        """Write how much of a model is trained, and what each of the optimizer's groups holds."""
+        if not self._writer:
+            return
+        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        everything = sum(p.numel() for p in model.parameters())
+        counts = {"trained": trained, "all": everything, "trained_share": trained / max(1, everything)}
+        self.scalars({f"parameters/{name}": float(value) for name, value in counts.items()}, step=step)
+        lines = ["| group | tensors | parameters | base rate | weight decay |", "|---|---:|---:|---:|---:|"]
+        for number, group in enumerate(optimizer.param_groups):
+            size = sum(p.numel() for p in group["params"])
+            rate, decay = group.get("base_lr", group["lr"]), group.get("weight_decay", 0.0)
+            lines.append(f"| group_{number} | {len(group['params'])} | {size:,} | {rate:g} | {decay:g} |")
+        self.text("learning_rate/groups", "\n".join(lines), step=step)
+
+    def machine(self, optimizer: torch.optim.Optimizer, device: torch.device, *, step: int) -> None:
+        """Write each group's learning rate, and the GPU memory at its highest since the last call (on CUDA only)."""
+        if not self._writer:
+            return
+        rates = {f"learning_rate/group_{n}": float(group["lr"]) for n, group in enumerate(optimizer.param_groups)}
+        self.scalars(rates, step=step)
+        if device.type == "cuda":
+            gib = 1024**3
+            memory = {
+                "allocated": torch.cuda.max_memory_allocated(device),
+                "reserved": torch.cuda.max_memory_reserved(device),
+            }
+            self.scalars({f"machine/gpu_memory_{name}_gib": value / gib for name, value in memory.items()}, step=step)
+            torch.cuda.reset_peak_memory_stats(device)
+
     def evaluation(self, evaluation: Evaluation, *, step: int) -> None:
-        """Write a validation: each metric, each class's, and the mean PR curve."""
+        """Write a validation: each metric, beside those of the references, each class's, and the mean PR curve."""
         if not self._writer:
             return
         for name, value in evaluation.metrics.items():
             self._writer.add_scalar(f"validation/{name}", value, step)
+            for writer, metrics in self._references:
+                if name in metrics:
+                    writer.add_scalar(f"validation/{name}", metrics[name], step)
         for class_name, metrics in evaluation.per_class.items():
             for name in ("s_measure", "iou", "mae"):
                 if name in metrics:
@@ -50,22 +107,30 @@ class Tracker:
             for name, picture in pictures:
                 self._writer.add_image(f"gallery/{name}", picture, step, dataformats="HWC")
 
+    def text(self, name: str, text: str, *, step: int) -> None:
+        """Write a line for people, on TensorBoard's TEXT page."""
+        if self._writer:
+            self._writer.add_text(name, text, step)
+
     def hyperparameters(self, config: dict[str, Any], results: dict[str, float]) -> None:
         """Write the flattened config beside the final scores, for TensorBoard's HPARAMS page."""
         if self._writer:
-            self._writer.add_hparams(flattened(config), {f"final/{k}": v for k, v in results.items()}, run_name=".")
+            shown = [name for name in FINAL if name in results] or list(results)
+            self._writer.add_hparams(flattened(config), {f"final/{k}": results[k] for k in shown}, run_name=".")
 
     def close(self) -> None:
         """Flush and close."""
-        if self._writer:
-            self._writer.close()
+        for writer in [self._writer, *(writer for writer, _ in self._references)]:
+            if writer:
+                writer.close()
 
     def _pr_curve(self, precision: np.ndarray, recall: np.ndarray, step: int) -> None:
-        thresholds = len(precision)
-        ones = np.ones(thresholds)
-        # TensorBoard wants counts; only precision and recall are drawn, so unit counts stand in.
+        # Curves run from threshold 255 down, TensorBoard's from 0 up, in at most 127 steps.
+        kept = np.linspace(len(precision) - 1, 0, min(len(precision), PR_THRESHOLDS)).round().astype(int)
+        # TensorBoard wants counts as well; only precision and recall are drawn, so ones stand in.
+        ones = np.ones(len(kept))
         self._writer.add_pr_curve_raw(
-            "validation/pr", ones, ones, ones, ones, precision[::-1], recall[::-1], step, num_thresholds=thresholds
+            "validation/pr", ones, ones, ones, ones, precision[kept], recall[kept], step, num_thresholds=len(kept)
         )
 
 

@@ -95,6 +95,13 @@ def test_draws_panels_from_maps(rows, tmp_path):
     assert (tmp_path / "report" / "figures" / "folder_test_panel.png").stat().st_size > 0
     assert "best, median and worst images of my tuned" in (tmp_path / "report" / "report.md").read_text()
 
+    page = (tmp_path / "report" / "index.html").read_text()
+    exhibits = json.loads(page.partition('id="exhibits">')[2].partition("</script>")[0])
+    assert {one["id"] for one in exhibits} == set("abc")
+    assert all(set(one["views"]) == {"image", "truth", "zero_shot", "tuned"} for one in exhibits)
+    assert exhibits[0]["area"] == pytest.approx(8 * 14 / (24 * 32))
+    assert "10–30 %" in page  # 112 of 768 pixels: the bin of the histogram
+
     (tmp_path / "maps" / "tuned" / "b.png").unlink()
     done = run(rows, "--maps", "maps", "--data-root", data, cwd=tmp_path)
     assert done.returncode == 2 and "b.png" in done.stderr

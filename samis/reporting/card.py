@@ -1,0 +1,99 @@
+"""The model card of an exported run: what it is, what it was tuned on, what it scored, whose licence, which base."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from samis.scores import ScoreRow
+
+SHOWN = ("s_measure", "weighted_f", "e_mean", "f_max", "iou", "mae")
+HOW = {
+    "peft": '`PeftModel.from_pretrained(sam, "peft")` on a Sam with the base weights below',
+    "merged": '`sam_model_registry["{architecture}"](checkpoint="{file}")` of segment_anything',
+    "own": "`segmenter.weights={file}` of SAM-IS (no registry of segment_anything builds this shape)",
+    "onnx": "onnxruntime; the decoder has the inputs of segment_anything's own, and without points it finds all defects",
+    "transformers": '`SamModel.from_pretrained("transformers")` and `SamProcessor.from_pretrained("transformers")`',
+}
+
+
+def model_card(
+    *, config: Mapping[str, Any], birth: Mapping[str, Any], base: Mapping[str, Any], rows: Sequence[ScoreRow],
+    files: Mapping[str, str], official: bool,
+) -> str:  # fmt: skip
+    """Return the card as Markdown.
+
+    Args:
+        config: the run's whole config. birth: its provenance.json.
+        base: architecture and weights_sha256 of the SAM it was tuned from.
+        rows: score rows of this run; may be empty.
+        files: name -> format of what was exported. official: whether segment_anything's registry builds the shape.
+    """
+    architecture, data, adapter = base.get("architecture"), config["data"], config["adapter"]
+    lines = [
+        "---",
+        "license: apache-2.0",
+        "tags: [segment-anything, surface-defects]",
+        "---",
+        "",
+        f"# {config['experiment']}",
+        "",
+    ]
+    lines += [
+        f"Segment Anything (`{architecture}`) tuned on surface defects by SAM-IS: adapter `{adapter['name']}`, prompt "
+        f"`{config['prompt']['kind']}`. Mask 0 is the answer; masks 1 to 3 and the predicted IoU were not tuned.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| data | {data['name']}, split `{data['train']}`, best epoch by `{config['keep_best']}` on `{data['val']}` |",
+        f"| data fingerprint | `{birth.get('data_fingerprint', 'not recorded')}` |",
+        f"| base weights, sha256 | `{base.get('weights_sha256') or 'not recorded'}` |",
+        f"| frame | {config['frame']['frame_px'] or 'native'} px, tiles {config['frame']['tile_px'] or 'none'} |",
+        f"| threshold on validation | {_threshold(birth)} |",
+        f"| commit, torch | `{birth.get('commit', 'unknown')}`, {birth.get('versions', {}).get('torch', 'unknown')} |",
+        "",
+        "## Scores",
+        "",
+        *_scores(birth, rows, str(data["val"])),
+        "",
+        "## Files",
+        "",
+        "Each was read back by the tool named and gave the tuned model's masks.",
+        "",
+    ]
+    for name, kind in files.items():
+        how = HOW["own" if kind == "merged" and not official else kind]
+        lines.append(f"- `{name}`: {how.format(architecture=architecture, file=name)}")
+    lines += [
+        "",
+        "## Licence",
+        "",
+        "These weights: Apache-2.0, as SAM's (Meta, segment_anything) and those of SAM-IS. The images they were tuned on have "
+        "licences of their own, and are not part of this folder.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _threshold(birth: Mapping[str, Any]) -> str:
+    found = birth.get("threshold")
+    return f"{found['value']:.3f} (mean IoU {found['iou']:.3f} there)" if found else "not recorded; SAM's own is 0.5"
+
+
+def _scores(birth: Mapping[str, Any], rows: Sequence[ScoreRow], val: str) -> list[str]:
+    validation = birth.get("validation") or {}
+    columns = [name for name in SHOWN if name in validation or any(name in row.metrics for row in rows)]
+    if not columns:
+        return ["None are recorded."]
+    lines = ["| split | images | protocol | " + " | ".join(columns) + " |", "|---|---:|---|" + "---:|" * len(columns)]
+
+    def cells(metrics: Mapping[str, float]) -> str:
+        return " | ".join(f"{metrics[name]:.4f}" if name in metrics else "" for name in columns)
+
+    for row in rows:
+        lines.append(f"| {row.dataset}, {row.split} | {row.n_images} | {row.protocol} | {cells(row.metrics)} |")
+    if validation:
+        lines.append(f"| `{val}` (chose the epoch) | | | {cells(validation)} |")
+    if not rows:
+        lines += ["", "No score on a test split was found; `evaluate/score.py RUN` makes one."]
+    return lines

@@ -1,0 +1,165 @@
+"""The report page as a reader uses it: sorting, filters, slider, theme, keyboard, small screens, accessibility."""
+
+from __future__ import annotations
+
+import pytest
+
+EVIL = "</script><img src=x onerror=alert(1)>"
+MAIN_TABLE = "table:has(caption:text-is('steel (test, 16 images)'))"
+
+
+def column(page, number: int) -> list[str]:
+    """Return the first line of a column's cells, from top to bottom, without the titles of blocks."""
+    script = """(rows, n) => rows.map(row => row.cells[n]).map(cell =>
+        (cell.querySelector("small") ? cell.firstChild : cell).textContent)"""
+    return page.locator(f"{MAIN_TABLE} tbody tr:not(.block)").evaluate_all(script, number)
+
+
+def ids(page) -> list[str]:
+    return page.locator(".card h3").all_text_contents()
+
+
+def test_the_answer_comes_first(open_page):
+    page = open_page()
+    text = page.locator("h1").text_content()
+    # on both data sets: zero-shot 0.375, tuned 0.650, best 0.9075: (0.650 - 0.375) / (0.9075 - 0.375) = 52 %
+    assert text.startswith("Tuning SAM closes 52 % of the gap to the best specialised network on rail")
+    assert page.locator("main > *").first.is_visible() and page.locator("h1").bounding_box()["y"] < 300
+    assert page.locator(".gap svg[role=img]").count() == 4  # two data sets, two metrics
+    assert "zero-shot SAM 0.375 (grid)" in page.locator(".gap svg").first.get_attribute("aria-label")
+
+
+def test_tables_sort_by_click_and_go_back(open_page):
+    page = open_page()
+    before = column(page, 0)
+    assert before == ["grid", "empty", "lora", "unet"]  # the row that saw the truth is not among them
+    button = page.locator(f"{MAIN_TABLE} thead button").filter(has_text="S ↑")
+    head = button.locator("xpath=..")
+    button.click()
+    assert head.get_attribute("aria-sort") == "descending"
+    assert column(page, 0) == ["unet", "lora", "grid", "empty"] and column(page, 2) == [
+        "0.908",
+        "0.650",
+        "0.375",
+        "0.275",
+    ]
+    assert page.locator(f"{MAIN_TABLE} .block").first.is_hidden()
+    button.click()
+    assert head.get_attribute("aria-sort") == "ascending" and column(page, 0) == ["empty", "grid", "lora", "unet"]
+    button.click()
+    assert head.get_attribute("aria-sort") == "none" and column(page, 0) == before
+    assert page.locator(f"{MAIN_TABLE} .block").first.is_visible()
+
+
+def test_tables_sort_by_keyboard_with_the_best_first(open_page):
+    page = open_page()
+    button = page.locator(f"{MAIN_TABLE} thead button").filter(has_text="MAE ↓")
+    button.focus()
+    page.keyboard.press("Enter")
+    assert button.locator("xpath=..").get_attribute("aria-sort") == "ascending"
+    assert column(page, 0) == ["unet", "lora", "grid", "empty"]
+    page.keyboard.press("Shift+Tab")  # to the column before
+    page.keyboard.press("Space")
+    assert page.locator(f"{MAIN_TABLE} thead th[aria-sort=descending]").text_content().startswith("S ↑")
+
+
+def test_gallery_filters_and_orders(open_page):
+    page = open_page()
+    assert "12 of 32 images" in page.locator("#shown").text_content()
+    page.select_option("[name=group]", "steel")
+    assert all(name.startswith("steel") for name in ids(page))
+    # tuned - zero-shot = 0.2 + 0.01 n, so the last image gains most; tuned = 0.5 + 0.02 n, so the first is worst
+    assert ids(page)[:4] == ["steel15", "steel0", "steel14", "steel1"]
+    page.select_option("[name=order]", "failure")
+    assert ids(page) == [f"steel{n}" for n in range(12)]
+    page.locator("#more").press("Enter")
+    assert ids(page) == [f"steel{n}" for n in range(16)] and page.locator("#more").is_hidden()
+    page.select_option("[name=order]", "gain")
+    assert ids(page)[:3] == ["steel15", "steel14", "steel13"]
+    page.select_option("[name=class]", "pit")
+    assert sorted(ids(page)) == sorted(f"steel{n}" for n in range(1, 16, 2))
+
+
+def test_the_slider_compares_two_views(open_page):
+    page = open_page()
+    card = page.locator(".card").first
+    slider, right = card.locator("input[type=range]"), card.locator("img.right")
+    assert card.locator(".strip button").all_text_contents() == [
+        "image", "truth", "zero-shotS 0.450", "tunedS 0.800", "baselineS 0.915",
+    ]  # fmt: skip
+    assert right.evaluate("e => getComputedStyle(e).clipPath") == "inset(0px 0px 0px 50%)"
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    assert right.evaluate("e => getComputedStyle(e).clipPath") == "inset(0px 0px 0px 51%)"
+    page.keyboard.press("Home")
+    assert slider.get_attribute("aria-valuetext") == "line at 0 %"
+    box = card.locator(".stage").bounding_box()
+    page.mouse.click(box["x"] + 0.75 * box["width"], box["y"] + box["height"] / 2)
+    assert abs(int(slider.input_value()) - 75) <= 3
+    card.locator(".strip button").nth(1).click()
+    assert right.get_attribute("alt") == "rail15: truth" and "truth right" in slider.get_attribute("aria-label")
+    page.select_option("[name=left]", "best")
+    assert page.locator(".card img.left").first.get_attribute("alt") == "rail15: baseline"
+
+
+def test_every_picture_can_be_drawn(open_page):
+    page = open_page()
+    widths = page.evaluate("Promise.all([...document.images].map(i => i.decode().then(() => i.naturalWidth)))")
+    assert len(widths) == 12 * 7 and min(widths) >= 50
+
+
+def test_dark_and_light(open_page):
+    def back(page):
+        return page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    light, dark = open_page(color_scheme="light"), open_page(color_scheme="dark")
+    assert back(light) == "rgb(251, 251, 252)" and back(dark) == "rgb(20, 22, 26)"
+    light.locator("#theme").focus()
+    light.keyboard.press("Enter")
+    assert back(light) == back(dark) and light.locator("#theme").get_attribute("aria-pressed") == "true"
+    light.reload()
+    assert back(light) == back(dark)  # remembered
+
+
+@pytest.mark.parametrize("width", [320, 768])
+def test_small_screens_do_not_scroll_sideways(open_page, width):
+    page = open_page(viewport={"width": width, "height": 640})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator(".scroll").first.evaluate("e => getComputedStyle(e).overflowX") == "auto"
+
+
+def test_latex_is_copied(open_page):
+    page = open_page(permissions=["clipboard-read", "clipboard-write"])
+    page.locator("button.latex").last.click()
+    page.locator("#copied:text('Copied')").wait_for()
+    text = page.evaluate("navigator.clipboard.readText()")
+    assert text.startswith(r"\begin{table}") and r"Old & 0.5 \\" in text and text.rstrip().endswith(r"\end{table}")
+
+
+def test_latex_is_shown_where_the_clipboard_is_denied(open_page):
+    page = open_page()
+    page.evaluate("() => { navigator.clipboard.writeText = async () => { throw new Error('denied') } }")
+    page.locator("button.latex").last.click()
+    page.locator("dialog[open]").wait_for()
+    assert page.evaluate("getSelection().toString()").startswith(r"\begin{table}")
+    page.keyboard.press("Escape")
+    assert page.locator("dialog[open]").count() == 0
+
+
+def test_names_from_outside_stay_text(open_page):
+    page = open_page()
+    page.select_option("[name=class]", EVIL)
+    assert EVIL in page.locator(".card .facts").first.text_content()
+    assert page.locator("img[src=x]").count() == 0
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
+def test_accessibility(open_page, scheme, width):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    page = open_page(color_scheme=scheme, viewport={"width": width, "height": 900})
+    page.locator("details summary").click()
+    found = axe.Axe().run(page).response
+    assert len(found["passes"]) > 20
+    violations = found["violations"]  # of any impact, not only the serious and critical ones
+    wrong = [(one["impact"], one["id"], [node["html"][:200] for node in one["nodes"][:3]]) for one in violations]
+    assert not wrong
