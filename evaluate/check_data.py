@@ -26,6 +26,11 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--most", type=int, default=40, help="findings to print (default: %(default)s)")
 
 
+def one_line(text: str) -> str:
+    """Return a text that any terminal can show: control signs of file names are written out."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+
+
 def main() -> None:
     """Examine the config's three splits and print what was found."""
     config, arguments = parse(__doc__, Experiment, extend=options)
@@ -49,7 +54,8 @@ def main() -> None:
         shown = "  ".join("-" if area is None else f"{area:.2%}" for area in areas)
         print(f"{entry['split']:10s} {entry['class']:16s} {entry['images']:7d} {entry['empty_masks']:6d}   {shown}")
     for finding in found.findings[: arguments.most]:
-        print(f"{finding.severity}: {finding.file}: {finding.message}")
+        where = "" if finding.file in finding.message else f"{finding.file}: "
+        print(f"{finding.severity}: {one_line(where + finding.message)}")
     if len(found.findings) > arguments.most:
         print(f"and {len(found.findings) - arguments.most} more; --json prints all")
     counts = found.as_dict()["counts"]

@@ -1,12 +1,15 @@
 """YAML <-> dataclasses: strict reading, dotted overrides, typos answered with the near key, ``--help`` from docstrings.
 
-Knows no experiment: ``samis.config`` holds the dataclasses.
+Knows no experiment: ``samis.config`` holds the dataclasses. A config may come from a stranger: it makes no objects (tags),
+repeats nothing by reference (a few lines of aliases can stand for gigabytes), and is small.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Sequence
@@ -16,10 +19,65 @@ from typing import Any, TypeVar
 import yaml
 
 T = TypeVar("T")
+_UNREADABLE = "\x85\u2028\u2029\ufeff"  # PyYAML writes these line breaks as they are, and reads them as others
+MAX_CHARACTERS = 1_000_000
+"""Longest config read; the longest of ours has some 3,000 characters."""
+MAX_DEPTH = 30
+"""Most lists and mappings written in brackets within each other."""
 
 
 class ConfigError(ValueError):
     """A mistake in a config file or an override, told in one line."""
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Reads texts, numbers, truth values, lists and mappings; a date stays text, a key may stand once."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(
+                None, None, f"found the alias *{event.anchor}; write it out", event.start_mark
+            )
+        return super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+
+    def fetch_flow_collection_start(self, token: Any) -> None:
+        if self.flow_level >= MAX_DEPTH:  # PyYAML's time grows with the square of it
+            raise yaml.scanner.ScannerError(None, None, f"found more than {MAX_DEPTH} open brackets", self.get_mark())
+        super().fetch_flow_collection_start(token)  # type: ignore[no-untyped-call]
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for number, key in enumerate(keys):
+            if key in keys[:number]:
+                raise yaml.constructor.ConstructorError(None, None, f"found the key {key} twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_PlainLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def read_yaml(text: str, *, where: str) -> Any:
+    """Read plain YAML.
+
+    Raises:
+        ConfigError: no YAML, or YAML that makes objects, uses aliases, is too long or nested too deep; names `where`.
+
+    >>> read_yaml("[1, a]", where="here")
+    [1, 'a']
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise ConfigError(f"{where}: expected a config of at most {MAX_CHARACTERS:,} characters, got {len(text):,}")
+    try:
+        loader = _PlainLoader(text)
+        return loader.get_single_data()
+    except RecursionError:
+        raise ConfigError(f"{where}: expected YAML, but it is nested too deep") from None
+    except (yaml.YAMLError, ValueError, LookupError, OverflowError) as error:  # PyYAML lets Python's own errors through
+        raise ConfigError(f"{where}: expected YAML, but {' '.join(str(error).split())}") from error
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = (), *, schema: type[T]) -> T:
@@ -31,12 +89,14 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, schema: type
     """
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MAX_CHARACTERS + 1)
     except OSError as error:
         raise ConfigError(f"{path}: expected a config file, but {error.strerror}; see configs/ for examples") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: expected YAML, but {' '.join(str(error).split())}") from error
-    config = from_dict(schema, content, where=str(path))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: expected UTF-8 text, but {error.reason} at byte {error.start}") from error
+    content = read_yaml(text, where=str(path))
+    config = from_dict(schema, {} if content is None else content, where=str(path))
     return apply_overrides(config, overrides)
 
 
@@ -47,12 +107,14 @@ def from_dict(schema: type[T], content: Any, *, where: str = "config", prefix: s
         ConfigError: as ``load_config``.
     """
     if not isinstance(content, dict):
-        raise ConfigError(f"{where}: {prefix.rstrip('.') or 'the file'}: expected keys and values, got {content!r}")
+        raise ConfigError(
+            f"{where}: {prefix.rstrip('.') or 'the file'}: expected keys and values, got {_short(content)}"
+        )
     hints = typing.get_type_hints(schema)
     values = {}
     for key, value in content.items():
         if key not in hints:
-            raise ConfigError(f"{where}: unknown key {prefix}{key}{_proposal(str(key), hints)}")
+            raise ConfigError(f"{where}: unknown key {prefix}{_plain(key)}{_proposal(str(key), hints)}")
         values[key] = _typed(hints[key], value, where=where, key=prefix + str(key))
     return schema(**values)
 
@@ -70,24 +132,23 @@ def apply_overrides(config: T, overrides: Sequence[str]) -> T:
     content = to_dict(config)
     for override in overrides:
         key, equals, text = override.partition("=")
+        shown = _short(override)
         if not equals:
-            raise ConfigError(f"override {override!r}: expected key=value, such as adapter.rank=16")
+            raise ConfigError(f"override {shown}: expected key=value, such as adapter.rank=16")
         target: Any = content
         schema: Any = type(config)
         *sections, last = key.split(".")
         for depth, name in enumerate([*sections, last]):
+            if not isinstance(target, dict):
+                raise ConfigError(f"override {shown}: {'.'.join(sections[:depth])} holds one value, not keys")
             hints = typing.get_type_hints(schema) if dataclasses.is_dataclass(schema) else None
             if hints is not None and name not in hints:
-                raise ConfigError(
-                    f"override {override!r}: unknown key {'.'.join([*sections[:depth], name])}{_proposal(name, hints)}"
-                )
-            if name != last or depth < len(sections):
+                unknown = _plain(".".join([*sections[:depth], name]))
+                raise ConfigError(f"override {shown}: unknown key {unknown}{_proposal(name, hints)}")
+            if depth < len(sections):
                 schema = hints[name] if hints else None
                 target = target.setdefault(name, {})
-        try:
-            target[last] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"override {override!r}: expected a YAML value after '='") from error
+        target[last] = read_yaml(text, where=f"override {shown}")
     return from_dict(type(config), content, where="override")
 
 
@@ -99,6 +160,8 @@ def to_dict(config: Any) -> dict[str, Any]:
 def to_yaml(config: Any) -> str:
     """Return a config as YAML, as it is written into run folders."""
     text: str = yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+    if any(sign in text for sign in _UNREADABLE):
+        text = yaml.safe_dump(to_dict(config), sort_keys=False)  # every letter beyond ASCII as an escape
     return text
 
 
@@ -138,8 +201,23 @@ def _meanings(doc: str) -> dict[str, str]:
     return found
 
 
+def _short(value: Any) -> str:
+    """Return a value as one short line.
+
+    >>> _short("x" * 100)[-5:]
+    "xxx'…"
+    """
+    text = repr(value)
+    return text if len(text) <= 80 else text[:76] + text[-1:] + "…"
+
+
+def _plain(key: Any) -> str:
+    """Return a key as it stands, if that is one short line."""
+    return key if isinstance(key, str) and key.isprintable() and len(key) <= 80 else _short(key)
+
+
 def _proposal(key: str, known: typing.Iterable[str]) -> str:
-    near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(key[:80], list(known), n=1, cutoff=0.5)
     return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
 
 
@@ -154,14 +232,14 @@ def _typed(kind: Any, value: Any, *, where: str, key: str) -> Any:
         kind = next(a for a in arguments if a is not type(None))
         origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is float and isinstance(value, int | str) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except ValueError:
-            pass
+        with contextlib.suppress(ValueError, OverflowError):
+            value = float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{where}: {key}: expected a finite number, got {value}")
     expected = origin or kind
     if (expected is int and isinstance(value, bool)) or not isinstance(value, expected):
         name = getattr(expected, "__name__", str(expected))
-        raise ConfigError(f"{where}: {key}: expected {name}, got {value!r}")
+        raise ConfigError(f"{where}: {key}: expected {name}, got {_short(value)}")
     if expected is list and arguments:
         return [_typed(arguments[0], item, where=where, key=f"{key}[{i}]") for i, item in enumerate(value)]
     return value

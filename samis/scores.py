@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import glob
+import hashlib
 import json
 import math
 import os
+import re
+import socket
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 KINDS = ("zero_shot", "tuned", "baseline", "saved_maps")
 """What a row measures: SAM untouched, SAM tuned, a specialised network trained here, a folder of published maps."""
+
+
+IMAGES_SHA256 = "images_sha256"
+"""Key of the provenance that says which per-image CSV belongs to a row."""
+_HOST = re.sub(r"[^A-Za-z0-9-]", "_", socket.gethostname()) or "here"
+_KINDS_OF_VALUES: dict[str, type] = {
+    "name": str, "dataset": str, "split": str, "n_images": int, "prompt": str, "oracle": bool, "protocol": str,
+    "metrics": dict, "intervals": dict, "per_class": dict, "curves": dict, "empty_maps": int, "provenance": dict,
+}  # fmt: skip
 
 
 @dataclass
@@ -67,9 +80,11 @@ class ScoreRow:
         """Write the row as JSON and its per-image rows as ``<stem>.csv`` beside it, each by rename; return the JSON's path."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        if self.images:
-            write_atomic(path.with_suffix(".csv"), _csv(self.images))
         content = {key: value for key, value in asdict(self).items() if key != "images"}
+        if self.images:
+            table = _csv(self.images)
+            content["provenance"][IMAGES_SHA256] = hashlib.sha256(table.encode()).hexdigest()
+            write_atomic(path.with_suffix(".csv"), table)
         write_atomic(path, json.dumps(_rounded(content), indent=1, sort_keys=False, ensure_ascii=False) + "\n")
         return path
 
@@ -82,16 +97,34 @@ def read_row(path: str | Path) -> ScoreRow:
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: expected a score row in JSON, but {error}") from error
+    except OSError as error:
+        raise ValueError(f"{path}: expected a score row in JSON, but {error.strerror}; check the path") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path}: expected a score row in JSON, but it is cut short or damaged ({error}); delete it and score again"
+        ) from error
     known = {f.name: f for f in fields(ScoreRow)}
     needed = {name for name, f in known.items() if f.default is MISSING and f.default_factory is MISSING}
     if not isinstance(content, dict) or set(content) - set(known) or needed - set(content):
         raise ValueError(f"{path}: not a score row; write one with evaluate/score.py")
+    for name, kind in _KINDS_OF_VALUES.items():
+        if not isinstance(content.get(name, kind()), kind):
+            raise ValueError(f"{path}: not a score row: expected {name} as {kind.__name__}, got {content[name]!r:.60}")
     try:
         return ScoreRow(**content)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def check_images(row: ScoreRow, table: Path) -> None:
+    """Refuse a per-image CSV that was not written with its row, as a kill between the two files leaves it.
+
+    Raises:
+        ValueError: the CSV is of another scoring.
+    """
+    said = row.provenance.get(IMAGES_SHA256)
+    if said is not None and hashlib.sha256(table.read_bytes()).hexdigest() != said:
+        raise ValueError(f"{table}: expected the per-image values of the row beside it, got others; score it again")
 
 
 def read_rows(folder: str | Path) -> list[ScoreRow]:
@@ -107,17 +140,49 @@ def read_rows(folder: str | Path) -> list[ScoreRow]:
 
 
 def write_atomic(path: str | Path, text: str) -> None:
-    """Write `text` to a temporary name in the same folder, then rename: readers see the old file or the new, never half."""
+    """Write `text` to a temporary name in the same folder, then rename: readers see the old file or the new, never half.
+
+    The temporary name starts with a dot and ends in ``.tmp``, so that no reader takes it for a row or a report; what a
+    killed process left under such a name is removed by the next write of the same file.
+
+    Raises:
+        OSError: it cannot be written (a full disk, no rights); `filename` is `path`, which is as it was.
+    """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    _remove_leftovers(path)
+    temporary = path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
+        with open(temporary, "w", encoding="utf-8", newline="") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno is not None:
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove temporary files of `path` whose process, of this machine, is gone; others may be writing theirs."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(_HOST)}.*.tmp"):
+        pid = left.name.removesuffix(".tmp").rpartition(".")[2]
+        if pid.isdecimal() and not _runs(int(pid)):
+            left.unlink(missing_ok=True)
+
+
+def _runs(pid: int) -> bool:
+    if os.name != "posix":
+        return True  # elsewhere signal 0 would end the process
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def _rounded(value: Any) -> Any:

@@ -38,6 +38,8 @@ PRESETS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
     ),
 }
 """Named lists of albumentations transforms with their arguments."""
+VARIANTS = {"none": 1, "light": 8}
+"""How many different images a preset makes of one: flips and quarter turns have eight outcomes."""
 _OPTIONS = ("preset", "transforms", "salt_pepper")
 
 
@@ -71,7 +73,19 @@ def build_augment(options: str | Mapping[str, Any]) -> Augment:
     ratio = float(table.get("salt_pepper", 0.0))
     if not 0 <= ratio <= 1:
         raise UserError(f"augment.salt_pepper: expected a share in [0, 1], got {ratio}")
-    return _Augment([*PRESETS[preset], *_named(table.get("transforms", ()))], ratio)
+    plain = not table.get("transforms") and not ratio
+    return _Augment(
+        [*PRESETS[preset], *_named(table.get("transforms", ()))], ratio, VARIANTS.get(preset) if plain else None
+    )
+
+
+def variants(augment: Augment | None) -> int | None:
+    """Return how many different images a change makes of one; None where it makes a new one each time.
+
+    >>> variants(None), variants(build_augment("light")), variants(build_augment("default"))
+    (1, 8, None)
+    """
+    return 1 if augment is None else getattr(augment, "variants", None)
 
 
 def salt_pepper(image: np.ndarray, ratio: float, rng: np.random.Generator) -> np.ndarray:
@@ -92,9 +106,11 @@ def salt_pepper(image: np.ndarray, ratio: float, rng: np.random.Generator) -> np
 class _Augment:
     """Albumentations transforms, then noise; built anew in each process."""
 
-    def __init__(self, transforms: Sequence[tuple[str, dict[str, Any]]], ratio: float) -> None:
+    def __init__(
+        self, transforms: Sequence[tuple[str, dict[str, Any]]], ratio: float, variants: int | None = None
+    ) -> None:
         self.transforms = list(transforms)
-        self.ratio = ratio
+        self.ratio, self.variants = ratio, variants
         self._compose: Any = _compose(self.transforms) if self.transforms else None
 
     def __call__(self, image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

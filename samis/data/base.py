@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
+import stat
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +120,8 @@ def file_sha256(path: Path) -> str:
     """
     digest = hashlib.sha256()
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for, a device never ends
+            raise UserError(f"{path}: expected a file, got a folder, pipe or device; remove it")
         with path.open("rb") as file:
             while piece := file.read(1 << 20):
                 digest.update(piece)
@@ -225,6 +228,9 @@ class Subset:
         self.name, self.split = dataset.name, dataset.split
         self.ids = [dataset.ids[i] for i in self._indices]
         self.class_names = [dataset.class_names[i] for i in self._indices]
+        records: Sequence[Record] = getattr(dataset, "records", [])
+        self.records = [records[i] for i in self._indices] if records else []
+        self.grey_masks = bool(getattr(dataset, "grey_masks", False))
 
     def __len__(self) -> int:
         return len(self._indices)

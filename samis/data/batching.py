@@ -14,7 +14,10 @@ from samis.contracts import Batch, Placement, Prompt
 
 @dataclass
 class FramedSample:
-    """One sample's V views: images (V, 3, S, S), placements, prompt; masks (V, 1, S, S) and the truth if known."""
+    """One sample's V views: images (V, 3, S, S), placements, prompt; masks (V, 1, S, S) and the truth if known.
+
+    ``keys`` (V, 32) uint8 says which pixels each view shows, see ``samis.data.frame.view_key``.
+    """
 
     id: str
     class_name: str
@@ -23,6 +26,7 @@ class FramedSample:
     prompt: Prompt
     masks: Tensor | None
     truth: np.ndarray | None = None
+    keys: Tensor | None = None
 
 
 def collate(samples: Sequence[FramedSample]) -> Batch:
@@ -32,6 +36,7 @@ def collate(samples: Sequence[FramedSample]) -> Batch:
     """
     placements = [replace(p, sample=number) for number, sample in enumerate(samples) for p in sample.placements]
     masks = [sample.masks for sample in samples if sample.masks is not None]
+    keys = [sample.keys for sample in samples if sample.keys is not None]
     return Batch(
         ids=[sample.id for sample in samples],
         images=torch.cat([sample.images for sample in samples]),
@@ -40,6 +45,7 @@ def collate(samples: Sequence[FramedSample]) -> Batch:
         masks=torch.cat(masks) if len(masks) == len(samples) else None,
         class_names=[sample.class_name for sample in samples],
         truths=[sample.truth for sample in samples],
+        extras={"view_keys": torch.cat(keys)} if len(keys) == len(samples) else {},
     )
 
 

@@ -1,45 +1,42 @@
 """Examines a data set before a GPU is paid for: pairs, sizes, mask values, odd files, duplicates, leaks between splits.
 
-``check`` gives findings: an ``error`` stops a run or makes its numbers wrong, a ``warning`` should be looked at, a
-``note`` tells what was understood silently. ``examine`` adds a table of classes and defect areas; ``examine_named``
-also collects what keeps a data set from loading at all. All of it can be written as JSON.
+``check`` gives findings (see ``samis.data.findings`` for their severities). ``examine`` adds a table of classes and
+defect areas; ``examine_named`` also collects what keeps a data set from loading at all; ``quick_check`` is what each
+training begins with. All of it can be written as JSON.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Iterable, Mapping
+import os
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from samis.contracts import Dataset, Sample, UserError
-from samis.data.base import CLEAN, Record, RecordDataset, file_sha256
+from samis.data.base import Record, RecordDataset, file_sha256
 from samis.data.contact_sheet import write_contact_sheet
-from samis.data.duplicates import near_pairs, thumbnail
+from samis.data.duplicates import thumbnail
+from samis.data.findings import (
+    SEVERITIES,
+    Finding,
+    Seen,
+    image_findings,
+    mask_findings,
+    name_clashes,
+    near_across,
+    passed_over,
+    same_content,
+)
 from samis.data.pairing import PairingError
-from samis.data.reading import FileError, peculiarities, read_image, read_mask
+from samis.data.reading import FileError, peculiarities, picture_hw, read_image, read_mask
 
-__all__ = ["Examination", "Finding", "check", "examine", "examine_named", "write_contact_sheet"]
-
-SEVERITIES = ("error", "warning", "note")
-"""From worst to mildest."""
-TINY_PX = 5
-"""A mask of fewer defect pixels is looked at twice."""
-SMALL_PX = 32
-"""An image with a shorter side is looked at twice."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing found: how bad it is, a short code, the file, and what was expected, what came, what to do."""
-
-    severity: str
-    code: str
-    file: str
-    message: str
+__all__ = ["Examination", "Finding", "check", "examine", "examine_named", "quick_check", "write_contact_sheet"]
 
 
 @dataclass
@@ -65,6 +62,11 @@ class Examination:
 
     findings: list[Finding] = field(default_factory=list)
     classes: list[ClassRow] = field(default_factory=list)
+
+    def sort(self) -> Examination:
+        """Put the worst findings first, each once, and return this."""
+        self.findings = sorted(dict.fromkeys(self.findings), key=lambda finding: SEVERITIES.index(finding.severity))
+        return self
 
     @property
     def exit_code(self) -> int:
@@ -96,7 +98,7 @@ def examine(datasets: Dataset | Mapping[str, Dataset]) -> Examination:
     """
     table = datasets if isinstance(datasets, Mapping) else {datasets.split: datasets}
     result = Examination()
-    seen: list[_Seen] = []
+    seen: list[Seen] = []
     for split, dataset in table.items():
         rows: dict[str, ClassRow] = {}
         for index, class_name in enumerate(dataset.class_names):
@@ -104,10 +106,10 @@ def examine(datasets: Dataset | Mapping[str, Dataset]) -> Examination:
             row.images += 1
             seen.append(_look(dataset, index, split, row, result.findings))
         result.classes += [rows[name] for name in sorted(rows)]
-        result.findings += _name_clashes(dataset)
-    result.findings += _same_content(seen) + _near_across(seen)
-    result.findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
-    return result
+        result.findings += name_clashes(dataset)
+    result.findings += passed_over(record for dataset in table.values() for record in records_of(dataset))
+    result.findings += same_content(seen) + near_across(seen)
+    return result.sort()
 
 
 def examine_named(
@@ -139,35 +141,85 @@ def examine_named(
             kept[str(error)] = Finding(
                 "error", "does_not_load", str(options.get("root") or ""), f"split {split}: {error}"
             )
+        except OSError as error:
+            text = f"{error.filename}: expected a readable folder, got '{error.strerror}'; check its rights"
+            kept[text] = Finding("error", "does_not_load", str(error.filename), text)
     result = examine(table)
-    result.findings[:0] = kept.values()
-    return result
+    result.findings += kept.values()
+    return result.sort()
 
 
-@dataclass
-class _Seen:
-    """What is remembered of a sample while the others are read."""
+def quick_check(splits: Mapping[str, Dataset], *, masks: int = 24) -> Examination:
+    """Look the splits of a training over in a second or two: each header and size, some masks, photos in two splits.
 
-    split: str
-    file: str
-    content: str | None
-    mask_content: str | None
-    thumb: np.ndarray | None
+    Args:
+        splits: disjoint splits by name; what is not read from files (drawn surfaces) is passed over.
+        masks: masks to decode of each split, evenly taken; the other files are judged by their headers.
+
+    Returns:
+        Findings, all of them of kinds that ``examine`` knows too. Bad files never raise.
+    """
+    result = Examination()
+    seen: list[Seen] = []
+    for split, dataset in splits.items():
+        records = records_of(dataset)
+        labelled = [record for record in records if record.mask_path is not None]
+        for index, record in enumerate(records):
+            image_hw = _tried(picture_hw, record.image_path, result.findings)
+            mask_hw = _tried(picture_hw, record.mask_path, result.findings)
+            if image_hw and mask_hw and image_hw != mask_hw:
+                _read_whole(dataset, index, record, result.findings)
+            seen.append(Seen(split, str(record.image_path), None, None, None))
+        for number in np.unique(np.linspace(0, len(labelled) - 1, min(masks, len(labelled))).round().astype(int)):
+            grey = bool(getattr(dataset, "grey_masks", False))
+            _tried(partial(read_mask, grey=grey), labelled[number].mask_path, result.findings)
+    _hash_those_of_one_size(seen)
+    result.findings += same_content(seen)
+    return result.sort()
 
 
-def _look(dataset: Dataset, index: int, split: str, row: ClassRow, findings: list[Finding]) -> _Seen:
+def _tried(read: Callable[[Path], Any], path: Path | None, findings: list[Finding]) -> Any:
+    try:
+        return None if path is None else read(path)
+    except FileError as error:
+        findings.append(Finding("error", error.code, str(path), str(error)))
+        return None
+
+
+def _hash_those_of_one_size(seen: list[Seen]) -> None:
+    """Fill in the content of files that share their length with another one; no other can be a copy."""
+    lengths = [_length(Path(item.file)) for item in seen]
+    common = Counter(lengths)
+    for item, length in zip(seen, lengths, strict=True):
+        if length and common[length] > 1:
+            item.content = _content(Path(item.file))
+
+
+def _length(path: Path) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
+def records_of(dataset: Dataset) -> list[Record]:
+    """Return where the samples of a data set lie; none if they do not come from files."""
+    return list(getattr(dataset, "records", []))
+
+
+def _look(dataset: Dataset, index: int, split: str, row: ClassRow, findings: list[Finding]) -> Seen:
     record = dataset.records[index] if isinstance(dataset, RecordDataset) else None
     sample = _read(dataset, index, record, findings)
     file = str(record.image_path if record else dataset.ids[index])
     if sample is None:
-        return _Seen(split, file, _content(record.image_path if record else None), None, None)
-    findings += _image_findings(sample, file)
+        return Seen(split, file, _content(record.image_path if record else None), None, None)
+    findings += image_findings(sample, file)
     if sample.mask is not None:
         row.areas.append(float(sample.mask.mean()))
         row.empty_masks += not sample.mask.any()
-        findings += _mask_findings(sample, str(record.mask_path if record else file))
+        findings += mask_findings(sample, str(record.mask_path or file) if record else file)
     image_path, mask_path = (record.image_path, record.mask_path) if record else (None, None)
-    return _Seen(split, file, _content(image_path), _content(mask_path), thumbnail(sample.image))
+    return Seen(split, file, _content(image_path), _content(mask_path), thumbnail(sample.image))
 
 
 def _read(dataset: Dataset, index: int, record: Record | None, findings: list[Finding]) -> Sample | None:
@@ -185,63 +237,23 @@ def _read(dataset: Dataset, index: int, record: Record | None, findings: list[Fi
             continue
         try:
             read_mask(path, grey=dataset.grey_masks) if is_mask else read_image(path)
-            findings += [Finding("note", code, str(path), f"{path}: {text}") for code, text in peculiarities(path)]
+            for code, text in peculiarities(path, mask=is_mask):
+                severity = "warning" if code == "wrong_ending" else "note"
+                findings.append(Finding(severity, code, str(path), f"{path}: {text}"))
         except FileError as error:
             findings.append(Finding("error", error.code, str(path), str(error)))
             sound = False
-    if not sound:
-        return None
+    return _read_whole(dataset, index, record, findings) if sound else None
+
+
+def _read_whole(dataset: Dataset, index: int, record: Record, findings: list[Finding]) -> Sample | None:
+    """Read image and mask together; where each is sound, the mask's size can still be wrong."""
     try:
         return dataset[index]
     except UserError as error:
-        findings.append(Finding("error", "size_mismatch", str(record.mask_path), str(error)))
+        code = getattr(error, "code", "size_mismatch" if record.mask_path else "bad_truth")
+        findings.append(Finding("error", code, str(record.mask_path or record.image_path), str(error)))
         return None
-
-
-def _image_findings(sample: Sample, file: str) -> Iterable[Finding]:
-    height, width = sample.image.shape[:2]
-    if min(height, width) < SMALL_PX:
-        yield Finding(
-            "warning", "small_image", file, f"{file}: expected sides of {SMALL_PX} px or more, got {width}x{height}"
-        )
-    low, high = int(sample.image.min()), int(sample.image.max())
-    if low == high:
-        yield Finding(
-            "warning", "flat_image", file, f"{file}: expected a photo, got one value ({low}) everywhere; look at it"
-        )
-    elif high < 32:
-        text = f"{file}: expected values up to 255, got at most {high}; a 12-bit picture in a 16-bit file? stretch it"
-        yield Finding("warning", "dark_image", file, text)
-
-
-def _mask_findings(sample: Sample, file: str) -> Iterable[Finding]:
-    assert sample.mask is not None
-    area, count = float(sample.mask.mean()), int(sample.mask.sum())
-    rim = np.concatenate([sample.mask[0], sample.mask[-1], sample.mask[:, 0], sample.mask[:, -1]])
-    if sample.class_name == CLEAN:
-        if count:
-            yield Finding(
-                "error", "clean_with_defect", file, f"{file}: expected no defect in class 'clean', got {count} px"
-            )
-    elif count == 0:
-        text = (
-            f"{file}: expected a defect (class '{sample.class_name}'), got an all-black mask; is it meant to be clean?"
-        )
-        yield Finding("warning", "empty_mask", file, text)
-    elif area == 1:
-        yield Finding(
-            "warning", "full_mask", file, f"{file}: expected some sound surface, got an all-white mask; look at it"
-        )
-    elif area > 0.5 and rim.mean() > 0.9:
-        text = f"{file}: expected defects in white, got {area:.0%} white with the whole rim; is the mask inverted?"
-        yield Finding("warning", "inverted_mask", file, text)
-    elif count < TINY_PX:
-        yield Finding(
-            "warning",
-            "tiny_defect",
-            file,
-            f"{file}: expected at least {TINY_PX} defect px, got {count}; a stray click?",
-        )
 
 
 def _content(path: Path | None) -> str | None:
@@ -249,52 +261,3 @@ def _content(path: Path | None) -> str | None:
         return None if path is None else file_sha256(path)
     except UserError:
         return None
-
-
-def _name_clashes(dataset: Dataset) -> Iterable[Finding]:
-    first: dict[str, str] = {}
-    for key in dataset.ids:
-        other = first.setdefault(key.casefold(), key)
-        if other != key:
-            text = f"{key}: expected names that differ by more than case, got also {other}; rename one"
-            yield Finding("warning", "case_clash", key, text)
-
-
-def _same_content(seen: list[_Seen]) -> list[Finding]:
-    findings: list[Finding] = []
-    first: dict[str, _Seen] = {}
-    for item in seen:
-        if item.content is None:
-            continue
-        other = first.setdefault(item.content, item)
-        if other is item:
-            continue
-        same = f"{item.file}: expected images that differ, got the same bytes as {other.file}"
-        if other.split != item.split:
-            text = f"{same}; one is in split {other.split}, the other in {item.split}: keep them on one side"
-            findings.append(Finding("error", "leak", item.file, text))
-        else:
-            findings.append(Finding("warning", "duplicate", item.file, f"{same}; remove one"))
-        if item.mask_content != other.mask_content and None not in (item.mask_content, other.mask_content):
-            text = f"{item.file}: expected one truth for one image, got another mask than for {other.file}; decide"
-            findings.append(Finding("warning", "two_truths", item.file, text))
-    return findings
-
-
-def _near_across(seen: list[_Seen]) -> list[Finding]:
-    """Report the images of later splits that nearly equal one of an earlier split, once each."""
-    known = [item for item in seen if item.thumb is not None and item.thumb.any()]
-    if len({item.split for item in known}) < 2:
-        return []
-    best: dict[int, tuple[float, int]] = {}
-    for i, j, likeness in near_pairs(np.stack([item.thumb for item in known if item.thumb is not None])):
-        if known[i].split != known[j].split and known[i].content != known[j].content:
-            best[j] = max(best.get(j, (0.0, i)), (likeness, i))
-    findings: list[Finding] = []
-    for j, (likeness, i) in sorted(best.items()):
-        text = (
-            f"{known[j].file}: expected splits of different surfaces, got in {known[j].split} a near twin "
-            f"({likeness:.3f}) of {known[i].file} from {known[i].split}; look at both"
-        )
-        findings.append(Finding("warning", "near_leak", known[j].file, text))
-    return findings

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from samis.contracts import UserError
-from samis.data.base import CLEAN, Record, RecordDataset, check_split, file_sha256, find_root
+from samis.data.base import CLEAN, Record, RecordDataset, check_split, did_you_mean, file_sha256, find_root
 from samis.data.pairing import GIVEN_SPLITS, Found, list_pictures, pair_folders
 from samis.data.pairs_csv import read_pairs
 from samis.data.splitting import carve, shares
@@ -103,6 +103,12 @@ def _scan(root: Path, images: str, masks: str, unlabelled_ok: bool) -> Found:
         if not (root / images).is_dir():
             raise UserError(f"{root}: expected a folder '{images}' in it, got none; {HOW_TO_GET}")
         _scan_tree(found, root / images, root / masks, unlabelled_ok)
+    for path in sorted(root.iterdir()) if folders else ():
+        if path.name not in folders and (path / images).is_dir():
+            raise UserError(
+                f"{path}: expected split folders out of {', '.join(GIVEN_SPLITS)}, got this one"
+                f"{did_you_mean(path.name, GIVEN_SPLITS)}; rename it or move it away"
+            )
     for name in folders:
         before = set(found.pairs.by_stem)
         _scan_tree(found, root / name / images, root / name / masks, unlabelled_ok)

@@ -8,6 +8,7 @@ that fall towards a tile's rim (a rail of 160 x 1282 px would otherwise lose its
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,9 @@ PIXEL_MEAN = (123.675, 116.28, 103.53)
 """Mean of R, G and B in [0, 255] that SAM subtracts (ImageNet's)."""
 PIXEL_STD = (58.395, 57.12, 57.375)
 """Standard deviation of R, G and B that SAM divides by (ImageNet's)."""
+
+FRAME_VERSION = 1
+"""Part of a view's key: raise it when ``frame_image`` gives other numbers for the same pixels."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,20 @@ def frame_image(image: np.ndarray, placement: Placement) -> Tensor:
     return torch.from_numpy(framed)
 
 
+def view_key(image: np.ndarray, placement: Placement) -> Tensor:
+    """Return (32,) uint8, the sha256 of all that ``frame_image`` makes a view of.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, the whole file, changed or not.
+        placement: where the view sits.
+    """
+    x0, y0, x1, y1 = placement.crop_xyxy
+    crop = np.ascontiguousarray(image[y0:y1, x0:x1])
+    digest = hashlib.sha256(f"{FRAME_VERSION} {crop.shape} {placement.scaled_hw} {placement.frame_px}".encode())
+    digest.update(crop.data)
+    return torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8)
+
+
 def frame_mask(mask: np.ndarray, placement: Placement) -> Tensor:
     """Place a mask's crop in the frame.
 
@@ -181,6 +199,18 @@ def to_file_size(framed: Tensor, placements: Sequence[Placement]) -> list[Tensor
             weight[y0:y1, x0:x1] += rim
         maps.append(total / weight.clamp_min(1e-12))
     return maps
+
+
+def coverage(placements: Sequence[Placement]) -> Tensor:
+    """Return the (H, W) float32 sum of the weights with which views of one image count where they lie.
+
+    ``to_file_size`` of some of an image's tiles, times this, adds up over parts of the tiles to the blend of all.
+    """
+    total = torch.zeros(placements[0].file_hw)
+    for placement in placements:
+        x0, y0, x1, y1 = placement.crop_xyxy
+        total[y0:y1, x0:x1] += _tile_weight(y1 - y0, x1 - x0, total.device)
+    return total
 
 
 def _tile_weight(height: int, width: int, device: torch.device) -> Tensor:

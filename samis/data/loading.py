@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Sampler, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
 
 from samis.contracts import Batch, Dataset, Placement, Prompt, Sample, UserError
-from samis.data.augment import Augment
+from samis.data.augment import Augment, variants
 from samis.data.batching import FramedSample, collate, concat_prompts
-from samis.data.frame import Framing, frame_image, frame_mask, place
+from samis.data.frame import Framing, frame_image, frame_mask, place, view_key
 
 __all__ = ["FramedDataset", "FramedSample", "Prompter", "build_loader", "collate", "concat_prompts", "random_crop"]
 
@@ -51,6 +52,9 @@ class FramedDataset(TorchDataset[FramedSample]):
             (`framing.tile_px`). Evaluation always shows all tiles.
         training: whether to crop at random; needs truth.
         seed: another seed gives other changes, crops and prompts.
+
+    Attributes:
+        keyed: whether views come again in a later epoch, and bear a key by which what is computed of them can be kept.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class FramedDataset(TorchDataset[FramedSample]):
         self.augment = augment
         self.crop_px = crop or framing.tile_px
         self.training = training
+        self.keyed = not training or (not self.crop_px and variants(augment) is not None)
         self.seed = seed
         self._epoch = torch.zeros((), dtype=torch.int64)
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]  # running workers see it change
@@ -116,7 +121,8 @@ class FramedDataset(TorchDataset[FramedSample]):
         masks = None
         if sample.mask is not None:
             masks = torch.stack([frame_mask(sample.mask, placement) for placement in placements])
-        return FramedSample(sample.id, sample.class_name, images, placements, prompt, masks, sample.mask)
+        keys = torch.stack([view_key(sample.image, placement) for placement in placements]) if self.keyed else None
+        return FramedSample(sample.id, sample.class_name, images, placements, prompt, masks, sample.mask, keys)
 
 
 def _augmented(sample: Sample, augment: Augment, rng: np.random.Generator) -> Sample:
@@ -197,6 +203,17 @@ class EpochLoader:
     def __iter__(self) -> Iterator[Batch]:
         return iter(self._loader)
 
+    @property
+    def images(self) -> int:
+        """Images of the data set, over all processes."""
+        return len(self._sampler.dataset)
+
+    @property
+    def views_an_image(self) -> int | None:
+        """How many different views an image is shown as, over all epochs; None: a new one each time."""
+        dataset = self._sampler.dataset
+        return variants(dataset.augment) if dataset.keyed else None
+
     def set_epoch(self, epoch: int, *, skip: int = 0) -> None:
         """Choose the epoch's order, changes, crops and prompts; leave out its first `skip` batches."""
         self._sampler.dataset.set_epoch(epoch)
@@ -212,6 +229,7 @@ def build_loader(
     shuffle: bool = False,
     augment: Augment | None = None,
     workers: int = 0,
+    prefetch: int = 2,
     seed: int = 0,
     drop_last: bool = False,
     random_crop_px: int = 0,
@@ -228,7 +246,7 @@ def build_loader(
         batch_size: samples (not views) in a batch.
         shuffle: whether the order changes with the epoch.
         augment: changes image and mask; None leaves them.
-        workers: processes that read; 0 reads in this one.
+        workers: processes that read; 0 reads in this one. prefetch: batches that each of them reads ahead.
         seed: of order, changes, crops and prompts.
         drop_last: whether an incomplete last batch is left out.
         random_crop_px: side of the random crop in training; 0: a tile's side.
@@ -263,13 +281,20 @@ def build_loader(
         drop_last=drop_last,
         worker_init_fn=seed_worker,
         persistent_workers=workers > 0,
+        prefetch_factor=prefetch if workers > 0 else None,
         generator=torch.Generator().manual_seed(seed),
     )
     return EpochLoader(loader, sampler, batch_size)
 
 
 def seed_worker(worker: int) -> None:
-    """Give a worker its own random numbers, other ones on each rank (for code that uses the global generators)."""
+    """Give a worker its own random numbers, other ones on each rank (for code that uses the global generators).
+
+    A worker does not hear of signals: the main process does, and needs its batches until it has saved.
+    """
+    if get_worker_info() is not None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
     rank = int(os.environ.get("RANK", "0"))
     seed = np.random.SeedSequence((torch.initial_seed() % 2**63, rank)).generate_state(1)[0]
     random.seed(int(seed))

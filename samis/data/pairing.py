@@ -13,6 +13,7 @@ from samis.data.reading import IMAGE_SUFFIXES
 
 GIVEN_SPLITS = ("train", "val", "test")
 """Split names a user's folders or CSV may give."""
+_ODD_SIGNS = ("Cc", "Cs", "Zl", "Zp")  # Unicode's controls, halves of signs (bytes that are no UTF-8), line breaks
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,10 @@ def _by_stem(paths: Iterable[Path], what: str, faults: list[Fault]) -> dict[str,
     table: dict[str, Path] = {}
     for path in paths:
         stem = unicodedata.normalize("NFC", path.stem)  # one machine writes e-acute as one sign, another as two
+        if any(unicodedata.category(sign) in _ODD_SIGNS for sign in stem):
+            text = f"{str(path)!a}: expected a file name of letters, got control signs or bytes that are no UTF-8; rename it"
+            faults.append(Fault("odd_name", path, text))
+            continue
         if stem in table:
             other = table[stem]
             text = f"{path}: expected one {what} named {stem}, got also {other.name}; remove or rename one"

@@ -31,7 +31,9 @@ def read_pairs(table: Path, *, unlabelled_ok: bool = False) -> Found:
     found = Found()
     for number, row in enumerate(rows, start=2):
         where = f"{table}, line {number}"
-        key = "__".join(Path(row["image"]).with_suffix("").parts) if repeated else Path(row["image"]).stem
+        written = Path(row["image"]).with_suffix("") if row["image"] else Path()
+        # An id names files, such as saved maps: it must not name one elsewhere.
+        key = "__".join(part for part in written.parts if part != written.anchor) if repeated else written.name
         kind, split = row.get("class") or "defect", row.get("split", "")
         if "split" in row and split not in GIVEN_SPLITS:
             raise UserError(
@@ -66,7 +68,9 @@ def _fault(where: str, image: Path, mask: Path | None, *, mask_needed: bool) -> 
         )
     if mask is not None and not mask.is_file():
         return Fault(
-            "image_without_mask", image, f"{where}: expected the mask {mask}, got no such file; check the path"
+            "image_without_mask",
+            image,
+            f"{where}: expected the mask {mask} for {image}, got no such file; check the path",
         )
     return None
 

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from samis.contracts import Batch
 from samis.data.frame import frame_image, place
+from samis.data.loading import seed_worker
 from samis.data.scenes import draw_scene
 
 Array = np.ndarray
@@ -96,7 +97,12 @@ class SceneLoader:
         # Workers interleave batches round robin, so order does not depend on their number.
         return iter(
             DataLoader(
-                self.dataset, batch_size=None, num_workers=self.workers, prefetch_factor=4 if self.workers else None
+                self.dataset,
+                batch_size=None,
+                num_workers=self.workers,
+                prefetch_factor=4 if self.workers else None,
+                worker_init_fn=seed_worker,
+                generator=torch.Generator(),  # else each start would draw from the run's own random state
             )
         )
 

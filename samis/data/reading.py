@@ -25,6 +25,10 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".p
 """File endings taken for pictures, in lower case."""
 MAX_PIXELS = 100_000_000
 """Largest picture read, in pixels (10,000 x 10,000: 300 MB in memory); the header tells before anything is decoded."""
+_ENDINGS = {
+    "PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "MPO": (".jpg", ".jpeg"), "BMP": (".bmp",), "DIB": (".bmp",),
+    "TIFF": (".tif", ".tiff"), "WEBP": (".webp",), "PPM": (".pgm", ".ppm"),
+}  # fmt: skip
 _FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP", "PPM")
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, struct.error, zlib.error)
 _ORIENTATION = 0x0112  # the EXIF tag
@@ -101,14 +105,36 @@ def read_mask(path: Path | str, *, grey: bool = False) -> np.ndarray:
     return values > _THRESHOLD
 
 
-def peculiarities(path: Path | str) -> list[tuple[str, str]]:
-    """Return what was understood silently in reading a file, as (code, text), from its header.
+def picture_hw(path: Path | str) -> tuple[int, int]:
+    """Return height and width of an upright picture, px, from its header.
+
+    A PNG may tell of a rotation after its pixels, which only decoding finds: sizes that do not fit are worth a second look.
 
     Raises:
-        UserError: if the header cannot be read.
+        UserError: if the header cannot be read, or announces what ``read_image`` refuses.
+    """
+    with _header(Path(path)) as picture:
+        width, height = picture.size
+        told = picture.format != "PNG" or "exif" in picture.info
+        turned = told and picture.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+    return (width, height) if turned else (height, width)
+
+
+def peculiarities(path: Path | str, *, mask: bool = False) -> list[tuple[str, str]]:
+    """Return what was understood silently in reading a file, as (code, text), from its header (and a mask's values).
+
+    Raises:
+        UserError: if the file cannot be read.
     """
     found: list[tuple[str, str]] = []
+    if mask and _is_zero_one(Path(path)):
+        found.append(("zero_one_mask", "values 0 and 1 were read as black and white"))
     with _header(Path(path)) as picture:
+        endings = _ENDINGS[picture.format or ""]
+        if Path(path).suffix.lower() not in endings:
+            found.append(
+                ("wrong_ending", f"expected {picture.format} by its content, ending in {endings[0]}; rename it")
+            )
         if picture.mode.startswith("I"):
             found.append(("16_bit", "16-bit values were scaled by 1/257"))
         if picture.mode in ("P", "PA"):
@@ -125,6 +151,11 @@ def peculiarities(path: Path | str) -> list[tuple[str, str]]:
                 )
             )
     return found
+
+
+def _is_zero_one(path: Path) -> bool:
+    picture = _open(path)
+    return picture.mode == "L" and picture.getextrema()[1] == 1
 
 
 def _header(path: Path) -> Image.Image:

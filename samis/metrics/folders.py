@@ -87,6 +87,8 @@ def _read_array(path: Path) -> np.ndarray:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{path}: cannot be read as a numpy array ({error}); write it with numpy.save") from error
+    if not isinstance(array, np.ndarray):  # numpy.load opens any zip file, whatever its name
+        raise UserError(f"{path}: expected one numpy array, got an archive; write it with numpy.save")
     if array.ndim != 2 or not (array.dtype in (np.uint8, np.bool_) or np.issubdtype(array.dtype, np.floating)):
         raise UserError(f"{path}: expected (H, W) uint8, bool or float, got {array.dtype} of shape {array.shape}")
     return array

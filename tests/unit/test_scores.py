@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from pathlib import Path
 
@@ -42,6 +43,8 @@ def test_there_and_back(tmp_path):
     path = row.save(tmp_path / "deep" / "row.json")
     back = read_row(path)
     assert back.metrics == {"s_measure": 0.5, "mae": 0.33333333}
+    table = path.with_suffix(".csv")
+    assert back.provenance.pop("images_sha256") == hashlib.sha256(table.read_bytes()).hexdigest()
     row.images, row.metrics, back.metrics = [], {}, {}
     assert back == row
     assert sorted(p.name for p in path.parent.iterdir()) == ["row.csv", "row.json"]

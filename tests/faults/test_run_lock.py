@@ -1,0 +1,102 @@
+"""Two runs on one folder: the second stops and says who holds it; a lock left by a dead run does not."""
+
+import errno
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+import tiny
+
+from samis.contracts import UserError
+from samis.training import lock
+from samis.training.lock import RunLock
+
+HOLD = """
+import fcntl, json, os, socket, sys
+file = open(sys.argv[1], "a+")
+fcntl.lockf(file, fcntl.LOCK_EX)
+file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": "2026-01-02T03:04:05+00:00"}))
+file.flush()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds the folder's lock."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path / lock.NAME)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_the_second_run_is_told_who_holds_the_folder(holder, tmp_path):
+    with pytest.raises(UserError) as told:
+        tiny.train(tmp_path)
+    for word in (str(holder.pid), socket.gethostname(), "2026-01-02T03:04:05", "choose another training.out"):
+        assert word in str(told.value)
+    assert [path.name for path in tmp_path.iterdir()] == [lock.NAME], "the second run must not touch the folder"
+
+
+def test_a_lock_dies_with_its_process(holder, tmp_path, capsys):
+    holder.kill()
+    holder.wait()
+    tiny.train(tmp_path, epochs=1)
+    assert f"taking over from process {holder.pid}" in capsys.readouterr().out
+    assert (tmp_path / lock.NAME).read_text() == ""
+
+
+def test_twice_in_one_process(tmp_path):
+    first = RunLock(tmp_path)
+    assert first.acquire() is None
+    with pytest.raises(UserError, match=f"process {os.getpid()}"):
+        RunLock(tmp_path).acquire()
+    first.release()
+    again = RunLock(tmp_path)
+    assert again.acquire() is None
+    again.release()
+
+
+def test_a_failed_run_gives_its_lock_back(tmp_path):
+    def fail(_):
+        raise UserError("no")
+
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"^no$"):
+            tiny.train(tmp_path, validate=fail)
+
+
+@pytest.mark.parametrize(
+    ("pid", "host", "free"),
+    [("dead", "here", True), ("alive", "here", False), ("dead", "elsewhere", False), ("mine", "here", True)],
+)
+def test_without_the_systems_locks_the_process_decides(tmp_path, monkeypatch, pid, host, free):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "no locks here")
+
+    monkeypatch.setattr(lock.fcntl, "lockf", refuse)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    number = {"dead": gone.pid, "alive": os.getppid(), "mine": os.getpid()}[pid]
+    content = {"pid": number, "host": socket.gethostname() if host == "here" else "node7.example", "since": "then"}
+    (tmp_path / lock.NAME).write_text(json.dumps(content))
+    held = RunLock(tmp_path)
+    if free:
+        assert "is gone" in held.acquire()
+        held.release()
+    else:
+        with pytest.raises(UserError, match=r"if it is surely gone, delete .*\.lock"):
+            held.acquire()
+
+
+def test_a_lock_file_of_rubbish_holds_nobody(tmp_path):
+    (tmp_path / lock.NAME).write_text("\x00 not json")
+    held = RunLock(tmp_path)
+    assert held.acquire() is None
+    held.release()
