@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -16,23 +17,30 @@ from samis.baselines import BASELINES, build_baseline
 from samis.baselines.learner import BaselineLearner
 from samis.baselines.references import REFERENCES, BoxReference
 from samis.baselines.saved_maps import SavedMaps
-from samis.config import DataConfig, Experiment, load_config, to_dict, to_yaml
+from samis.config import DataConfig, Experiment, load_config, to_yaml
 from samis.contracts import Batch, Dataset, Segmenter, UserError
 from samis.data import load_dataset
 from samis.data.augment import build_augment
 from samis.data.base import subset
+from samis.data.doctor import quick_check
 from samis.data.frame import Framing
 from samis.data.loading import EpochLoader, build_loader
 from samis.evaluator import Evaluator, higher_is_better
+from samis.metrics.best_threshold import search_threshold
 from samis.prompts import build_prompter
 from samis.provenance import file_sha256, provenance
 from samis.reporting.gallery import gallery_picture
+from samis.reporting.references import reference_lines
 from samis.sam.architectures import ARCHITECTURES
 from samis.sam.candidates import Everything
+from samis.sam.embeddings import learns, open_cache
+from samis.sam.encoder_options import checkpoint_blocks, compile_encoder
 from samis.sam.segmenter import SamSegmenter
 from samis.sam.tuning import SamTuning
 from samis.sam.weights import find_weights, load_sam
-from samis.scores import write_atomic
+from samis.scores import read_rows, write_atomic
+from samis.training.agree import together
+from samis.training.signals import StopRequest
 from samis.training.trainer import Selection, Trainer
 
 
@@ -70,6 +78,7 @@ def build_batches(
         shuffle=training,
         augment=augment,
         workers=config.training.workers,
+        prefetch=config.training.prefetch,
         seed=config.seed,
         training=training,
         rank=rank,
@@ -93,9 +102,48 @@ def build_evaluator(
     )
 
 
+def cache_embeddings(config: Experiment, user: Any, scored: Dataset, *, training: EpochLoader | None = None) -> str:
+    """Let a SAM encode each view only once, where its encoder is frozen; return a line about it, "" where it is not.
+
+    Args:
+        config: ``cache`` says whether and where.
+        user: a learner or a segmenter; only SAM's is changed.
+        scored: what it scores. training: its training batches, if it trains.
+
+    Raises:
+        UserError: as ``samis.sam.embeddings.open_cache``; or ``always``, but training never shows a view twice.
+    """
+    if not isinstance(user, SamTuning | SamSegmenter):
+        return ""
+    sam = user.adapted.sam if isinstance(user, SamTuning) else user.sam
+    views = len(scored) * (len(build_framing(config).placements(scored[0].image.shape[:2])) if len(scored) else 0)
+    again = training.views_an_image if training else 1
+    if training and again is not None:
+        views += again * training.images
+    if again is None and config.cache.embeddings == "always" and not learns(sam):
+        raise UserError(
+            f"cache.embeddings: expected training views that come again, but data.augment={config.data.augment} or the crops "
+            "of frame.tile_px make each anew; set data.augment=light and frame.tile_px=0, or cache.embeddings=auto"
+        )
+    user.embed, said = open_cache(config.cache, sam, views=views)
+    hint = "; training's are not, its views never come again (data.augment=light would)"
+    return said + hint if said and again is None else said
+
+
 def default_device() -> torch.device:
     """Return the GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_config_sam(config: Experiment) -> Any:
+    """Load the SAM that a config names, at its frame, with the encoder's options."""
+    s = config.segmenter
+    sam = load_sam(s.architecture, weights=s.weights, frame_px=build_framing(config).frame_px)
+    if s.checkpoint_activations:
+        checkpoint_blocks(sam.image_encoder)
+    if s.compile:
+        compile_encoder(sam.image_encoder)
+    return sam
 
 
 def build_learner(config: Experiment) -> Any:
@@ -107,7 +155,7 @@ def build_learner(config: Experiment) -> Any:
         return BaselineLearner(network, config.loss, name=s.name, pretrained_lr_scale=config.optim.pretrained_lr_scale)
     if s.name != "sam":
         raise UserError(f"segmenter.name: expected something to train (sam, {', '.join(BASELINES)}), got {s.name!r}")
-    sam = load_sam(s.architecture, weights=s.weights, frame_px=build_framing(config).frame_px)
+    sam = load_config_sam(config)
     path = find_weights(s.architecture, s.weights)
     base = file_sha256(path) if path else "random"
     adapted = apply_adapter(sam, config.adapter, architecture=s.architecture, weights_sha256=base)
@@ -115,10 +163,11 @@ def build_learner(config: Experiment) -> Any:
     def segmenter(tuned: Any) -> Segmenter:
         return SamSegmenter(
             tuned, kind="tuned", prompt=config.prompt, mask_rule="single", architecture=s.architecture, weights_sha256=base,
-            details={"adapter": dataclasses.asdict(config.adapter)},
+            details={"adapter": dataclasses.asdict(config.adapter)}, embed=learner.embed,
         )  # fmt: skip
 
-    return SamTuning(adapted, config.loss, segmenter=segmenter, pretrained_lr_scale=config.optim.pretrained_lr_scale)
+    learner = SamTuning(adapted, config.loss, segmenter=segmenter, pretrained_lr_scale=config.optim.pretrained_lr_scale)
+    return learner
 
 
 def build_segmenter(config: Experiment) -> Segmenter:
@@ -137,7 +186,8 @@ def build_segmenter(config: Experiment) -> Segmenter:
             f"segmenter.name: expected sam, saved_maps, {', '.join(REFERENCES)} or run, got {s.name!r}; train a baseline "
             "with train/baseline.py, then score its run folder"
         )
-    sam = load_sam(s.architecture, weights=s.weights, frame_px=build_framing(config).frame_px).to(default_device())
+    sam = load_config_sam(config).to(default_device())
+    sam.requires_grad_(False)  # nothing learns here, which is what makes its embeddings worth keeping
     path = find_weights(s.architecture, s.weights)
     rule = "single" if s.mask_rule == "all" and config.prompt.kind != "grid" else s.mask_rule
     return SamSegmenter(
@@ -152,12 +202,13 @@ def build_segmenter(config: Experiment) -> Segmenter:
 
 @dataclasses.dataclass
 class Run:
-    """A run folder brought back: its config, the segmenter of its best epoch, and how it was trained."""
+    """A run folder brought back: its config, the segmenter (and learner) of its best epoch, and how it was trained."""
 
     config: Experiment
     segmenter: Segmenter
     folder: Path
     birth: dict[str, Any]
+    learner: Any = None
 
 
 def load_run(folder: str | Path) -> Run:
@@ -177,7 +228,7 @@ def load_run(folder: str | Path) -> Run:
     learner.to(default_device()).eval()
     provenance_file = folder / "provenance.json"
     birth = json.loads(provenance_file.read_text(encoding="utf-8")) if provenance_file.exists() else {}
-    return Run(config, learner.segmenter(), folder, birth)
+    return Run(config, learner.segmenter(), folder, birth, learner)
 
 
 def train(config: Experiment, *, dry_run: bool = False) -> Path:
@@ -191,31 +242,43 @@ def train(config: Experiment, *, dry_run: bool = False) -> Path:
     folder = Path(config.training.out or f"checkpoints/runs/{config.experiment}")
     training = load_split(config.data, config.data.train, limit=config.data.limit, seed=config.seed)
     validation = load_split(config.data, config.data.val)
+    with together(accelerator):
+        if config.data.check and accelerator.is_main_process:
+            print(check_data(config.data, training, validation))
     rank, world = accelerator.process_index, accelerator.num_processes
-    evaluator = build_evaluator(config, validation, accelerator=accelerator, bootstrap=0)
-    fixed = gallery_batch(config, validation)
+    stop = StopRequest()
+    evaluator = build_evaluator(config, validation, accelerator=accelerator, bootstrap=0, stop=stop)
+    fixed = gallery_batch(config, validation) if config.training.gallery else None
     if accelerator.is_main_process:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / "config.yaml", to_yaml(config))
         print(
             f"{config.experiment}: {len(training)} training images, {len(validation)} for validation, run folder {folder}"
         )
         print(parameter_table(learner))
+    batches = build_batches(config, training, training=True, rank=rank, world=world)
+    said = cache_embeddings(config, learner, validation, training=batches)
+    if said:
+        accelerator.print(said)
     trainer = Trainer(
         learner,
-        build_batches(config, training, training=True, rank=rank, world=world),
+        batches,
         lambda trained: evaluator(trained.segmenter()),
         selection=Selection(config.keep_best, higher_is_better(config.keep_best)),
         optim=config.optim,
         training=config.training,
         folder=folder,
         accelerator=accelerator,
-        gallery=lambda trained: gallery(trained.segmenter(), fixed),
-        config=to_dict(config),
+        gallery=(lambda trained: gallery(trained.segmenter(), fixed)) if fixed else None,
+        config=config,
+        stop=stop,
+        references=references(config) if accelerator.is_main_process else None,
     )
     best = trainer.fit()
-    if accelerator.is_main_process:
+    if accelerator.is_main_process and not (trainer.finished and (folder / "provenance.json").exists()):
         birth = provenance() | {"validation": best.metrics, "data_fingerprint": training.fingerprint()}
+        if (folder / "best").exists():
+            learner.load(folder / "best")
+            found = search_threshold(learner.eval().segmenter(), build_batches(config, validation), device=accelerator.device)
+            birth["threshold"] = found
         write_atomic(folder / "provenance.json", json.dumps(birth, indent=1) + "\n")
         shown = ", ".join(
             f"{name} {best.metrics[name]:.4f}"
@@ -224,6 +287,40 @@ def train(config: Experiment, *, dry_run: bool = False) -> Path:
         )
         print(f"best validation: {shown}; score it with: python evaluate/score.py {folder}")
     return folder
+
+
+def check_data(config: DataConfig, training: Dataset, validation: Dataset) -> str:
+    """Look a training's data over, with the test split if there is one; return what was found, in one line.
+
+    Raises:
+        UserError: something in it makes a training fail or its numbers wrong.
+    """
+    splits = {config.train: training, config.val: validation}
+    with contextlib.suppress(UserError):  # a training needs no test split
+        splits.setdefault(config.test, load_split(config, config.test))
+    found = quick_check(splits)
+    sizes = ", ".join(f"{name} {len(dataset)}" for name, dataset in splits.items())
+    counts = found.as_dict()["counts"]
+    if not found.findings:
+        return f"data check: {sizes}: nothing wrong"
+    first = f"{found.findings[0].message}; see all with evaluate/check_data.py"
+    if counts["error"]:
+        raise UserError(f"data check: {counts['error']} errors, the first: {first}, or pass data.check=false to go on")
+    return f"data check: {sizes}: {counts['warning']} warnings, the first: {first}"
+
+
+def references(config: Experiment) -> dict[str, dict[str, float]]:
+    """Return the rows to draw beside the validation: of the validation split if it was scored, else of the test split."""
+    place = config.training.reference_rows
+    if place is None or not Path(place).is_dir():
+        return {}
+    try:
+        rows = read_rows(place)
+    except ValueError as error:  # a training does not fail over a line in a chart
+        print(f"no reference lines in TensorBoard: {error}")
+        return {}
+    splits, protocol = (config.data.val, config.data.test), config.metrics.protocol
+    return reference_lines(rows, dataset=config.data.name, splits=splits, protocol=protocol, metric=config.keep_best)
 
 
 def parameter_table(learner: torch.nn.Module) -> str:

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from samis.config import Pretraining, to_dict, to_yaml
+from samis.config import Pretraining, to_yaml
 from samis.contracts import UserError
 from samis.data.promptable import PromptedScenes, PromptMix, SceneLoader
 from samis.data.scenes import draw_scene
@@ -44,9 +44,6 @@ def pretrain(config: Pretraining, *, dry_run: bool = False) -> Path:
     scenes.rank, scenes.world = accelerator.process_index, accelerator.num_processes
     count = max(1, config.scenes.validation_images // 16)
     fixed = _scenes(config, seed=VALIDATION_SEED, batch_size=16, batches=count)
-    if accelerator.is_main_process:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / "config.yaml", to_yaml(config))
     trainer = Trainer(
         learner,
         SceneLoader(scenes, workers=config.training.workers),
@@ -56,10 +53,10 @@ def pretrain(config: Pretraining, *, dry_run: bool = False) -> Path:
         training=config.training,
         folder=folder,
         accelerator=accelerator,
-        config=to_dict(config),
+        config=config,
     )
     best = trainer.fit()
-    if accelerator.is_main_process:
+    if accelerator.is_main_process and not (trainer.finished and (folder / "provenance.json").exists()):
         write_atomic(
             folder / "provenance.json", json.dumps(provenance() | {"validation": best.metrics}, indent=1) + "\n"
         )

@@ -55,10 +55,15 @@ def run(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
+        # The classes live beside torch; naming them here would cost every --help a second.
+        if type(error).__name__ == "Interrupted":
+            print(error, file=sys.stderr)
+            sys.exit(128 + getattr(error, "signal", 0))
+        if type(error).__name__ == "PeerError":
+            sys.exit(2)
         if disk_full(error):
             file = getattr(error, "filename", None) or "a file"
             fail(f"no space left on the disk while writing {file}; free some and run the same command again")
-        # The class lives beside torch; naming it here would cost every --help a second.
         if type(error).__name__ == "UserError":
             fail(error)
         raise

@@ -92,6 +92,8 @@ class SegmenterConfig:
         min_iou: predicted IoU that a mask of the grid must exceed. min_stability: stability that it must reach.
         maps: folder of 8-bit maps, for saved_maps.
         run: run folder, for run.
+        checkpoint_activations: compute the encoder's blocks again in the backward pass: less memory, a third more time.
+        compile: let torch.compile speed the encoder up; where it cannot, the run says so and goes on without.
         backbone: timm feature extractor, for a baseline; null takes its paper's.
         pretrained: load timm's ImageNet weights for it (needs a network or a filled cache).
     """
@@ -104,6 +106,8 @@ class SegmenterConfig:
     min_stability: float = 0.95
     maps: str | None = None
     run: str | None = None
+    checkpoint_activations: bool = False
+    compile: bool = False
     backbone: str | None = None
     pretrained: bool = False
 
@@ -183,7 +187,7 @@ class TrainingConfig:
     Attributes:
         epochs: passes over the training images. batch_size: images a process and micro-batch.
         accumulation: micro-batches a step. mixed_precision: no, bf16, fp16.
-        workers: loader processes. log_every: steps between log lines.
+        workers: loader processes. prefetch: batches that each of them reads ahead. log_every: steps between log lines.
         validate_every: epochs between validations. patience: validations without a gain before stopping; 0 never stops.
         save_every_min: minutes between resume points inside an epoch. save_every_steps: steps between them; 0 goes by time.
         on_nan: what a loss or gradient that is no finite number does: stop, or skip the step. nan_limit: skips in a row
@@ -201,6 +205,7 @@ class TrainingConfig:
     accumulation: int = 1
     mixed_precision: str = "no"
     workers: int = 0
+    prefetch: int = 2
     log_every: int = 20
     validate_every: int = 1
     patience: int = 0
@@ -237,7 +242,7 @@ class CacheConfig:
     """Where embeddings of a frozen encoder are kept, so that each view is encoded once.
 
     Attributes:
-        embeddings: auto (wherever the encoder is frozen and views come again), on (or stop and say why not), off.
+        embeddings: auto (wherever the encoder is frozen and views come again), always (or stop and say why not), never.
         folder: null takes checkpoints/embeddings; processes and runs may share it.
         limit_gb: what the folder may hold; what was used least recently goes first.
     """

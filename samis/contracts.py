@@ -22,6 +22,22 @@ class UserError(Exception):
     """
 
 
+class PeerError(UserError):
+    """Another process of the run has failed and says why; this one ends without a word of its own."""
+
+
+class Interrupted(Exception):
+    """The run was asked to stop and has saved itself; scripts exit with 128 + `signal`, as shells expect.
+
+    Args:
+        signal: number of the signal, 15 for SIGTERM, 2 for SIGINT. message: what was saved, and how to go on.
+    """
+
+    def __init__(self, signal: int, message: str = "") -> None:
+        super().__init__(message)
+        self.signal = signal
+
+
 @dataclass(frozen=True)
 class Sample:
     """One image with its truth, as read from disk.
@@ -183,6 +199,8 @@ class Evaluation:
         per_class: class name -> metrics, and ``n_images``. images: one dict an image: id, class_name, metrics.
         intervals: name -> (low, high), 95 % bootstrap. clean: defect-free images apart, or None.
         empty_maps: how many maps were all zero. seconds: time spent predicting, s.
+        nothing, everything: share of the defective images whose map has no pixel, or no other pixel, above one half;
+            None where no maps were looked at.
     """
 
     metrics: dict[str, float]
@@ -193,6 +211,8 @@ class Evaluation:
     clean: dict[str, float] | None = None
     empty_maps: int = 0
     seconds: float = 0.0
+    nothing: float | None = None
+    everything: float | None = None
 
 
 @dataclass

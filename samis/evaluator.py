@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from samis.contracts import Batch, Evaluation, Segmenter, UserError
+from samis.contracts import Batch, Evaluation, Interrupted, PeerError, Segmenter, UserError
 from samis.metrics import (
     DIRECTIONS,
     SCORES_CLEAN,
@@ -34,6 +35,20 @@ NamedMaps = dict[str, list[Tensor]]
 """Name of a segmenter or mask rule -> one map for each sample of a batch."""
 
 
+Rows = dict[str, dict[str, dict[str, Any]]]
+"""Name of a segmenter or mask rule -> image id -> what was measured."""
+
+
+@dataclass
+class _Share:
+    """What one process brings to the gathering."""
+
+    rows: Rows = field(default_factory=dict)
+    seconds: float = 0.0
+    signal: int = 0
+    failure: Exception | None = None
+
+
 class Evaluator:
     """Scores segmenters on one data set, again and again.
 
@@ -44,6 +59,8 @@ class Evaluator:
         bootstrap: resamples for the 95 % intervals; 0 leaves them out.
         device: where batches are sent.
         on_map: called with (name, id, (H, W) uint8 map) for each map scored by this process, or None.
+        stop: asked between batches; a number other than 0 (a signal's) ends the evaluation on every process.
+        truth_cache: bytes of what is computed from truths to keep between evaluations; 0 where there is only one.
     """
 
     def __init__(
@@ -56,10 +73,13 @@ class Evaluator:
         bootstrap: int = 0,
         device: torch.device | str = "cpu",
         on_map: Callable[[str, str, np.ndarray], None] | None = None,
+        stop: Callable[[], int] | None = None,
+        truth_cache: int = 1 << 30,
     ) -> None:
         self.batches, self.ids, self.protocol, self.names = batches, list(ids), protocol, list(names) or None
         self.bootstrap, self.device, self.on_map = bootstrap, device, on_map
-        self._truths = TruthCache()
+        self.stop = stop or (lambda: 0)
+        self._truths = TruthCache(truth_cache)
 
     def __call__(self, segmenter: Segmenter) -> Evaluation:
         """Score one segmenter."""
@@ -70,18 +90,26 @@ class Evaluator:
 
         Raises:
             UserError: a map of another size than its truth, a sample without truth, or an image that no process scored.
+            PeerError: another process failed. Interrupted: some process was asked to stop.
         """
-        rows: dict[str, dict[str, dict[str, Any]]] = {}
-        seconds = 0.0
-        for batch in self.batches:
-            start = time.perf_counter()
-            named = predict(batch.to(self.device))
-            seconds += time.perf_counter() - start
-            for name, maps in named.items():
-                for number, values in enumerate(maps):
-                    row = self._row(name, batch, number, values)
-                    rows.setdefault(name, {})[row["id"]] = row
-        gathered, seconds = _gather(rows, seconds)
+        share = _Share()
+        try:
+            for batch in self.batches:
+                share.signal = self.stop()
+                if share.signal:
+                    break
+                start = time.perf_counter()
+                named = predict(batch.to(self.device))
+                share.seconds += time.perf_counter() - start
+                for name, maps in named.items():
+                    for number, values in enumerate(maps):
+                        row = self._row(name, batch, number, values)
+                        share.rows.setdefault(name, {})[row["id"]] = row
+        except Exception as error:
+            if not _several():
+                raise
+            share.failure = error
+        gathered, seconds = _gather(share)
         return {name: self._evaluation(found, seconds) for name, found in gathered.items()}
 
     def _row(self, name: str, batch: Batch, number: int, values: Tensor) -> dict[str, Any]:
@@ -94,6 +122,9 @@ class Evaluator:
         if map_u8.shape != truth.shape:
             raise UserError(f"{sample_id}: expected a map of {truth.shape}, the mask's size, got {map_u8.shape}")
         row: dict[str, Any] = {"id": sample_id, "class_name": batch.class_names[number], "empty_map": not map_u8.any()}
+        if truth.any():
+            above = map_u8 > 127
+            row["nothing"], row["everything"] = not above.any(), bool(above.all())
         if truth.any() or self.protocol in SCORES_CLEAN:
             fields = self._truths.get(sample_id, truth)
             row["scores"] = score_image(map_u8, truth, self.names, self.protocol, fields)
@@ -112,6 +143,10 @@ class Evaluator:
         scored = [row for row in rows if "scores" in row]
         clean = [row["clean"] for row in rows if "clean" in row]
         evaluation = Evaluation({}, empty_maps=sum(row["empty_map"] for row in rows), seconds=seconds)
+        defective = [row for row in rows if "nothing" in row]
+        if defective:
+            evaluation.nothing = float(np.mean([row["nothing"] for row in defective]))
+            evaluation.everything = float(np.mean([row["everything"] for row in defective]))
         if scored:
             scores: list[ImageScores] = [row["scores"] for row in scored]
             stack = stack_scores(scores)
@@ -162,16 +197,33 @@ def _intervals(summary: Callable[[np.ndarray], dict[str, float]], count: int, re
     return {name: [float(pair[0]), float(pair[1])] for name, pair in low_high.items()}
 
 
-def _gather(
-    rows: dict[str, dict[str, dict[str, Any]]], seconds: float
-) -> tuple[dict[str, dict[str, dict[str, Any]]], float]:
-    """Join the processes' rows by id (an id scored twice counts once) and their seconds."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return rows, seconds
-    everyone: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(everyone, (rows, seconds))
-    joined: dict[str, dict[str, dict[str, Any]]] = {}
-    for theirs, _ in everyone:
-        for name, found in theirs.items():
+def _several() -> bool:
+    """Return whether several processes share the evaluation."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def _gather(mine: _Share) -> tuple[Rows, float]:
+    """Join the processes' rows by id (an id scored twice counts once) and their seconds.
+
+    A failure or a stop of one ends all of them, and nobody waits for rows that will not come.
+    """
+    shares = [mine]
+    if _several():
+        world, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
+        failure, mine.failure = mine.failure, None if mine.failure is None else PeerError(str(mine.failure))
+        gathered: list[Any] = [None] * world
+        torch.distributed.all_gather_object(gathered, mine)
+        shares = gathered
+        failed = [number for number, share in enumerate(shares) if share.failure is not None]
+        if failure is not None and failed[0] == rank:
+            raise failure
+        if failed:
+            raise PeerError(f"process {failed[0]}: {shares[failed[0]].failure}")
+    signal = max(share.signal for share in shares)
+    if signal:
+        raise Interrupted(signal)
+    joined: Rows = {}
+    for share in shares:
+        for name, found in share.rows.items():
             joined.setdefault(name, {}).update(found)
-    return joined, float(sum(took for _, took in everyone))
+    return joined, float(sum(share.seconds for share in shares))

@@ -16,7 +16,13 @@ from samis.config import LossConfig
 
 
 def bce(
-    logits: Tensor, truth: Tensor, inside: Tensor | None = None, *, edge_weight: float = 0.0, balance: float = 0.0
+    logits: Tensor,
+    truth: Tensor,
+    inside: Tensor | None = None,
+    *,
+    edge_weight: float = 0.0,
+    balance: float = 0.0,
+    pixel_weight: Tensor | None = None,
 ) -> Tensor:
     """Return binary cross-entropy per image, the weighted mean over pixels inside.
 
@@ -25,11 +31,14 @@ def bce(
         edge_weight: pixels near a rim count ``1 + edge_weight * |mean of truth over 31 x 31 - truth|`` (Wei et al., F3Net,
             AAAI 2020, eq. 8); 0 weighs all alike. The 31 scales with the frame (31 at 352).
         balance: share in [0, 1] of class balancing: at 1 defect and surface weigh the same in each image.
+        pixel_weight: (B, 1, S, S) float, further weights such as ITSD's adaptive contours; None weighs all alike.
 
     On an empty mask: the plain mean over the surface, positive unless the logits say "no defect" surely.
     """
     pixel = F.binary_cross_entropy_with_logits(logits.float(), truth, reduction="none")
     weight = _rim_weight(truth, inside, edge_weight)
+    if pixel_weight is not None:
+        weight = weight * pixel_weight.float()
     if balance:
         weight = weight * _class_weight(truth, weight, balance)
     return (pixel * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1e-6)
@@ -110,6 +119,11 @@ def ssim(logits: Tensor, truth: Tensor, inside: Tensor | None = None, *, window:
     structure = (2 * (product - mean_x * mean_y) + c2) / (spread + c2)
     pixel = (1 - luminance * structure) * weight
     return pixel.flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1e-6)
+
+
+def hybrid(logits: Tensor, truth: Tensor, inside: Tensor | None = None) -> Tensor:
+    """Return cross-entropy plus 1 - SSIM plus 1 - IoU per image: BASNet's hybrid loss (Qin et al., CVPR 2019, eq. 2)."""
+    return bce(logits, truth, inside) + ssim(logits, truth, inside) + iou(logits, truth, inside)
 
 
 def edges(truth: Tensor, inside: Tensor | None = None, *, width: int = 3) -> Tensor:
@@ -202,6 +216,7 @@ def _class_weight(truth: Tensor, weight: Tensor, balance: float) -> Tensor:
 
 
 def _areas(logits: Tensor, truth: Tensor, inside: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    probability = logits.float().sigmoid() * _ones(truth, inside)
-    overlap = (probability * truth).flatten(1).sum(1)
-    return overlap, probability.flatten(1).sum(1), truth.flatten(1).sum(1)
+    weight = _ones(truth, inside)
+    probability, wanted = logits.float().sigmoid() * weight, truth * weight
+    overlap = (probability * wanted).flatten(1).sum(1)
+    return overlap, probability.flatten(1).sum(1), wanted.flatten(1).sum(1)

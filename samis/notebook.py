@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
 
-from samis import build, scores, scoring
+from samis import build, prediction, scores, scoring
 from samis.config import Experiment, PromptConfig, SegmenterConfig
 from samis.contracts import Dataset, Sample, Segmenter
-from samis.data.loading import FramedDataset, collate
-from samis.prompts import build_prompter
+from samis.prediction import Prediction
+from samis.prompts.given import asked_of
 from samis.reporting.gap import Gap
 from samis.reporting.gap import gap_closed as _gap_closed
 from samis.reporting.rows import best_row
@@ -26,35 +27,57 @@ class Model:
     segmenter: Segmenter
     config: Experiment
     name: str
+    threshold: float = prediction.SAMS_OWN
+    threshold_from: str = "SAM's own"
+    about: dict[str, Any] = field(default_factory=dict)
 
-    def predict(self, image: np.ndarray) -> np.ndarray:
-        """Segment one picture.
+    @overload
+    def predict(self, photos: np.ndarray, **options: Any) -> np.ndarray: ...
+
+    @overload
+    def predict(self, photos: str | Path | Iterable[str | Path], **options: Any) -> list[Prediction]: ...
+
+    def predict(self, photos: Any, **options: Any) -> Any:
+        """Segment one picture, or photos on disk.
 
         Args:
-            image: (H, W, 3) uint8 RGB.
+            photos: (H, W, 3) uint8 RGB; or files, folders and globs.
+            options: fields of ``samis.prediction.Options``, such as ``boxes=[(x0, y0, x1, y1)]``, ``points=[(x, y)]``,
+                ``threshold``, ``min_area_px``.
 
         Returns:
-            (H, W) float32 map in [0, 1].
+            for a picture its (H, W) float32 map in [0, 1]; for photos one ``Prediction`` (map, mask, regions) each.
+
+        Raises:
+            UserError: a photo that cannot be read, or an option out of its range.
         """
-        one = _OnePicture(Sample("picture", image))
-        framed = FramedDataset(one, build.build_framing(self.config), build_prompter(self.config.prompt))
-        return self.segmenter.predict(collate([framed[0]]))[0].cpu().numpy()
+        chosen = prediction.Options(**options)
+        if not isinstance(photos, np.ndarray):
+            return list(prediction.predict(self.loaded(), find_photos(photos), chosen))
+        asked = asked_of(chosen.boxes, chosen.points)
+        segmenter, prompter, *_ = prediction.how_asked(self.loaded(), {"picture": asked} if asked else None, chosen)
+        framing = build.build_framing(self.config)
+        predictor = prediction.Predictor(segmenter, framing, prompter, views_at_once=chosen.batch_size)
+        return predictor.maps([Sample("picture", photos)])[0]
+
+    def predict_to(self, out: str | Path, photos: str | Path | Iterable[str | Path], **options: Any) -> dict[str, Any]:
+        """Predict photos into a folder, as ``evaluate/predict.py`` does; return what its ``predictions.json`` says.
+
+        Args:
+            out: the folder. photos, options: as for ``predict``.
+        """
+        chosen = prediction.Options(**options)
+        return prediction.predict_to(Path(out), self.loaded(), find_photos(photos, leave_out=Path(out)), chosen)
+
+    def loaded(self) -> prediction.Loaded:
+        """Return the model as ``samis.prediction`` knows it."""
+        about = {"model": self.name, **self.about}
+        return prediction.Loaded(self.segmenter, self.config, self.threshold, self.threshold_from, about)
 
 
-class _OnePicture:
-    name, split = "picture", "new"
-
-    def __init__(self, sample: Sample) -> None:
-        self._sample, self.ids, self.class_names = sample, [sample.id], [sample.class_name]
-
-    def __len__(self) -> int:
-        return 1
-
-    def __getitem__(self, index: int) -> Sample:
-        return self._sample
-
-    def fingerprint(self) -> str:
-        return ""
+def find_photos(photos: str | Path | Iterable[str | Path], **options: Any) -> list[prediction.Photo]:
+    """Return the photos that one name or several name."""
+    return prediction.find_photos([photos] if isinstance(photos, str | Path) else photos, **options)
 
 
 class Rows(list[ScoreRow]):
@@ -81,8 +104,8 @@ def load_sam(
 
 def load_run(folder: str | Path) -> Model:
     """Load a run folder's best epoch."""
-    run = build.load_run(folder)
-    return Model(run.segmenter, run.config, run.config.experiment)
+    run = prediction.load_model(folder)
+    return Model(run.segmenter, run.config, run.config.experiment, run.threshold, run.threshold_from, run.about)
 
 
 def score(model: Model, dataset: Dataset, *, protocol: str = "pysod") -> ScoreRow:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from samis.baselines.saved_maps import SavedMaps
-from samis.build import build_evaluator, build_segmenter, load_run, load_split
+from samis.build import build_evaluator, build_segmenter, cache_embeddings, load_run, load_split
 from samis.config import Experiment, to_dict
 from samis.contracts import Dataset, Evaluation, Segmenter
 from samis.provenance import provenance
@@ -72,7 +73,10 @@ def score(
     """Score a segmenter on a data set; one row, or one for each mask rule from the same pass."""
     if isinstance(segmenter, SavedMaps):
         segmenter.check(dataset.ids)
-    evaluator = build_evaluator(config, dataset, on_map=on_map)
+    told = cache_embeddings(config, segmenter, dataset)
+    if told:
+        print(told, file=sys.stderr)
+    evaluator = build_evaluator(config, dataset, on_map=on_map, truth_cache=0)
     if every_rule and isinstance(segmenter, SamSegmenter):
         found = evaluator.many(segmenter.predict_all_rules)
         said = {rule: segmenter.describe(rule) for rule in found}
@@ -118,6 +122,8 @@ def table(rows: list[ScoreRow]) -> str:
             )
         if row.empty_maps:
             lines.append(f"  {row.empty_maps} of {row.n_images} maps were empty")
+        if row.provenance.get("resized"):
+            lines.append(f"  {row.provenance['resized']} of {row.n_images} maps were resized to their image's size")
     return "\n".join(lines)
 
 
@@ -126,8 +132,8 @@ def _segmenter(config: Experiment) -> tuple[Segmenter, Experiment, str, dict[str
     s = config.segmenter
     if s.name == "run":
         run = load_run(s.run or "")
-        # Data, and only data, may differ from what the run was tuned on; frame and prompt are part of what was learnt.
-        run.config.data, run.config.metrics = config.data, config.metrics
+        # The data, and how it is scored, may differ from what the run was tuned on; frame and prompt are part of what was learnt.
+        run.config.data, run.config.metrics, run.config.cache = config.data, config.metrics, config.cache
         return run.segmenter, run.config, run.config.experiment, run.birth
     segmenter = build_segmenter(config)
     if s.name == "saved_maps":

@@ -21,16 +21,17 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "adapters": ({"contracts", "config"}, {"peft", "segment_anything"}),
     "data": ({"contracts"}, {"albumentations"}),
     "prompts": ({"contracts", "config", "data.frame"}, set()),
-    "sam": ({"contracts", "config", "losses", "data.frame"}, {"segment_anything"}),
+    "sam": ({"contracts", "config", "losses", "data.frame"}, {"segment_anything", "onnx", "onnxruntime", "transformers"}),
     "baselines": ({"contracts", "config", "losses", "data.frame"}, {"timm"}),
     "evaluator": ({"contracts", "metrics"}, set()),
     "training": ({"contracts", "config"}, {"accelerate", "tensorboard", "torch.utils.tensorboard"}),
+    "sweeping": ({"config"}, set()),
     "reporting": ({"scores"}, {"matplotlib", "jinja2"}),
 }
-"""``build``, ``build_pretraining``, ``scoring`` and ``notebook`` know every room."""
-KNOW_ALL = {"build", "build_pretraining", "scoring", "notebook", "__init__"}
+"""``build``, ``build_pretraining``, ``scoring``, ``prediction``, ``exporting`` and ``notebook`` know every room."""
+KNOW_ALL = {"build", "build_pretraining", "scoring", "prediction", "exporting", "environment", "notebook", "__init__"}
 OWNED = {party for _, parties in ROOMS.values() for party in parties}
-NO_TORCH = {"scores", "provenance", "config", "config_files", "command", "reporting"}
+NO_TORCH = {"scores", "provenance", "config", "config_files", "command", "sweeping", "reporting"}
 
 
 def modules() -> list[Path]:

@@ -1,4 +1,4 @@
-"""Train a specialised network beside SAM, same data, loop and run folder: python train/baseline.py configs/baseline.yaml
+"""Train a specialised network beside SAM, same data, loop and run folder: python train/baseline.py configs/baselines/unet.yaml
 
 On several GPUs: accelerate launch --config_file configs/accelerate/multi_gpu.yaml train/baseline.py CONFIG. A run that was
 cut goes on by the same command.

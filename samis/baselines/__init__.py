@@ -7,8 +7,21 @@ from typing import NamedTuple
 
 from torch import nn
 
+from samis.baselines.basnet import BASNet
+from samis.baselines.cpd import CPD
+from samis.baselines.csepnet import CSEPNet
+from samis.baselines.dacnet import DACNet
+from samis.baselines.dss import DSS
+from samis.baselines.edrnet import EDRNet
+from samis.baselines.f3net import F3Net
+from samis.baselines.itsd import ITSD
 from samis.baselines.learner import BaselineLearner, BaselineSegmenter, read_record
+from samis.baselines.mcnet import MCnet
+from samis.baselines.minet import MINet
+from samis.baselines.picanet import PiCANet
+from samis.baselines.poolnet import PoolNet
 from samis.baselines.saved_maps import SavedMaps
+from samis.baselines.tsernet import TSERNet
 from samis.baselines.unet import UNet
 from samis.config import LossConfig
 from samis.contracts import UserError
@@ -32,6 +45,19 @@ class Baseline(NamedTuple):
 
 
 BASELINES: dict[str, Baseline] = {
+    "dss": Baseline(DSS, "vgg16"),
+    "picanet": Baseline(PiCANet, "vgg16"),
+    "cpd": Baseline(CPD, "vgg16"),
+    "poolnet": Baseline(PoolNet, "resnet50"),
+    "basnet": Baseline(BASNet, "resnet34"),
+    "f3net": Baseline(F3Net, "resnet50"),
+    "minet": Baseline(MINet, "vgg16_bn"),
+    "itsd": Baseline(ITSD, "vgg16_bn"),
+    "edrnet": Baseline(EDRNet, "resnet34"),
+    "mcnet": Baseline(MCnet, "densenet121"),
+    "dacnet": Baseline(DACNet, "resnet34"),
+    "csepnet": Baseline(CSEPNet, "vgg16_bn"),
+    "tsernet": Baseline(TSERNet, "resnet34"),
     "unet": Baseline(UNet, "resnet18"),
 }
 

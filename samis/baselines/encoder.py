@@ -57,11 +57,18 @@ class Encoder(nn.Module):
         Raises:
             UserError: the deepest stride does not divide the images' sides.
         """
-        stride = max(self.strides)
+        self.check_sides(images, max(self.strides))
+        features = self.network(images)
+        return [f if f.shape[1] == c else f.permute(0, 3, 1, 2) for f, c in zip(features, self.channels, strict=True)]
+
+    def check_sides(self, images: Tensor, stride: int) -> None:
+        """Refuse images that a network's deepest stride does not divide.
+
+        Raises:
+            UserError: names the nearest sides that it does divide.
+        """
         for side in images.shape[-2:]:
             if side % stride:
                 below, above = side // stride * stride, -(-side // stride) * stride
                 near = f"{below} or {above}" if below else str(above)
                 raise UserError(f"frame.frame_px: {self.backbone} needs a multiple of {stride}, got {side}; use {near}")
-        features = self.network(images)
-        return [f if f.shape[1] == c else f.permute(0, 3, 1, 2) for f, c in zip(features, self.channels, strict=True)]

@@ -1,18 +1,27 @@
 """SAM's forward, differentiable and for any batch: V views, P prompts each, all four masks and their predicted IoU.
 
 Differs from segment_anything's own ``Sam.forward``: that one runs under ``no_grad`` and one image at a time, and its mask
-decoder refuses several images that each carry prompts. The numbers are the same (tests/reference/test_sam_forward.py).
+decoder refuses several images that each carry prompts. Here a view's tokens are broadcast over its prompts, not repeated
+(``samis.sam.two_way``), and masks are only drawn where they are asked for. The numbers are the same
+(tests/reference/test_sam_forward.py).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from segment_anything.modeling import Sam
+import torch.nn.functional as F
+from segment_anything.modeling import MaskDecoder, Sam
 from torch import Tensor
 
-from samis.contracts import Prompt
+from samis.contracts import Batch, Prompt
+from samis.sam.two_way import attend, use_broadcast_attention
+
+Embed = Callable[[Sam, Batch], Tensor]
+"""Gives the (V, C, g, g) embeddings of a batch's views."""
 
 
 @dataclass
@@ -29,58 +38,120 @@ class SamOutput:
     iou: Tensor
 
 
+@dataclass
+class ImageTokens:
+    """What the decoder sees of V views, made once for any number of prompts.
+
+    Attributes:
+        tokens: (V, 1, N, C), the embeddings of N = g * g places, row by row. positions: (1, 1, N, C).
+        grid_hw: rows and columns of the places.
+    """
+
+    tokens: Tensor
+    positions: Tensor
+    grid_hw: tuple[int, int]
+
+    def __getitem__(self, views: Tensor) -> ImageTokens:
+        """Return those of some views."""
+        return ImageTokens(self.tokens[views], self.positions, self.grid_hw)
+
+
 def encode(sam: Sam, images: Tensor) -> Tensor:
     """Return (V, C, g, g) embeddings of (V, 3, S, S) framed images."""
     embeddings: Tensor = sam.image_encoder(images)
     return embeddings
 
 
-def embed_prompts(sam: Sam, prompt: Prompt, views: int) -> tuple[Tensor, Tensor]:
-    """Return sparse (V * P, N, C) and dense (V * P, C, g, g) prompt embeddings, by SAM's own prompt encoder."""
+def embed(sam: Sam, batch: Batch) -> Tensor:
+    """Encode a batch's views; ``samis.sam.embeddings.EmbeddingCache`` does the same, each view only once."""
+    return encode(sam, batch.images)
+
+
+def image_tokens(sam: Sam, embeddings: Tensor) -> ImageTokens:
+    """Return what the decoder sees of (V, C, g, g) embeddings, where no prompt is a mask."""
+    use_broadcast_attention(sam.mask_decoder)
+    no_mask = sam.prompt_encoder.no_mask_embed.weight
+    tokens = embeddings.flatten(2).mT + no_mask
+    positions = sam.prompt_encoder.get_dense_pe().flatten(2).mT
+    # Contiguous, since every prompt adds to them: a transposed view would make each of those passes slow.
+    hw = embeddings.shape[-2], embeddings.shape[-1]
+    return ImageTokens(tokens.contiguous()[:, None], positions.contiguous()[:, None], hw)
+
+
+def embed_prompts(sam: Sam, prompt: Prompt, views: int) -> Tensor:
+    """Return (V * P, N, C) prompt embeddings, by SAM's own prompt encoder; N = 0 for the empty prompt."""
     points = boxes = None
     if prompt.points_xy is not None and prompt.point_labels is not None:
         points = (prompt.points_xy.flatten(0, 1), prompt.point_labels.flatten(0, 1))
     if prompt.boxes_xyxy is not None:
         boxes = prompt.boxes_xyxy.flatten(0, 1)
-    sparse, dense = sam.prompt_encoder(points=points, boxes=boxes, masks=None)
-    if points is None and boxes is None:
-        sparse = sparse.expand(views, -1, -1)
-        dense = dense.expand(views, -1, -1, -1)
-    return sparse, dense
+    sparse: Tensor = sam.prompt_encoder(points=points, boxes=boxes, masks=None)[0]
+    return sparse.expand(views, -1, -1) if points is None and boxes is None else sparse
 
 
-def decode(sam: Sam, embeddings: Tensor, prompt: Prompt) -> SamOutput:
+def decode(sam: Sam, image: Tensor | ImageTokens, prompt: Prompt) -> SamOutput:
     """Answer P prompts for each of V embedded views.
 
     Args:
         sam: the model; gradients flow wherever its parameters ask for them.
-        embeddings: (V, C, g, g) from ``encode``.
+        image: (V, C, g, g) from ``encode``, or their ``image_tokens`` where several calls share them.
         prompt: with V views; neither points nor boxes means SAM's empty prompt.
     """
-    views = embeddings.shape[0]
-    asked = prompt.prompts_per_view
-    decoder = sam.mask_decoder
-    sparse, dense = embed_prompts(sam, prompt, views)
-    if sparse.shape[0] != views * asked:
-        raise ValueError(f"prompt: expected {views} views x {asked} prompts, got {sparse.shape[0]} in all")
+    image = image if isinstance(image, ImageTokens) else image_tokens(sam, image)
+    tokens, places, iou = _attended(sam, image, prompt)
+    logits = _draw(sam.mask_decoder, tokens.flatten(0, 1), places.flatten(0, 1), image.grid_hw)
+    return SamOutput(logits.reshape(*iou.shape, *logits.shape[-2:]), iou)
 
-    out_tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
-    tokens = torch.cat([out_tokens.expand(sparse.shape[0], -1, -1), sparse], dim=1)
-    source = embeddings[:, None] + dense.reshape(views, asked, *dense.shape[1:])
-    # A new batch axis is only needed from here on: each prompt rewrites its own copy of the image tokens.
-    source = source.flatten(0, 1)
-    positions = sam.prompt_encoder.get_dense_pe().expand(source.shape[0], -1, -1, -1)
 
-    answered, source_out = decoder.transformer(source, positions, tokens)
-    count = decoder.num_mask_tokens
-    iou = decoder.iou_prediction_head(answered[:, 0])
-    upscaled = decoder.output_upscaling(source_out.transpose(1, 2).reshape(source.shape))
-    hyper = torch.stack([mlp(answered[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], dim=1)
-    logits = torch.einsum("bmc,bchw->bmhw", hyper, upscaled)
-    shape = (views, asked, count)
-    return SamOutput(logits.float().reshape(*shape, *logits.shape[-2:]), iou.float().reshape(shape))
+def decode_sure(sam: Sam, image: ImageTokens, prompt: Prompt, min_iou: float) -> tuple[SamOutput, Tensor]:
+    """Answer only the n prompts of which SAM thinks that an alternative will do; of the others no mask is drawn.
+
+    Returns:
+        answers (n, 1, 4, h, w), and the view (n,) that each is about.
+    """
+    tokens, places, iou = _attended(sam, image, prompt)
+    sure = (iou[..., 1:] > min_iou).any(-1)
+    logits = _draw(sam.mask_decoder, tokens[sure], places[sure], image.grid_hw)
+    return SamOutput(logits[:, None], iou[sure][:, None]), sure.nonzero()[:, 0]
 
 
 def answer(sam: Sam, images: Tensor, prompt: Prompt) -> SamOutput:
     """Encode (V, 3, S, S) framed images and answer their prompts."""
     return decode(sam, encode(sam, images), prompt)
+
+
+def _attended(sam: Sam, image: ImageTokens, prompt: Prompt) -> tuple[Tensor, Tensor, Tensor]:
+    """Return prompt tokens (V, P, T, C), each prompt's own image tokens (V, P, N, C), and the predicted IoU (V, P, 4)."""
+    decoder = sam.mask_decoder
+    views, asked = image.tokens.shape[0], prompt.prompts_per_view
+    sparse = embed_prompts(sam, prompt, views)
+    if sparse.shape[0] != views * asked:
+        raise ValueError(f"prompt: expected {views} views x {asked} prompts, got {sparse.shape[0]} in all")
+    own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+    tokens = torch.cat([own.expand(sparse.shape[0], -1, -1), sparse], dim=1)
+    tokens = tokens.reshape(views, asked, *tokens.shape[1:])
+    answered, places = attend(decoder.transformer, image.tokens, image.positions, tokens)
+    return answered, places, decoder.iou_prediction_head(answered[:, :, 0]).float()
+
+
+def _draw(decoder: MaskDecoder, tokens: Tensor, places: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+    """Return the (n, 4, h, w) float32 logits of n prompts from their tokens (n, T, C) and image tokens (n, N, C)."""
+    hyper = torch.stack([mlp(tokens[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], 1)
+    # By name, since an adapter may have wrapped the sequence, and then passes on what is asked of it.
+    first, norm, act, second, last_act = (getattr(decoder.output_upscaling, str(i)) for i in range(5))
+    # A transposed convolution of stride 2 and kernel 2 is a product at each place, which then holds 2 x 2 smaller ones:
+    # done so, channels stay last and the image is laid out only once, at the end.
+    fine = _quartered(first, places)
+    fine = act(F.layer_norm(fine, fine.shape[-1:], norm.weight, norm.bias, norm.eps))
+    fine = last_act(_quartered(second, fine))
+    drawn = torch.einsum("nmc,npuxc->nmpux", hyper, fine).float()
+    # (masks, row, column, sub-row, sub-column, sub-sub-row, sub-sub-column) -> rows, columns
+    laid = drawn.reshape(*drawn.shape[:2], *grid_hw, 2, 2, 2, 2).permute(0, 1, 2, 4, 6, 3, 5, 7)
+    return laid.reshape(*drawn.shape[:2], 4 * grid_hw[0], 4 * grid_hw[1])
+
+
+def _quartered(layer: Any, x: Tensor) -> Tensor:
+    """Return (..., 4, C'), what a stride-2 transposed convolution makes of each of (..., C) places."""
+    weight = layer.weight.permute(0, 2, 3, 1).flatten(1)
+    bias = None if layer.bias is None else layer.bias.repeat(4)
+    return F.linear(x, weight.mT, bias).reshape(*x.shape[:-1], 4, layer.out_channels)

@@ -22,8 +22,11 @@ from samis.config import PromptConfig
 from samis.contracts import Batch, Placement, Prompt, UserError
 from samis.data.frame import PIXEL_MEAN, PIXEL_STD, inside, to_file_size, to_frame
 from samis.sam.candidates import Candidates, Everything, keep_everything
-from samis.sam.forward import SamOutput, decode, encode
+from samis.sam.forward import Embed, ImageTokens, SamOutput, decode, decode_sure, embed, image_tokens
 from samis.sam.merge import MASK_RULES, ORACLE_RULES, RULE_PARAMETERS, SINGLE, check_rule, merge, nothing_like
+
+CHUNK_BYTES = {"cpu": 24 << 20, "cuda": 512 << 20}
+"""What the image tokens of a chunk of prompts may take; a processor is fastest while they fit its cache."""
 
 
 class SamSegmenter:
@@ -35,7 +38,8 @@ class SamSegmenter:
         prompt: what its batches ask; a batch that asks something else is refused, so that no row lies about its prompt.
         mask_rule: key in ``MASK_RULES``, or "single" (mask 0 of each prompt); the empty prompt always takes "single".
         everything: which masks of a point grid are kept; None takes segment_anything's thresholds.
-        prompt_chunk: prompts decoded at once; fewer take less memory.
+        prompt_chunk: prompts decoded at once, over all views; None takes as many as ``CHUNK_BYTES`` hold.
+        embed: encodes the views; the encoder by default.
         architecture, weights_sha256: what the row says of the weights.
         details: more for ``describe``, such as the adapter.
 
@@ -51,7 +55,8 @@ class SamSegmenter:
         prompt: PromptConfig | None = None,
         mask_rule: str = "top_iou",
         everything: Everything | None = None,
-        prompt_chunk: int = 64,
+        prompt_chunk: int | None = None,
+        embed: Embed = embed,
         architecture: str = "",
         weights_sha256: str | None = None,
         details: dict[str, Any] | None = None,
@@ -60,7 +65,7 @@ class SamSegmenter:
         self.kind = kind
         self.prompt = prompt or PromptConfig()
         self.everything = everything or Everything()
-        self.prompt_chunk = max(1, prompt_chunk)
+        self.prompt_chunk, self.embed = prompt_chunk, embed
         self.architecture = architecture
         self.weights_sha256 = weights_sha256
         self.details = details or {}
@@ -109,6 +114,7 @@ class SamSegmenter:
             "frame_px": self.sam.image_encoder.img_size,
             "weights_sha256": self.weights_sha256,
             "rule_parameters": parameters,
+            **({} if self.embed is embed else {"embeddings": "float16, kept"}),
             **self.details,
         }
 
@@ -117,7 +123,7 @@ class SamSegmenter:
             raise ValueError(f"prompt: expected '{self.prompt.kind}', got a batch that asks '{batch.prompt.kind}'")
         batch = batch.to(self.sam.pixel_mean.device)
         with _evaluating(self.sam), torch.inference_mode():
-            embeddings = encode(self.sam, batch.images)
+            embeddings = self.embed(self.sam, batch)
             views = self._view_candidates(batch, embeddings)
             blank = nothing_like(embeddings.new_empty(4 * embeddings.shape[-2], 4 * embeddings.shape[-1]).float())
             maps = {}
@@ -140,34 +146,47 @@ class SamSegmenter:
             known = None if truth is None else truth[view]
             return Candidates(logits, iou, image[view], grey[view], known, self.everything.stability_offset)
 
-        asked = self._ask(embeddings, batch.prompt)
+        seen = image_tokens(self.sam, embeddings)
         if batch.prompt.kind == "grid":
-            kept = keep_everything(((output, view) for output, view, _ in asked), image, self.everything)
+            kept = keep_everything(self._ask_grid(seen, batch.prompt), image, self.everything)
             return [[_Answer(candidates(view, *pair))] for view, pair in enumerate(kept)]
         answers: list[list[_Answer]] = [[] for _ in batch.placements]
-        for output, view, unambiguous in asked:
-            for logits, iou, v, single in zip(
-                output.logits[:, 0], output.iou[:, 0], view.tolist(), unambiguous, strict=True
-            ):
-                answers[v].append(_Answer(candidates(v, logits[1:], iou[1:]), logits[0], single))
+        for output, views, present, unambiguous in self._ask(seen, batch.prompt):
+            for row, column in present.nonzero().tolist():
+                logits, iou, view = output.logits[row, column], output.iou[row, column], views[row]
+                single = bool(unambiguous[row, column])
+                answers[view].append(_Answer(candidates(view, logits[1:], iou[1:]), logits[0], single))
         return answers
 
-    def _ask(self, embeddings: Tensor, prompt: Prompt) -> Iterator[tuple[SamOutput, Tensor, list[bool]]]:
-        """Decode the prompts that are present, of all views alike, in chunks of n.
+    def _ask(self, seen: ImageTokens, prompt: Prompt) -> Iterator[tuple[SamOutput, list[int], Tensor, Tensor]]:
+        """Decode the prompts of all views, some of each at a time.
 
         Yields:
-            SAM's answers (n, 1, 4, h, w), the view (n,) that each is about, and whether each was unambiguous.
+            SAM's answers (v, p, 4, h, w), the v views they are about (those that ask anything in this chunk), which of
+            them were asked (v, p), and which were unambiguous (v, p).
         """
         present = prompt.present
         if present is None:
-            present = torch.ones(len(embeddings), prompt.prompts_per_view, dtype=torch.bool, device=embeddings.device)
+            shape = (len(seen.tokens), prompt.prompts_per_view)
+            present = torch.ones(shape, dtype=torch.bool, device=seen.tokens.device)
         unambiguous = _unambiguous(prompt, present)
-        for chunk in torch.split(present.nonzero(), self.prompt_chunk):
-            view, row = chunk.unbind(1)
-            tensors = (prompt.points_xy, prompt.point_labels, prompt.boxes_xyxy)
-            points, labels, boxes = (None if t is None else t[view, row][:, None] for t in tensors)
-            part = Prompt(prompt.kind, points_xy=points, point_labels=labels, boxes_xyxy=boxes)
-            yield decode(self.sam, embeddings[view], part), view, unambiguous[view, row].tolist()
+        for columns in self._chunks(seen, present.shape[1]):
+            views = present[:, columns].any(1).nonzero()[:, 0]
+            if len(views):
+                output = decode(self.sam, seen[views], _part(prompt, columns, views))
+                yield output, views.tolist(), present[views, columns], unambiguous[views, columns]
+
+    def _ask_grid(self, seen: ImageTokens, prompt: Prompt) -> Iterator[tuple[SamOutput, Tensor]]:
+        """Decode a grid's prompts, and draw the masks of those alone that ``keep_everything`` may keep."""
+        for columns in self._chunks(seen, prompt.prompts_per_view):
+            yield decode_sure(self.sam, seen, _part(prompt, columns), self.everything.min_iou)
+
+    def _chunks(self, seen: ImageTokens, prompts: int) -> Iterator[slice]:
+        """Yield slices of the prompts, so that those of all views together fit a chunk."""
+        views, _, places, width = seen.tokens.shape
+        fitting = CHUNK_BYTES.get(seen.tokens.device.type, CHUNK_BYTES["cuda"]) // (4 * places * width)
+        step = max(1, (self.prompt_chunk or fitting) // views)
+        return (slice(start, start + step) for start in range(0, prompts, step))
 
 
 class _Answer:
@@ -201,6 +220,13 @@ def file_maps(logits: Tensor, placements: Sequence[Placement]) -> list[Tensor]:
         else:
             maps.append(to_file_size(framed[views].sigmoid(), placed)[0].clamp(0, 1))
     return maps
+
+
+def _part(prompt: Prompt, columns: slice, views: Tensor | None = None) -> Prompt:
+    """Return some of the prompts of some (or all) of the views."""
+    tensors = (prompt.points_xy, prompt.point_labels, prompt.boxes_xyxy)
+    chosen = [None if t is None else (t if views is None else t[views])[:, columns] for t in tensors]
+    return Prompt(prompt.kind, points_xy=chosen[0], point_labels=chosen[1], boxes_xyxy=chosen[2])
 
 
 def _unambiguous(prompt: Prompt, present: Tensor) -> Tensor:

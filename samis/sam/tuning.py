@@ -19,7 +19,7 @@ from samis.config import LossConfig
 from samis.contracts import Batch, Loss, Segmenter
 from samis.data.frame import inside, to_frame
 from samis.losses import MaskLoss
-from samis.sam.forward import decode, encode
+from samis.sam.forward import Embed, decode, embed
 
 NOTHING = -20.0
 """Logit of a view that was asked no prompt: surely no defect."""
@@ -48,6 +48,9 @@ class SamTuning(nn.Module):
         loss: weights of the mask loss.
         segmenter: builds the segmenter that validation scores, from the Sam.
         pretrained_lr_scale: factor on the rate of pretrained weights that are tuned.
+
+    Attributes:
+        embed: encodes the views; a cache may take the encoder's place where it is frozen.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class SamTuning(nn.Module):
         self.adapted = adapted
         self.mask_loss = MaskLoss(loss)
         self.pretrained_lr_scale = pretrained_lr_scale
+        self.embed: Embed = embed
         self._segmenter = segmenter
         self.register_state_dict_post_hook(_keep_trained)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_fill_frozen)  # type: ignore[no-untyped-call]
@@ -77,7 +81,7 @@ class SamTuning(nn.Module):
         sam = self.adapted.sam
         tuned = any(parameter.requires_grad for parameter in sam.image_encoder.parameters())
         with nullcontext() if tuned else torch.no_grad():
-            embeddings = encode(sam, batch.images)
+            embeddings = self.embed(sam, batch)
         answers = decode(sam, embeddings, batch.prompt).logits[:, :, 0]
         logits = to_frame(unite(answers, batch.prompt.present)[:, None], batch.images.shape[-1])
         shown = inside(batch.placements, logits.device)

@@ -1,68 +1,99 @@
-"""What a killed run needs to go on exactly: weights, optimizer, random state, position, best so far; written by rename."""
+"""Resume points and weights on disk: written aside, synced, then renamed, so that a cut at any moment loses nothing.
+
+A validation's weights are staged first (``.best.epoch7``), then the resume point is written, which is what counts, and only then
+do the staged weights and ``validation.jsonl`` take their places. After a cut, ``settle`` finishes or forgets what was staged.
+"""
 
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from samis.contracts import UserError
 
+VERSION = 2
+KEPT = ("last", "best")
+"""Folders of weights in a run folder."""
 
-@dataclass
-class Position:
-    """Where a run stands.
 
-    Attributes:
-        epoch: epochs finished. batches: micro-batches finished in the running epoch. step: optimizer steps finished.
-        best: best validation value so far, or None. best_epoch: its epoch. waiting: validations since then.
+def random_state() -> dict[str, Any]:
+    """Return this process's random states; dropout draws from torch's.
+
+    Python's own is left out: libraries draw file names from it, and nothing that is learnt depends on it.
     """
-
-    epoch: int = 0
-    batches: int = 0
-    step: int = 0
-    best: float | None = None
-    best_epoch: int = -1
-    waiting: int = 0
-
-
-def save_resume(
-    folder: Path, *, model: torch.nn.Module, optimizer: torch.optim.Optimizer, scaler: Any, position: Position
-) -> None:
-    """Write the resume point of the main process as ``folder/state.pt``; a cut leaves the one before."""
+    kind, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002 - the global generator is what is kept
     state = {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "scaler": scaler.state_dict() if scaler is not None else None,
-        "position": asdict(position),
+        "torch": torch.get_rng_state(),
+        "numpy": [str(kind), torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, gauss],
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(state, folder / "state.pt")
-
-
-def save_random_state(folder: Path, *, rank: int, step: int) -> None:
-    """Write a process's own random state; dropout draws from it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {"torch": torch.get_rng_state(), "step": step}
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state()
-    _write(state, folder / f"random_{rank}.pt")
+    return state
 
 
-def load_resume(
-    folder: Path, *, model: torch.nn.Module, optimizer: torch.optim.Optimizer, scaler: Any, rank: int
-) -> Position:
-    """Restore what ``save_resume`` and ``save_random_state`` wrote, and return the position.
+def set_random_state(state: dict[str, Any]) -> None:
+    """Restore what ``random_state`` returned."""
+    torch.set_rng_state(state["torch"])
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+def write_state(state: dict[str, Any], path: Path) -> None:
+    """Write a resume point; a cut, or a full disk, leaves the one before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(temporary, "wb") as file:  # given a path, torch.save hides what the system said of a full disk
+            torch.save({"version": VERSION, **state}, file)
+        _sync(temporary)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    except (OSError, RuntimeError) as error:
+        system = error if isinstance(error, OSError) else error.__context__
+        if isinstance(system, OSError):  # name the file; torch's own error, raised while it closes the file, names nothing
+            raise OSError(system.errno, system.strerror, str(path)) from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Read a resume point: tensors and plain values, never code.
 
     Raises:
-        UserError: the file is of another model.
+        UserError: no such file, a damaged one, or one of an older version.
     """
-    path = folder / "state.pt"
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    anew = f"delete {path.parent.parent} to start anew"
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        told = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"{path}: expected a resume point, but {told}; copy it again, or {anew}") from error
+    version = state.get("version") if isinstance(state, dict) else None
+    if version != VERSION:
+        raise UserError(
+            f"{path}: expected a resume point of version {VERSION}, got {version or 'an older one'}; {anew}"
+        )
+    return state
+
+
+def load_into(
+    state: dict[str, Any], *, path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, scaler: Any
+) -> None:
+    """Put a resume point's weights and optimizer state back.
+
+    Raises:
+        UserError: they are of another model.
+    """
     try:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
@@ -74,31 +105,61 @@ def load_resume(
         ) from error
     if scaler is not None and state["scaler"] is not None:
         scaler.load_state_dict(state["scaler"])
-    random = folder / f"random_{rank}.pt"
-    if random.exists():
-        own = torch.load(random, map_location="cpu", weights_only=True)
-        torch.set_rng_state(own["torch"])
-        if "cuda" in own and torch.cuda.is_available():
-            torch.cuda.set_rng_state(own["cuda"])
-    return Position(**state["position"])
 
 
-def replace_folder(new: Path, old: Path) -> None:
-    """Put the finished folder `new` in the place of `old`."""
-    if old.exists():
-        aside = old.with_name(f".{old.name}.old")
-        shutil.rmtree(aside, ignore_errors=True)
-        os.replace(old, aside)
-        os.replace(new, old)
-        shutil.rmtree(aside, ignore_errors=True)
-    else:
-        os.replace(new, old)
-
-
-def _write(state: dict[str, Any], path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def write_text(path: Path, text: str) -> None:
+    """Write a text file; a cut leaves the one before."""
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        torch.save(state, temporary)
+        temporary.write_text(text, encoding="utf-8")
+        _sync(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def stage(folder: Path, name: str, *, epoch: int, save: Callable[[Path], None]) -> None:
+    """Let `save` write the weights of an epoch aside, whole and synced."""
+    partial = folder / f".{name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        save(partial)
+        for path in sorted(partial.rglob("*")):
+            _sync(path)
+        os.replace(partial, folder / f".{name}.epoch{epoch}")
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def settle(folder: Path, *, epoch: int) -> None:
+    """Put the weights staged for `epoch` into their places, and forget those of any other epoch.
+
+    Files are replaced one by one, so that a reader finds each of them whole at every moment.
+    """
+    for name in KEPT:
+        staged = folder / f".{name}.epoch{epoch}"
+        target = folder / name
+        if staged.is_dir() and not target.exists():
+            os.replace(staged, target)
+        elif staged.is_dir():
+            new = [path.relative_to(staged) for path in staged.rglob("*") if path.is_file()]
+            for path in new:
+                (target / path).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(staged / path, target / path)
+        for left in folder.glob(f".{name}.*"):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    """Have the system write a file, or a folder's names, to the disk itself."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return  # folders cannot be opened everywhere
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if path.is_file():
+            raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        os.close(handle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 
@@ -17,18 +18,19 @@ class Progress:
         self.total, self.done, self.first, self.active = total, done, done, active
         self.start = self.window_start = time.monotonic()
         self.window_steps = 0
-        self.loss = 0.0
+        self.loss: float | None = None
         self.bar = active and sys.stderr.isatty()
 
     def advance(self, parts: dict[str, float]) -> None:
         """Count one step."""
         self.done += 1
         self.window_steps += 1
-        self.loss = parts["loss"] if self.done == self.first + 1 else 0.95 * self.loss + 0.05 * parts["loss"]
+        if math.isfinite(parts["loss"]):
+            self.loss = parts["loss"] if self.loss is None else 0.95 * self.loss + 0.05 * parts["loss"]
         if self.bar:
             filled = round(30 * self.done / self.total)
             done = f"[{'=' * filled}{' ' * (30 - filled)}] {self.done}/{self.total}"
-            line = f"{done} loss {self.loss:.4f} rate {parts['rate']:.1e} {self.left()} left"
+            line = f"{done} loss {self.shown_loss()} rate {parts['rate']:.1e} {self.left()} left"
             print(f"\r{line:100s}", end="", file=sys.stderr, flush=True)
 
     def images_per_s(self, images_per_step: int) -> float:
@@ -40,7 +42,7 @@ class Progress:
         if self.active and not self.bar:
             shown = " ".join(f"{name} {value:.4g}" for name, value in parts.items() if name != "loss")
             print(
-                f"epoch {epoch} step {self.done}/{self.total} loss {self.loss:.4f} {shown} {self.left()} left",
+                f"epoch {epoch} step {self.done}/{self.total} loss {self.shown_loss()} {shown} {self.left()} left",
                 flush=True,
             )
         self.window_start, self.window_steps = time.monotonic(), 0
@@ -56,6 +58,15 @@ class Progress:
                 flush=True,
             )
         self.window_start, self.window_steps = time.monotonic(), 0
+
+    def say(self, line: str) -> None:
+        """Print a line of its own."""
+        if self.active:
+            print(f"\n{line}" if self.bar else line, flush=True)
+
+    def shown_loss(self) -> str:
+        """Return the running mean of the loss, "nan" before a first finite one."""
+        return "nan" if self.loss is None else f"{self.loss:.4f}"
 
     def left(self) -> str:
         """Return the time left as h:mm:ss, from the mean pace so far."""

@@ -1,0 +1,40 @@
+"""Write docs/baselines.md: parameters and multiply-adds of every baseline beside the figures that papers state.
+
+python evaluate/baseline_table.py
+python evaluate/baseline_table.py --out table.md
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from samis.command import run
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "baselines.md"
+HEAD = """# The baselines, counted
+
+Written by `python evaluate/baseline_table.py`; do not edit. Parameters are all learnt ones; multiply-adds are those of convolutions
+and matrix products for one image, counted by `torch.utils.flop_counter`. Stated figures are kept in
+`samis/baselines/stated_complexity.csv` with who states them; a network with two backbones is counted with the one
+that the figure was stated for. Where no figure is listed, none was found.
+
+"""
+
+
+def main() -> None:
+    """Count and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=PAGE, help="file to write (default: docs/baselines.md)")
+    arguments = parser.parse_args()
+    from samis.baselines.complexity import markdown  # heavy imports come after the cheap checks
+    from samis.scores import write_atomic
+
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(arguments.out, HEAD + markdown())
+    print(arguments.out)
+
+
+if __name__ == "__main__":
+    run(main)

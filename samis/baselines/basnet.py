@@ -1,0 +1,168 @@
+"""BASNet: a densely supervised encoder-decoder that predicts, and a small one that refines what it predicted.
+
+Paper: Qin, Zhang, Huang, Gao, Dehghan, Jagersand, "BASNet: Boundary-Aware Salient Object Detection", CVPR 2019
+(doi 10.1109/CVPR.2019.00766). Blocks by the paper's names: predict module (encoder whose first stage keeps the image's size, four
+stages of the backbone and two more, bridge, decoder, one side output a stage), residual refinement module (RRM_Ours). Loss: the
+hybrid loss, cross-entropy + SSIM + IoU, on all eight outputs, each weighing 1 (alpha of eq. 1).
+Differs: the input layer is the backbone's own, with both of its halvings taken out, instead of a new 3 x 3 convolution of
+stride 1, so that ImageNet weights fit it too; AdamW instead of Adam.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from samis.baselines.blocks import ConvNormRelu, deep_supervision, resize_to
+from samis.baselines.encoder import Encoder
+from samis.contracts import Batch, UserError
+from samis.losses import hybrid
+
+DEEP = 512
+"""Channels of the two further stages and of the bridge."""
+REFINE = 64
+STAGES = 4
+
+
+class FullSizeEncoder(Encoder):
+    """A backbone whose first stage works at the image's size, all later ones at a quarter of their stride.
+
+    Raises:
+        UserError: the backbone's first two halvings cannot be taken out, as where patches of 4 x 4 start it.
+    """
+
+    def __init__(self, backbone: str, *, pretrained: bool = False) -> None:
+        super().__init__(backbone, pretrained=pretrained)
+        halvings = [
+            (name, layer)
+            for name, layer in self.network.named_modules()
+            if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) and layer.stride in (2, (2, 2))
+        ]
+        for name, layer in halvings[:2]:
+            if isinstance(layer, nn.Conv2d):
+                layer.stride = (1, 1)
+            else:
+                self.network.set_submodule(name, nn.Identity())
+        self.channels = self.channels[-STAGES:]
+        self.strides = [1, 2, 4, 8]
+        if self._sides() != [32, 16, 8, 4]:
+            raise UserError(
+                f"segmenter.backbone={backbone}: BASNet needs a backbone that halves the image five times and whose first two "
+                "halvings can be left out; choose another, such as resnet34"
+            )
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return the four stages' features, at strides 1, 2, 4 and 8.
+
+        Raises:
+            UserError: the stride of the last further stage does not divide the images' sides.
+        """
+        self.check_sides(images, 4 * max(self.strides))
+        features: list[Tensor] = self.network(images)[-STAGES:]
+        return features
+
+    def _sides(self) -> list[int]:
+        """Return the sides of the features of a 32 px image, empty if there are none."""
+        weight = next(self.parameters())
+        mode = self.training
+        try:
+            with torch.no_grad():
+                return [int(f.shape[-1]) for f in self.eval()(weight.new_zeros(1, 3, 32, 32))]
+        except RuntimeError:
+            return []
+        finally:
+            self.train(mode)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions around a shortcut, the basic block of ResNet-34."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.first = ConvNormRelu(before, after)
+        self.second = nn.Sequential(nn.Conv2d(after, after, 3, padding=1, bias=False), nn.BatchNorm2d(after))
+        self.shortcut = nn.Identity() if before == after else nn.Conv2d(before, after, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (V, after, h, w) features."""
+        return F.relu(self.second(self.first(x)) + self.shortcut(x))
+
+
+class FurtherStage(nn.Sequential):
+    """One of the two stages after the backbone: halve by max-pooling, three residual blocks."""
+
+    def __init__(self, before: int) -> None:
+        super().__init__(
+            nn.MaxPool2d(2),
+            ResidualBlock(before, DEEP),
+            ResidualBlock(DEEP, DEEP),
+            ResidualBlock(DEEP, DEEP),
+        )
+
+
+class ResidualRefinementModule(nn.Module):
+    """RRM_Ours: four levels of one convolution down, a bridge, four up; adds its answer to the coarse logits."""
+
+    def __init__(self, levels: int = 4) -> None:
+        super().__init__()
+        self.input = nn.Conv2d(1, REFINE, 3, padding=1)
+        self.encoder = nn.ModuleList(ConvNormRelu(REFINE, REFINE) for _ in range(levels))
+        self.bridge = ConvNormRelu(REFINE, REFINE)
+        self.decoder = nn.ModuleList(ConvNormRelu(2 * REFINE, REFINE) for _ in range(levels))
+        self.output = nn.Conv2d(REFINE, 1, 3, padding=1)
+
+    def forward(self, coarse: Tensor) -> Tensor:
+        """Return refined (V, 1, h, w) logits."""
+        x = self.input(coarse)
+        skips = []
+        for stage in self.encoder:
+            skips.append(stage(x))
+            x = F.max_pool2d(skips[-1], 2)
+        x = self.bridge(x)
+        for stage, skip in zip(self.decoder, reversed(skips), strict=True):
+            x = stage(torch.cat([resize_to(x, skip), skip], 1))
+        return coarse + self.output(x)
+
+
+class BASNet(nn.Module):
+    """(V, 3, S, S) normalised images to a list of eight logits: refined, decoder stages 1 to 6, bridge.
+
+    Args:
+        backbone: timm name. pretrained: load its ImageNet weights.
+    """
+
+    def __init__(self, backbone: str = "resnet34", *, pretrained: bool = False) -> None:
+        super().__init__()
+        self.encoder = FullSizeEncoder(backbone, pretrained=pretrained)
+        self.further = nn.ModuleList([FurtherStage(self.encoder.channels[-1]), FurtherStage(DEEP)])
+        self.bridge = nn.Sequential(*(ConvNormRelu(DEEP, DEEP, dilation=2) for _ in range(3)))
+        skips = [*self.encoder.channels, DEEP, DEEP]
+        after = [min(DEEP, skips[0]), *(min(DEEP, channels) for channels in skips[:-1])]
+        before = [*after[1:], DEEP]
+        self.decoder = nn.ModuleList(
+            nn.Sequential(
+                ConvNormRelu(below + skip, min(DEEP, skip)),
+                ConvNormRelu(min(DEEP, skip), min(DEEP, skip)),
+                ConvNormRelu(min(DEEP, skip), out),
+            )
+            for below, skip, out in zip(before, skips, after, strict=True)
+        )
+        self.heads = nn.ModuleList(nn.Conv2d(channels, 1, 3, padding=1) for channels in [*after, DEEP])
+        self.refine = ResidualRefinementModule()
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return logits, the first two at the images' size, the others at their stages'."""
+        skips = self.encoder(images)
+        for stage in self.further:
+            skips.append(stage(skips[-1]))
+        x = self.bridge(skips[-1])
+        maps = [self.heads[-1](x)]
+        for stage, head, skip in reversed(list(zip(self.decoder, self.heads[:-1], skips, strict=True))):
+            x = stage(torch.cat([resize_to(x, skip), skip], 1))
+            maps.insert(0, head(x))
+        return [self.refine(maps[0]), *maps]
+
+    def loss(self, outputs: list[Tensor], batch: Batch, mask_loss: object) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the sum of the hybrid losses of all outputs."""
+        return deep_supervision(outputs, batch, hybrid)

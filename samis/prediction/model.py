@@ -1,0 +1,72 @@
+"""What can predict: the best epoch of a run, or a zero-shot SAM, with its threshold."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from samis.build import build_segmenter, load_run
+from samis.config import ConfigError, Experiment, load_config
+from samis.contracts import Segmenter
+from samis.provenance import file_sha256
+
+OF_A_RUN = ("frame.tile_px", "frame.overlap")
+"""Keys that may differ from a run's own config; all else is part of what was learnt."""
+SAMS_OWN = 0.5
+"""The threshold of SAM itself: where the logit is 0."""
+
+
+@dataclass
+class Loaded:
+    """A model that can predict.
+
+    Attributes:
+        segmenter: of the best epoch, or zero-shot. config: whose frame and prompt it is used with.
+        threshold: map value above which a pixel is a defect. threshold_from: where it comes from.
+        about: what says which model this is, for the records.
+    """
+
+    segmenter: Segmenter
+    config: Experiment
+    threshold: float
+    threshold_from: str
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+def load_model(model: str | Path, overrides: Sequence[str] = ()) -> Loaded:
+    """Load a run folder, or the zero-shot SAM that a config names.
+
+    Raises:
+        ConfigError: an override that a run does not allow, or a config that names nothing to predict with.
+        UserError: as ``load_run`` and ``build_segmenter``.
+    """
+    path = Path(model)
+    if not path.is_dir() and path.suffix not in (".yaml", ".yml"):
+        raise ConfigError(f"{model}: expected a run folder (checkpoints/runs/...) or a config (configs/zero_shot.yaml)")
+    if path.is_dir():
+        return _loaded_run(path, overrides)
+    config: Experiment = load_config(path, overrides)
+    if config.segmenter.name == "run":
+        frame = [override for override in overrides if override.startswith(OF_A_RUN)]
+        return _loaded_run(Path(config.segmenter.run or ""), frame)
+    if config.segmenter.name != "sam":
+        raise ConfigError(f"{path}: segmenter.name: expected sam or run to predict with, got {config.segmenter.name}")
+    return Loaded(build_segmenter(config), config, SAMS_OWN, "SAM's own", {"model": str(path)})
+
+
+def _loaded_run(folder: Path, overrides: Sequence[str]) -> Loaded:
+    for override in overrides:
+        if override.partition("=")[0] not in OF_A_RUN:
+            raise ConfigError(f"{override}: a run is used as it was tuned; only {', '.join(OF_A_RUN)} may differ")
+    run = load_run(folder)
+    run.config.frame = load_config(folder / "config.yaml", overrides).frame
+    found = run.birth.get("threshold") or {}
+    digest = hashlib.sha256()
+    for file in sorted((folder / "best").glob("*.safetensors")):
+        digest.update(file_sha256(file).encode())
+    about = {"model": str(folder), "best_sha256": digest.hexdigest()}
+    source = "validation" if found else "not chosen: this run stored none from validation"
+    return Loaded(run.segmenter, run.config, float(found.get("value", SAMS_OWN)), source, about)

@@ -1,0 +1,251 @@
+"""Photos in, predictions out: read ahead, asked what a person gave, measured, written into a folder."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from samis.build import build_framing
+from samis.config import PromptConfig
+from samis.contracts import Sample, Segmenter, UserError
+from samis.data.photos import Photo, read_photo
+from samis.prediction.model import SAMS_OWN, Loaded
+from samis.prediction.predictor import Predictor
+from samis.prediction.progress import Progress
+from samis.prompts import PROMPTERS, Prompter, build_prompter
+from samis.prompts.given import KIND, Asked, GivenPrompter, asked_of, read_prompts
+from samis.provenance import provenance
+from samis.reporting.predictions import PredictionFolder
+from samis.reporting.regions import Region, find_regions, kept_mask
+from samis.sam.merge import SINGLE
+from samis.sam.segmenter import SamSegmenter
+
+
+@dataclass
+class Prediction:
+    """What was found on one photo: ``map`` (H, W) float32 in [0, 1], ``mask`` (H, W) bool, and the mask's regions."""
+
+    id: str
+    path: Path
+    image: np.ndarray
+    map: np.ndarray
+    mask: np.ndarray
+    regions: list[Region]
+
+
+@dataclass
+class Options:
+    """How photos are predicted.
+
+    Attributes:
+        threshold: in [0, 1); None takes the model's. min_area_px: smaller regions are dropped, from masks too.
+        mm_per_px: scale of the photos, for the table. batch_size: views (photos or tiles) at once. workers: reading threads.
+        white: see ``read_photo``. redo: predict anew what the folder holds.
+        boxes, points: asked about every photo, in file pixels. prompts: CSV of prompts; see ``read_prompts``.
+    """
+
+    threshold: float | None = None
+    min_area_px: int = 0
+    mm_per_px: float | None = None
+    batch_size: int = 8
+    workers: int = 4
+    white: float | None = None
+    redo: bool = False
+    boxes: list[Sequence[float]] = field(default_factory=list)
+    points: list[Sequence[float]] = field(default_factory=list)
+    prompts: Path | None = None
+
+    def __post_init__(self) -> None:
+        checks = [
+            ("threshold", self.threshold is None or 0 <= self.threshold < 1, "a number in [0, 1)"),
+            ("min_area", self.min_area_px >= 0, "0 or more pixels"),
+            ("mm_per_px", self.mm_per_px is None or self.mm_per_px > 0, "a length above 0"),
+            ("batch_size", self.batch_size >= 1, "at least 1"),
+            ("workers", self.workers >= 1, "at least 1"),
+            ("white", self.white is None or self.white > 0, "a value above 0"),
+        ]
+        for name, good, wanted in checks:
+            if not good:
+                raise UserError(f"{name}: expected {wanted}, got {getattr(self, name, self.min_area_px)}")
+        if self.prompts and (self.boxes or self.points):
+            raise UserError("prompts: expected a CSV, or boxes and points for every photo, got both; give one of them")
+
+
+def predict(
+    model: Loaded, photos: Sequence[Photo], options: Options, *, failed: dict[str, str] | None = None
+) -> Iterator[Prediction]:
+    """Yield what is found on each photo, in order.
+
+    Args:
+        model: from ``load_model``. photos: from ``find_photos``. options: how.
+        failed: takes file -> reason for photos that cannot be read or prompted; None raises the first reason.
+    """
+    asked = prompts_for(photos, options)
+    segmenter, prompter, threshold, _ = how_asked(model, asked, options)
+    predictor = Predictor(segmenter, build_framing(model.config), prompter, views_at_once=options.batch_size)
+    reading = _read_ahead(photos, options)
+    while group := list(islice(reading, options.batch_size)):
+        samples = []
+        for photo, image in group:
+            if isinstance(image, UserError):
+                _fail(failed, photo.path, image)
+            else:
+                samples.append((photo, Sample(photo.id, image, image_path=photo.path)))
+        for photo, sample, values in _tried(predictor, samples, failed):
+            mask = values > threshold
+            regions = find_regions(mask, values, min_area_px=options.min_area_px)
+            if options.min_area_px > 1:
+                mask = kept_mask(regions, (mask.shape[0], mask.shape[1]))
+            yield Prediction(photo.id, photo.path, sample.image, values, mask, regions)
+
+
+def predict_to(
+    out: Path, model: Loaded, photos: Sequence[Photo], options: Options, *, quiet: bool = False
+) -> dict[str, Any]:
+    """Predict photos into a folder, going on where an earlier run stopped; return what ``predictions.json`` says.
+
+    Raises:
+        UserError: the folder holds something else, or a prompt is missing.
+    """
+    asked = prompts_for(photos, options)
+    _, _, threshold, source = how_asked(model, asked, options)
+    settings = {
+        **model.about, **_description(model, asked, options), "threshold": threshold, "min_area_px": options.min_area_px,
+        "white": options.white, "frame": asdict(model.config.frame),
+    }  # fmt: skip
+    try:
+        folder = PredictionFolder(out, settings, mm_per_px=options.mm_per_px, redo=options.redo)
+        todo = [photo for photo in photos if not folder.done(photo.id, photo.path)]
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    failed: dict[str, str] = {}
+    progress = Progress(len(photos), done=len(photos) - len(todo), active=not quiet)
+    written = 0
+    said: dict[str, Any] = {"threshold_from": source, "failed": failed, "provenance": provenance()}
+    try:
+        for found in predict(model, todo, options, failed=failed):
+            folder.add(found.id, found.path, found.image, found.map, found.mask, found.regions)
+            written += 1
+            progress.at(len(photos) - len(todo) + len(failed) + written, failed=len(failed))
+    finally:  # an interrupted run, too, leaves tables of all that it has
+        counts = folder.finish(said)
+        progress.close()
+    return {"out": str(out), "threshold": threshold, **said, **counts, "predicted_now": written}
+
+
+def prompts_for(photos: Sequence[Photo], options: Options) -> dict[str, list[Asked]] | None:
+    """Return what a person asked about each photo, by its id; None if nothing was.
+
+    Raises:
+        UserError: a photo without a prompt, or a prompt without a photo.
+    """
+    if options.prompts is None:
+        asked = asked_of(options.boxes, options.points)
+        return {photo.id: asked for photo in photos} if asked else None
+    table = read_prompts(options.prompts)
+    used: set[str] = set()
+    found = {}
+    for photo in photos:
+        names = (str(photo.path), photo.id, photo.id + photo.path.suffix, photo.path.name)
+        name = next((name for name in names if name in table), None)
+        if name is None:
+            raise UserError(f"{options.prompts}: expected a prompt for {photo.path}, got none; add one or leave it out")
+        used.add(name)
+        found[photo.id] = table[name]
+    if unused := [name for name in table if name not in used]:
+        raise UserError(f"{options.prompts}: expected only photos that were named, got '{unused[0]}'; name it too")
+    return found
+
+
+def how_asked(
+    model: Loaded, asked: Mapping[str, list[Asked]] | None, options: Options
+) -> tuple[Segmenter, Prompter, float, str]:
+    """Return the segmenter and prompter for what is asked, and the threshold with where it comes from.
+
+    Raises:
+        UserError: prompts for a network that takes none, or none for a run that was tuned on the truth's boxes.
+    """
+    segmenter = model.segmenter
+    threshold, source = model.threshold, model.threshold_from
+    if asked is None:
+        kind = model.config.prompt.kind
+        if isinstance(segmenter, SamSegmenter) and kind in PROMPTERS and PROMPTERS[kind].sees_truth:
+            raise UserError(f"prompt.kind={kind} is made from the truth, which new photos lack; give boxes or clicks")
+        prompter = build_prompter(model.config.prompt)
+    else:
+        if not isinstance(segmenter, SamSegmenter):
+            raise UserError("expected no boxes or clicks: this network takes no prompt; leave them out")
+        rule = "top_iou" if segmenter.mask_rule == SINGLE else segmenter.mask_rule
+        segmenter = SamSegmenter(
+            segmenter.sam, kind=segmenter.kind, prompt=PromptConfig(kind=KIND), everything=segmenter.everything,
+            mask_rule=SINGLE if segmenter.kind == "tuned" else rule, architecture=segmenter.architecture,
+            weights_sha256=segmenter.weights_sha256, details=segmenter.details,
+        )  # fmt: skip
+        prompter = GivenPrompter(asked)
+        # The validation's threshold belongs to the prompt of training, not to a person's.
+        threshold, source = SAMS_OWN, "SAM's own"
+    if options.threshold is not None:
+        threshold, source = options.threshold, "given"
+    return segmenter, prompter, threshold, source
+
+
+def _description(model: Loaded, asked: Mapping[str, list[Asked]] | None, options: Options) -> dict[str, Any]:
+    """Return what the predictions' settings say of model and prompts."""
+    said = {key: value for key, value in model.segmenter.describe().items() if key not in ("oracle", "kind")}
+    if asked is not None:
+        said["prompt"] = (
+            f"boxes or clicks from {options.prompts}" if options.prompts else [options.boxes, options.points]
+        )
+    return said
+
+
+def _tried(
+    predictor: Predictor, samples: list[tuple[Photo, Sample]], failed: dict[str, str] | None
+) -> Iterator[tuple[Photo, Sample, np.ndarray]]:
+    """Yield the samples with their maps; if one of them is at fault, answer the others one by one."""
+    try:
+        maps = predictor.maps([sample for _, sample in samples])
+    except UserError as error:
+        if len(samples) == 1:
+            _fail(failed, samples[0][0].path, error)
+            return
+        for one in samples:
+            yield from _tried(predictor, [one], failed)
+        return
+    for (photo, sample), values in zip(samples, maps, strict=True):
+        yield photo, sample, values
+
+
+def _fail(failed: dict[str, str] | None, path: Path, error: UserError) -> None:
+    if failed is None:
+        raise error
+    failed[str(path)] = str(error)
+
+
+def _read_ahead(photos: Iterable[Photo], options: Options) -> Iterator[tuple[Photo, np.ndarray | UserError]]:
+    """Yield photos with their pixels, or with why there are none, read by threads a little ahead."""
+
+    def read(photo: Photo) -> np.ndarray | UserError:
+        try:
+            return read_photo(photo.path, white=options.white)
+        except UserError as error:
+            return error
+        except OSError as error:
+            return UserError(f"{photo.path}: expected a readable picture, got '{error}'; check the file")
+
+    waiting: deque[tuple[Photo, Future[np.ndarray | UserError]]] = deque()
+    with ThreadPoolExecutor(options.workers) as pool:
+        for photo in photos:
+            waiting.append((photo, pool.submit(read, photo)))
+            if len(waiting) > options.workers:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for first, future in waiting:
+            yield first, future.result()

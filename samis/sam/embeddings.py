@@ -1,0 +1,196 @@
+"""Embeddings of a frozen encoder, computed once and kept on disk in half precision.
+
+A view's file is named after what its embedding is made of: the encoder's weights, the precision it ran in, and the
+view's own key (its pixels after augmentation, its place in the frame; ``samis.data.frame.view_key``). Nothing has to be
+declared and nothing can be stale: a flipped image is another view with a file of its own, other weights are another
+folder. Values pass through half precision also when they are computed, so that a first epoch equals a later one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from segment_anything.modeling import Sam
+from torch import Tensor
+
+from samis.config import CacheConfig
+from samis.contracts import Batch, UserError
+from samis.sam.download import checkpoints_folder
+from samis.sam.forward import Embed, embed, encode
+
+GB = 1e9
+VERSION = 1
+"""Raise it when files written before must not be read any more."""
+STALE_S = 3600
+"""A temporary file older than this was left by a process that died."""
+
+
+class EmbeddingCache:
+    """Encode the views of a batch, each only once (a ``samis.sam.forward.Embed``).
+
+    Several processes may share a folder: a file appears whole by renaming, and one that another process has removed is
+    computed again. An encoder that learns is never cached.
+
+    Args:
+        folder: of the files; made when needed.
+        limit_gb: what the folder may hold; the files used least recently are removed beyond it.
+
+    Attributes:
+        read, computed: views that were found, views that had to be encoded.
+    """
+
+    def __init__(self, folder: str | Path, *, limit_gb: float = 20.0) -> None:
+        self.folder, self.limit = Path(folder), int(limit_gb * GB)
+        self.read = self.computed = 0
+        self._encoders: dict[tuple[int, str], tuple[object, int, str]] = {}
+        self._held: int | None = None
+        self._unscanned = 0
+        self._full = False
+
+    def __call__(self, sam: Sam, batch: Batch) -> Tensor:
+        """Return (V, C, g, g) float32 embeddings of the batch's views, rounded to half precision."""
+        keys = batch.extras.get("view_keys")
+        if keys is None or learns(sam):
+            return embed(sam, batch)
+        folder = self.folder / self._encoder(sam)
+        shape = (sam.prompt_encoder.embed_dim, *sam.prompt_encoder.image_embedding_size)
+        paths = [folder / name[:2] / f"{name}.npy" for name in (bytes(key.tolist()).hex() for key in keys.cpu())]
+        found = {number: _read(path, shape) for number, path in enumerate(paths)}
+        missing = [number for number, tensor in found.items() if tensor is None]
+        self.read, self.computed = self.read + len(found) - len(missing), self.computed + len(missing)
+        if missing:
+            with torch.no_grad():
+                new = encode(sam, batch.images[missing]).half().cpu()
+            for number, tensor in zip(missing, new, strict=True):
+                found[number] = tensor
+                self._write(paths[number], tensor)
+        whole = [tensor.float() for tensor in found.values() if tensor is not None]
+        return torch.stack(whole).to(batch.images.device, non_blocking=True)
+
+    def held_bytes(self) -> int:
+        """Return what the folder's files take."""
+        return sum(size for _, size, _ in self._scan())
+
+    def _encoder(self, sam: Sam) -> str:
+        """Return the name of an encoder's folder: its weights and the precision it runs in, hashed once."""
+        encoder, device = sam.image_encoder, sam.pixel_mean.device.type
+        precision = str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else "torch.float32"
+        changes = sum(parameter._version for parameter in encoder.parameters())
+        known = self._encoders.get((id(encoder), precision))
+        if known is None or known[0] is not encoder or known[1] != changes:
+            digest = hashlib.sha256(f"{VERSION} {precision} {encoder.img_size}".encode())
+            for name, tensor in encoder.state_dict().items():
+                digest.update(f"{name} {tuple(tensor.shape)}".encode())
+                digest.update(tensor.detach().cpu().contiguous().numpy().data)
+            known = encoder, changes, digest.hexdigest()[:32]
+            self._encoders[id(encoder), precision] = known
+        return known[2]
+
+    def _write(self, path: Path, tensor: Tensor) -> None:
+        """Write one embedding and rename it into its place; a full disk ends the writing, not the run."""
+        if self._full:
+            return
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "wb") as file:
+                np.save(file, tensor.numpy(), allow_pickle=False)
+            os.replace(temporary, path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            self._full = True
+            print(f"{self.folder}: embeddings are no longer kept, {error.strerror}; the run goes on", file=sys.stderr)
+            return
+        size = tensor.numel() * tensor.element_size()
+        self._held = self.held_bytes() if self._held is None else self._held + size
+        self._unscanned += size
+        # Other processes write too, so look again before one could have gone far beyond the limit.
+        if self._held > self.limit or self._unscanned > self.limit // 20:
+            self._evict()
+
+    def _evict(self) -> None:
+        """Remove the files used least recently until a tenth of the limit is free, if the folder is beyond it."""
+        files = sorted(self._scan())
+        held = sum(size for _, size, _ in files)
+        if held > self.limit:
+            for _, size, path in files:
+                if held <= 0.9 * self.limit:
+                    break
+                with contextlib.suppress(FileNotFoundError):  # another process was faster
+                    os.unlink(path)
+                held -= size
+        self._held, self._unscanned = held, 0
+
+    def _scan(self) -> list[tuple[float, int, str]]:
+        """Return (last use, bytes, path) of every file; what dead processes left unfinished is removed."""
+        files = []
+        for folder, _, names in os.walk(self.folder):
+            for name in names:
+                path = os.path.join(folder, name)
+                with contextlib.suppress(FileNotFoundError):
+                    state = os.stat(path)
+                    if name.endswith(".npy"):
+                        files.append((state.st_mtime, state.st_size, path))
+                    elif name.endswith(".tmp") and time.time() - state.st_mtime > STALE_S:
+                        os.unlink(path)
+        return files
+
+
+def learns(sam: Sam) -> bool:
+    """Return whether anything of the encoder is trained."""
+    return any(parameter.requires_grad for parameter in sam.image_encoder.parameters())
+
+
+def open_cache(config: CacheConfig, sam: Sam, *, views: int) -> tuple[Embed, str]:
+    """Decide whether a job's embeddings are cached, before it starts.
+
+    Args:
+        config: ``embeddings`` is auto (wherever it can be), always (or say why not) or never.
+        sam: the model; one whose encoder learns is never cached, in silence.
+        views: how many views the job shows again and again.
+
+    Returns:
+        the cache, or the encoder itself; and a line that says what was decided and how much it will take, "" for nothing.
+
+    Raises:
+        UserError: ``always``, but the disk or the limit is too small; or an unknown value.
+    """
+    if config.embeddings not in ("auto", "always", "never"):
+        raise UserError(f"cache.embeddings: expected auto, always or never, got {config.embeddings!r}")
+    if config.embeddings == "never" or learns(sam):
+        return embed, ""
+    cache = EmbeddingCache(config.folder or checkpoints_folder() / "embeddings", limit_gb=config.limit_gb)
+    rows, columns = sam.prompt_encoder.image_embedding_size
+    need = 2 * views * sam.prompt_encoder.embed_dim * rows * columns
+    free = shutil.disk_usage(_existing(cache.folder)).free + cache.held_bytes()
+    limits = f"cache.limit_gb is {config.limit_gb:g}, {free / GB:.2f} GB are free"
+    if need > min(cache.limit, free):
+        told = f"{cache.folder}: embeddings of {views} views need {need / GB:.2f} GB, but {limits}"
+        if config.embeddings == "always":
+            raise UserError(f"{told}; name another disk with cache.folder, or set cache.embeddings=auto")
+        return embed, f"{told}; they are computed anew each time"
+    return cache, f"embeddings of {views} views are kept in {cache.folder}: up to {need / GB:.2f} GB ({limits})"
+
+
+def _read(path: Path, shape: tuple[int, ...]) -> Tensor | None:
+    """Return an embedding and mark it as used; None where there is none, or one that cannot be read."""
+    try:
+        array = np.load(path, allow_pickle=False)
+        os.utime(path)
+    except (OSError, ValueError, EOFError):
+        return None
+    if not isinstance(array, np.ndarray):  # numpy.load opens any zip file, whatever its name
+        return None
+    return torch.from_numpy(array) if array.shape == shape and array.dtype == np.float16 else None
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())

@@ -1,0 +1,56 @@
+"""Two options of the image encoder: activations computed again instead of kept, and torch.compile where it works.
+
+Paper: Chen et al., Training Deep Nets with Sublinear Memory Cost, 2016 (arXiv 1604.06174).
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+def checkpoint_blocks(encoder: nn.Module) -> None:
+    """Keep only each block's input for the backward pass, which computes the rest again; numbers do not change."""
+    for block in encoder.blocks:  # type: ignore[union-attr]
+        block.forward = types.MethodType(_checkpointed, block)
+
+
+def compile_encoder(encoder: nn.Module, *, compiler: Callable[..., Any] = torch.compile) -> None:
+    """Let torch.compile make the encoder's forward; the first call that fails says so, and all go on without.
+
+    Args:
+        encoder: changed in place; parameters and names stay.
+        compiler: ``torch.compile``, or what stands for it in a test.
+    """
+    plain = type(encoder).forward
+    made: list[Any] = []
+
+    def forward(self: nn.Module, images: Tensor) -> Tensor:
+        try:
+            if not made:
+                made.append(compiler(plain))
+            if made[0] is not plain:
+                compiled: Tensor = made[0](self, images)
+                return compiled
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # compilers fail in many ways; what is the model's own fault fails below once more
+            reason = (str(error).strip().splitlines() or [""])[0][:200]
+            made[:] = [plain]
+            print(f"segmenter.compile: going on without, since {type(error).__name__}: {reason}", file=sys.stderr)
+        return plain(self, images)
+
+    encoder.forward = types.MethodType(forward, encoder)
+
+
+def _checkpointed(self: nn.Module, x: Tensor) -> Tensor:
+    if not torch.is_grad_enabled():
+        return type(self).forward(self, x)
+    again: Tensor = checkpoint(type(self).forward, self, x, use_reentrant=False)
+    return again

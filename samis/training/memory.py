@@ -1,0 +1,151 @@
+"""What to do about memory: settings for the memory that is free, and an error that names the knob to turn.
+
+  python -m samis.training.memory                    settings for this machine's GPU
+  python -m samis.training.memory --free-gb 16       for another one
+
+The presets are ordered by need; the peaks behind them are counted, not guessed, wherever train/README.md has a figure,
+and marked as estimates elsewhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from samis.config import Experiment, TrainingConfig
+from samis.contracts import UserError
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings that fit into some memory.
+
+    Attributes:
+        free_gb: free memory of one GPU that they ask for, GB.
+        overrides: as on a command line. about: what they do, in words.
+    """
+
+    free_gb: float
+    overrides: tuple[str, ...]
+    about: str
+
+
+_LORA = ("adapter.encoder=[q,v]", "adapter.decoder=[full]", "training.mixed_precision=bf16")
+_DECODER = ("adapter.encoder=[]", "adapter.decoder=[attention,mlp]", "data.augment=light")
+LADDER: tuple[Preset, ...] = (
+    Preset(
+        60, ("segmenter.architecture=vit_h", *_LORA, "training.batch_size=2", "training.accumulation=4",
+             "segmenter.checkpoint_activations=true"),
+        "vit_h at 1024, LoRA on encoder and decoder, activations computed again",
+    ),
+    Preset(
+        40, ("segmenter.architecture=vit_b", *_LORA, "training.batch_size=4", "training.accumulation=2"),
+        "vit_b at 1024, LoRA on encoder and decoder",
+    ),
+    Preset(
+        16, ("segmenter.architecture=vit_b", *_LORA, "training.batch_size=2", "training.accumulation=4",
+             "segmenter.checkpoint_activations=true"),
+        "the same, activations computed again: more time, less memory",
+    ),
+    Preset(
+        8, ("segmenter.architecture=vit_b", *_LORA, "frame.frame_px=512", "training.batch_size=2", "training.accumulation=4",
+            "segmenter.checkpoint_activations=true"),
+        "vit_b at 512: a quarter of the tokens",
+    ),
+    Preset(
+        4, ("segmenter.architecture=vit_b", *_DECODER, "training.batch_size=2", "training.accumulation=4"),
+        "vit_b at 1024, decoder alone, embeddings kept on disk",
+    ),
+    Preset(0, ("segmenter.architecture=samis_tiny", "training.batch_size=4"), "the embedded SAM; also on a CPU"),
+)  # fmt: skip
+"""Settings from the most memory to the least."""
+
+
+def preset(free_gb: float) -> Preset:
+    """Return the settings for `free_gb` of free memory.
+
+    >>> preset(24).overrides[0]
+    'segmenter.architecture=vit_b'
+    """
+    return next(step for step in LADDER if step.free_gb <= max(0.0, free_gb))
+
+
+def free_gb() -> float:
+    """Return the free memory of the first GPU in GB; 0 without one."""
+    return torch.cuda.mem_get_info()[0] / 1e9 if torch.cuda.is_available() else 0.0
+
+
+def advice(training: TrainingConfig, config: Experiment | None = None) -> list[str]:
+    """Return the knobs that are left to turn, the cheapest first.
+
+    >>> advice(TrainingConfig(batch_size=8, mixed_precision="bf16"))[0]
+    'training.batch_size=4 training.accumulation=2'
+    """
+    knobs = []
+    if training.batch_size > 1:
+        knobs.append(
+            f"training.batch_size={training.batch_size // 2} training.accumulation={2 * training.accumulation}"
+        )
+    if training.mixed_precision == "no" and torch.cuda.is_available():
+        knobs.append("training.mixed_precision=bf16")
+    if isinstance(config, Experiment) and config.segmenter.name == "sam":
+        if config.adapter.encoder and not config.segmenter.checkpoint_activations:
+            knobs.append("segmenter.checkpoint_activations=true")
+        if config.adapter.encoder:
+            knobs.append("adapter.encoder=[]")
+        if config.frame.frame_px == 0 or config.frame.frame_px > 512:
+            knobs.append("frame.frame_px=512")
+    return knobs or ["a smaller segmenter.architecture, or a larger GPU"]
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that a GPU's memory, or the machine's, was not enough."""
+    told = str(error)
+    known = ("CUDA out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        words.lower() in told.lower() for words in known
+    )
+
+
+@contextmanager
+def naming_the_knob(training: TrainingConfig, config: Experiment | None = None) -> Iterator[None]:
+    """Turn an out-of-memory error into one line that says what to set.
+
+    Raises:
+        UserError: instead of torch's own error.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        held = ""
+        if torch.cuda.is_available():
+            free, total = torch.cuda.mem_get_info()
+            held = f" ({free / 1e9:.1f} of {total / 1e9:.1f} GB are free)"
+        first, *rest = advice(training, config)
+        then = f", then {', then '.join(rest)}" if rest else ""
+        raise UserError(
+            f"training: expected one batch to fit, but the memory is full{held}; set {first}{then}"
+        ) from error
+
+
+def main() -> None:
+    """Print the ladder, and the step for the free memory."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--free-gb", type=float, help="free memory in GB (default: that of the first GPU)")
+    given = parser.parse_args().free_gb
+    free = free_gb() if given is None else given
+    chosen = preset(free)
+    for step in LADDER:
+        mark = ">" if step is chosen else " "
+        print(f"{mark} from {step.free_gb:3.0f} GB: {step.about}")
+    print(f"\nfor {free:.1f} GB free: python train/adapt.py CONFIG " + " ".join(f"'{o}'" for o in chosen.overrides))
+
+
+if __name__ == "__main__":
+    main()
