@@ -191,7 +191,7 @@ class EpochSampler(Sampler[int]):
 
 
 class EpochLoader:
-    """Batches of an epoch, and of the rest of one that was cut: what ``samis.training.trainer.Loader`` asks for."""
+    """Batches of an epoch, and of the rest of one that was cut: what ``samis.training.batches.Loader`` asks for."""
 
     def __init__(self, loader: DataLoader[Any], sampler: EpochSampler, batch_size: int) -> None:
         self._loader, self._sampler, self._batch_size = loader, sampler, batch_size

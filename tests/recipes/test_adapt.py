@@ -60,6 +60,9 @@ def test_run_folder_is_as_promised(alone):
     ):
         assert (alone / name).exists(), name
     assert (alone / "best" / "adapter_config.json").exists(), "peft's own format"
+    threshold = json.loads((alone / "provenance.json").read_text())["threshold"]
+    assert 0 <= threshold["value"] < 1
+    assert threshold["iou"] > 0
     steps = [line["step"] for line in validations(alone)]
     assert steps == [3, 6]
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -128,10 +131,27 @@ def test_scores_twice_the_same_and_as_validated(alone, tmp_path):
 def test_a_second_run_of_the_same_command_goes_on(alone, tmp_path):
     folder = tmp_path / "run"
     first = [*SMALL, "training.batch_size=4", f"training.out={folder}"]
-    launch("train/adapt.py", CONFIG, *first, "training.epochs=1", "optim.warmup_share=0.0")
+    launch("train/adapt.py", CONFIG, *first, "training.epochs=1")
     done = launch("train/adapt.py", CONFIG, *first)
     assert "resuming" in done.stdout
     assert [line["step"] for line in validations(folder)] == [3, 6]
+
+
+def test_a_finished_run_is_told_and_another_config_refused(alone, monkeypatch, capsys):
+    def again(*overrides):
+        same = [*SMALL, "training.batch_size=4", f"training.out={alone}", *overrides]
+        monkeypatch.setattr(sys, "argv", ["train/adapt.py", CONFIG, *same])
+        monkeypatch.chdir(ROOT)
+        runpy.run_path(str(ROOT / "train" / "adapt.py"), run_name="__main__")
+
+    before = {path: path.read_bytes() for path in alone.rglob("*") if path.is_file()}
+    again()
+    assert "this run is finished" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        again("optim.lr=0.5", "training.epochs=9")
+    assert ended.value.code == 2
+    assert "cannot resume a run of another config (optim.lr is" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in alone.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize(

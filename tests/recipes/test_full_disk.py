@@ -1,4 +1,4 @@
-"""A disk that fills up in the middle of a run: one line, exit code 2, nothing half-written."""
+"""A disk too small for a run: one line that says how much is missing, exit code 2, nothing begun."""
 
 import os
 import runpy
@@ -24,7 +24,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk_is_told_in_one_line(small_disk, monkeypatch, capsys):
+def test_a_small_disk_is_told_in_one_line(small_disk, monkeypatch, capsys):
     command = [
         "train/adapt.py", "configs/adapt/steel_lora.yaml", "data.name=procedural", "data.options={surface: steel, count: 6}",
         "frame.frame_px=64", "segmenter.weights=random", "training.epochs=1", "training.batch_size=3",
@@ -36,7 +36,7 @@ def test_a_full_disk_is_told_in_one_line(small_disk, monkeypatch, capsys):
         runpy.run_path(str(ROOT / command[0]), run_name="__main__")
     assert ended.value.code == 2
     lines = capsys.readouterr().err.strip().splitlines()
-    assert "no space left" in lines[-1]
-    left = [path.name for path in (small_disk / "run").rglob("*") if path.is_file() and path.name.endswith(".tmp")]
-    assert left == []
-    assert not (small_disk / "run" / "best").exists(), "a folder that was cut must not look finished"
+    assert "of disk for resume points and weights" in lines[-1]
+    assert "are missing; free some" in lines[-1]
+    left = [path.name for path in (small_disk / "run").rglob("*") if path.name != ".lock"]
+    assert left == [], "a run that was not begun must leave nothing"

@@ -1,14 +1,12 @@
-"""The contract of every baseline network: shapes through the frame, gradients, determinism, saving, mistakes told."""
+"""What the learner gives any network, shown on the U-Net: groups, side outputs, tiles, backbones, mistakes told."""
 
-import numpy as np
 import pytest
 import torch
 
-from samis.baselines import BASELINES, BaselineLearner, BaselineSegmenter, build_baseline, load_baseline
+from samis.baselines import BaselineLearner, BaselineSegmenter, build_baseline, load_baseline
 from samis.baselines.learner import main_logits
 from samis.config import LossConfig
-from samis.contracts import Batch, Learner, Segmenter, UserError
-from samis.data.frame import Framing, frame_image, frame_mask
+from samis.contracts import UserError
 
 SIDE = 64
 
@@ -16,89 +14,6 @@ SIDE = 64
 def network(name, **options):
     torch.manual_seed(0)
     return build_baseline(name, **options)
-
-
-def batch(*, tile_px=0):
-    """Two images of odd sizes, one long; the first holds a defect."""
-    rng = np.random.default_rng(0)
-    framing = Framing(SIDE, tile_px=tile_px)
-    views, masks, placements = [], [], []
-    for sample, (height, width) in enumerate([(37, 53), (21, 90)]):
-        image = rng.integers(0, 255, (height, width, 3), dtype=np.uint8)
-        mask = np.zeros((height, width), dtype=bool)
-        mask[5:15, 8:30] = sample == 0
-        for placement in framing.placements((height, width), sample=sample):
-            views.append(frame_image(image, placement))
-            masks.append(frame_mask(mask, placement))
-            placements.append(placement)
-    return Batch(["a", "b"], torch.stack(views), placements, masks=torch.stack(masks))
-
-
-@pytest.mark.parametrize("name", BASELINES)
-class TestBaseline:
-    def test_maps_have_the_files_sizes(self, name):
-        segmenter = BaselineSegmenter(network(name), name=name)
-        for tile_px in (0, 40):
-            given = batch(tile_px=tile_px)
-            maps = segmenter.predict(given)
-            assert [tuple(m.shape) for m in maps] == [(37, 53), (21, 90)]
-            assert all(m.dtype == torch.float32 and m.min() >= 0 and m.max() <= 1 for m in maps)
-        assert isinstance(segmenter, Segmenter)
-        described = segmenter.describe()
-        assert described["kind"] == "baseline" and described["prompt"] == "none" and described["oracle"] is False
-
-    def test_logits_and_gradients(self, name):
-        learner = BaselineLearner(network(name), LossConfig(), name=name).train()
-        given = batch()
-        logits = main_logits(learner.network(given.images))
-        assert logits.shape[:2] == (2, 1) and logits.min() < 0 < logits.max()
-        loss = learner(given)
-        loss.total.backward()
-        assert isinstance(learner, Learner) and {"predicted_share", "truth_share"} <= set(loss.parts)
-        for parameter_name, parameter in learner.network.named_parameters():
-            assert parameter.grad is not None, parameter_name
-        held = [id(p) for group in learner.parameter_groups() for p in group["params"]]
-        assert sorted(held) == sorted(id(p) for p in learner.network.parameters())
-
-    def test_deterministic_and_independent_in_evaluation(self, name):
-        segmenter = BaselineSegmenter(network(name).train(), name=name)
-        given = batch()
-        first, second = segmenter.predict(given), segmenter.predict(given)
-        assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-        assert segmenter.network.training  # the trainer's mode is restored
-        alone = segmenter.predict(Batch(["a"], given.images[:1], given.placements[:1]))
-        assert torch.allclose(alone[0], first[0], atol=1e-5)
-
-    def test_save_load_equal(self, name, tmp_path):
-        learner = BaselineLearner(network(name), LossConfig(), name=name).train()
-        learner(batch())  # moves the norms' statistics
-        learner.save(tmp_path)
-        loaded = load_baseline(tmp_path)
-        expected = learner.segmenter().predict(batch())
-        assert all(torch.equal(a, b) for a, b in zip(loaded.predict(batch()), expected, strict=True))
-        assert len(loaded.describe()["weights_sha256"]) == 64
-
-    def test_half_precision(self, name):
-        net = network(name).eval()
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            logits = main_logits(net(batch().images))
-        assert torch.isfinite(logits.float()).all()
-
-    def test_a_side_that_the_strides_do_not_divide(self, name):
-        with pytest.raises(UserError, match=r"multiple of 32, got 72; use 64 or 96"):
-            network(name)(torch.zeros(1, 3, 72, 72))
-
-    def test_learns(self, name):
-        learner = BaselineLearner(network(name), LossConfig(), name=name).train()
-        optimizer = torch.optim.AdamW(learner.parameters(), lr=3e-3)
-        losses = []
-        for _ in range(8):
-            loss = learner(batch()).total
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-        assert losses[-1] < 0.8 * losses[0]
 
 
 def test_groups_by_origin():
@@ -120,7 +35,7 @@ def test_another_backbone_with_other_strides():
             assert net(torch.zeros(1, 3, side, side)).shape == (1, 1, side, side)
 
 
-def test_a_network_may_bring_its_own_loss_and_side_outputs():
+def test_a_network_may_bring_its_own_loss_and_side_outputs(draw_batch):
     class Sided(torch.nn.Module):
         def __init__(self):
             super().__init__()
@@ -136,13 +51,13 @@ def test_a_network_may_bring_its_own_loss_and_side_outputs():
             each, _ = mask_loss(outputs[0], batch.masks)
             return 3 * each, {"sided": each.detach().mean()}
 
-    loss = BaselineLearner(Sided(), LossConfig(), name="unet")(batch())
+    loss = BaselineLearner(Sided(), LossConfig(), name="unet")(draw_batch())
     assert set(loss.parts) == {"sided", "predicted_share", "truth_share"}
     assert loss.total.item() == pytest.approx(3 * loss.parts["sided"].item())
     assert main_logits({"logits": torch.ones(1), "edge": torch.zeros(1)}).item() == 1
 
 
-def test_tiles_meet_the_sigmoid_before_they_are_blended():
+def test_tiles_meet_the_sigmoid_before_they_are_blended(draw_batch):
     class Constant(torch.nn.Module):
         def __init__(self):
             super().__init__()
@@ -152,7 +67,7 @@ def test_tiles_meet_the_sigmoid_before_they_are_blended():
             views = torch.linspace(-9.0, 9.0, len(images))[:, None, None, None]
             return views.expand(-1, 1, *images.shape[-2:])
 
-    given = batch(tile_px=40)
+    given = draw_batch(tile_px=40)
     answer = BaselineSegmenter(Constant(), name="unet").predict(given)[0]
     probability = torch.linspace(-9.0, 9.0, len(given.images)).sigmoid()
     of_first = [view for view, placement in enumerate(given.placements) if placement.sample == 0]

@@ -1,0 +1,113 @@
+"""Maps for prediction: the scorer's own, whatever the batch; prompts of a person as segment_anything answers them."""
+
+import numpy as np
+import pytest
+import torch
+from segment_anything import SamPredictor
+
+from samis import build
+from samis.config import Experiment, FrameConfig, SegmenterConfig
+from samis.contracts import Sample, UserError
+from samis.data.loading import FramedDataset, collate
+from samis.prediction import Loaded, Options, Predictor, how_asked
+from samis.prompts import build_prompter
+from samis.prompts.given import Asked
+
+
+@pytest.fixture(scope="module")
+def config():
+    return Experiment(segmenter=SegmenterConfig(architecture="samis_tiny"), frame=FrameConfig(frame_px=128, tile_px=60))
+
+
+@pytest.fixture(scope="module")
+def segmenter(config):
+    return build.build_segmenter(config)
+
+
+def picture(seed, hw):
+    smooth = np.random.default_rng(seed).random((4, 5, 3))
+    image = torch.nn.functional.interpolate(torch.tensor(smooth).permute(2, 0, 1)[None], hw, mode="bilinear")[0]
+    return (image.permute(1, 2, 0).numpy() * 255).astype(np.uint8)
+
+
+class Pictures:
+    name, split = "pictures", "test"
+
+    def __init__(self, samples):
+        self.samples, self.ids = samples, [sample.id for sample in samples]
+
+    def __len__(self):
+        return len(self.samples)
+
+    def __getitem__(self, index):
+        return self.samples[index]
+
+
+def test_maps_are_the_scorers_however_they_are_batched(config, segmenter):
+    samples = [Sample(str(n), picture(n, hw)) for n, hw in enumerate([(40, 50), (100, 130), (60, 60), (61, 90)])]
+    framing, prompter = build.build_framing(config), build_prompter(config.prompt)
+    framed = FramedDataset(Pictures(samples), framing, prompter)
+    wanted = [segmenter.predict(collate([framed[n]]))[0].numpy() for n in range(len(samples))]
+    assert [len(framed[n].placements) for n in range(4)] == [1, 6, 1, 4]
+    for views in (1, 4, 100):
+        found = Predictor(segmenter, framing, prompter, views_at_once=views).maps(samples)
+        for ours, theirs in zip(found, wanted, strict=True):
+            assert ours.shape == theirs.shape
+            np.testing.assert_allclose(ours, theirs, atol=2e-5)
+
+
+def asked_model(segmenter, asked, **options):
+    whole = Experiment(segmenter=SegmenterConfig(architecture="samis_tiny"), frame=FrameConfig(frame_px=128))
+    model = Loaded(segmenter, whole, 0.3, "validation")
+    chosen, prompter, threshold, source = how_asked(model, asked, Options(**options))
+    return Predictor(chosen, build.build_framing(whole), prompter), threshold, source
+
+
+def test_boxes_and_clicks_are_answered_as_by_segment_anything(segmenter):
+    image = picture(7, (80, 128))
+    stock = SamPredictor(segmenter.sam)
+    stock.set_image(image)
+    cases = [
+        (Asked((10, 12, 90, 60)), {"box": np.array([10, 12, 90, 60])}),
+        (Asked(None, ((40, 30, 1),)), {"point_coords": np.array([[40, 30]]), "point_labels": np.array([1])}),
+    ]
+    for asked, prompt in cases:
+        predictor, *_ = asked_model(segmenter, {"a": [asked]})
+        masks, iou, _ = stock.predict(**prompt, multimask_output=True, return_logits=True)
+        (ours,) = predictor.maps([Sample("a", image)])
+        np.testing.assert_allclose(ours, 1 / (1 + np.exp(-masks[iou.argmax()])), atol=1e-4)
+
+
+def test_photos_asked_differently_share_a_call(segmenter):
+    asked = {"a": [Asked((1, 1, 30, 30)), Asked((30, 30, 50, 40))], "b": [Asked(None, ((5, 5, 1),))]}
+    samples = [Sample(name, picture(n, (40, 50))) for n, name in enumerate("ab")]
+    predictor, *_ = asked_model(segmenter, asked)
+    together = predictor.maps(samples)
+    for sample, values in zip(samples, together, strict=True):
+        np.testing.assert_allclose(predictor.maps([sample])[0], values, atol=2e-5)
+
+
+def test_the_validation_threshold_belongs_to_its_own_prompt(segmenter):
+    assert asked_model(segmenter, None)[1:] == (0.3, "validation")
+    assert asked_model(segmenter, {"a": [Asked((1, 1, 3, 3))]})[1:] == (0.5, "SAM's own")
+    assert asked_model(segmenter, None, threshold=0.7)[1:] == (0.7, "given")
+
+
+def test_a_network_without_prompts_refuses_one(config):
+    with pytest.raises(UserError, match="takes no prompt"):
+        how_asked(Loaded(object(), config, 0.5, ""), {"a": [Asked((1, 1, 3, 3))]}, Options())
+
+
+def test_an_oracles_prompt_cannot_be_had(config, segmenter):
+    oracle = Experiment(segmenter=config.segmenter)
+    oracle.prompt.kind = "box"
+    with pytest.raises(UserError, match="made from the truth"):
+        how_asked(Loaded(segmenter, oracle, 0.5, ""), None, Options())
+
+
+@pytest.mark.parametrize(
+    "option", [{"threshold": 1.5}, {"min_area_px": -1}, {"mm_per_px": 0.0}, {"batch_size": 0}, {"white": -1.0}]
+)
+def test_options_out_of_range_are_told(option):
+    with pytest.raises(UserError, match="expected"):
+        Options(**option)
