@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import difflib
 import math
+import re
 import types
 import typing
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ class ConfigError(ValueError):
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Reads texts, numbers, truth values, lists and mappings; a date stays text, a key may stand once."""
+    """Reads texts, numbers, lists, mappings, true and false; no, off and dates stay texts, a key may stand once."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -55,9 +56,13 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 _PlainLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in ("timestamp", "bool")]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+# As YAML 1.2 has it: mixed_precision=no is a text, not a truth value.
+_PlainLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile("(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 
 
 def read_yaml(text: str, *, where: str) -> Any:

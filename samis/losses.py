@@ -186,9 +186,22 @@ def _rim_weight(truth: Tensor, inside: Tensor | None, edge_weight: float) -> Ten
     if not edge_weight:
         return weight
     window = 2 * round((31 * truth.shape[-1] / 352 - 1) / 2) + 1
-    share = F.avg_pool2d(weight, window, stride=1, padding=window // 2)
-    local = F.avg_pool2d(truth * weight, window, stride=1, padding=window // 2) / share.clamp_min(1e-6)
+    local = _window_mean(truth * weight, window) / _window_mean(weight, window).clamp_min(1e-6)
     return weight * (1 + edge_weight * (local - truth).abs())
+
+
+def _window_mean(x: Tensor, window: int) -> Tensor:
+    """Return the mean over a square window of odd side around each pixel, zeros beyond the border.
+
+    By running sums: ``avg_pool2d`` adds up each window anew, which at 1024 px costs more than the network.
+
+    >>> (9 * _window_mean(torch.ones(1, 1, 3, 3), 3)[0, 0, 0]).round().tolist()
+    [4.0, 6.0, 4.0]
+    """
+    for dim, padding in ((-1, (window // 2 + 1, window // 2)), (-2, (0, 0, window // 2 + 1, window // 2))):
+        sums = F.pad(x, padding).cumsum(dim)
+        x = sums.narrow(dim, window, x.shape[dim]) - sums.narrow(dim, 0, x.shape[dim])
+    return x / window**2
 
 
 def _blur(x: Tensor, window: int) -> Tensor:

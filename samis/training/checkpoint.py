@@ -59,7 +59,8 @@ def write_state(state: dict[str, Any], path: Path) -> None:
         _sync(path.parent)
     except (OSError, RuntimeError) as error:
         system = error if isinstance(error, OSError) else error.__context__
-        if isinstance(system, OSError):  # name the file; torch's own error, raised while it closes the file, names nothing
+        if isinstance(system, OSError):
+            # Name the file; torch's own error, raised while it closes the file, names nothing.
             raise OSError(system.errno, system.strerror, str(path)) from error
         raise
     finally:

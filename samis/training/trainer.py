@@ -124,11 +124,7 @@ class Trainer:
             Interrupted: SIGTERM or SIGINT came; everything is saved.
         """
         try:
-            with (
-                self.stop.listening(),
-                self.run.opened(self.config),
-                naming_the_knob(self.training, self.config),
-            ):
+            with self.stop.listening(), self.run.opened(self.config), naming_the_knob(self.training, self.config):
                 return self._run()
         except RuntimeError as error:
             if self.accelerator.num_processes > 1 and agree.peer_gone(error):
@@ -213,12 +209,8 @@ class Trainer:
 
     def _step(self, group: list[Batch], progress: Progress) -> dict[str, float]:
         """Make one optimizer step over the group's micro-batches; return the log's numbers."""
-        factor = rate_factor(
-            self.position.step,
-            self.total_steps,
-            warmup_share=self.optim.warmup_share,
-            final_share=self.optim.final_lr_share,
-        )
+        warmup, final = self.optim.warmup_share, self.optim.final_lr_share
+        factor = rate_factor(self.position.step, self.total_steps, warmup_share=warmup, final_share=final)
         set_rate(self.optimizer, factor)
         parts: dict[str, float] = {}
         bad: str | None = None

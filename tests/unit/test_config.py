@@ -52,3 +52,10 @@ def test_help_shows_default_and_meaning():
     line = next(line for line in text.splitlines() if "optim.lr " in line)
     assert "0.001" in line
     assert "rate of new weights" in line
+
+
+def test_no_and_off_are_texts():
+    config = apply_overrides(Experiment(), ["training.mixed_precision=no", "experiment=off", "data.check=false"])
+    assert (config.training.mixed_precision, config.experiment, config.data.check) == ("no", "off", False)
+    with pytest.raises(ConfigError, match=r"data\.check: expected bool, got 'yes'"):
+        apply_overrides(Experiment(), ["data.check=yes"])

@@ -1,0 +1,45 @@
+"""The memory ladder: every preset is a config, and a full memory is told with the knob to turn."""
+
+import pytest
+import torch
+
+from samis.config import Experiment, TrainingConfig, apply_overrides
+from samis.contracts import UserError
+from samis.training.memory import LADDER, advice, naming_the_knob, preset
+
+
+def test_every_preset_is_a_config_and_they_go_down():
+    assert len(LADDER) > 3
+    assert [step.free_gb for step in LADDER] == sorted((step.free_gb for step in LADDER), reverse=True)
+    for step in LADDER:
+        apply_overrides(Experiment(), step.overrides)
+        assert preset(step.free_gb) is step
+    assert preset(1e4) is LADDER[0] and preset(0) is LADDER[-1]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: not enough memory"),
+    ],
+)
+def test_names_the_knobs_that_are_left(error):
+    config = apply_overrides(Experiment(), ["adapter.encoder=[q]", "training.batch_size=8"])
+    with pytest.raises(UserError) as told, naming_the_knob(config.training, config):
+        raise error
+    line = str(told.value)
+    assert "training.batch_size=4 training.accumulation=2, then segmenter.checkpoint_activations=true" in line
+    assert "\n" not in line
+
+
+def test_knobs_that_are_turned_already_are_not_named():
+    lean = ["training.batch_size=1", "frame.frame_px=512", "adapter.encoder=[]"]
+    config = apply_overrides(Experiment(), lean)
+    assert advice(config.training, config) == ["a smaller segmenter.architecture, or a larger GPU"]
+
+
+def test_other_errors_pass():
+    with pytest.raises(RuntimeError, match="shape"), naming_the_knob(TrainingConfig()):
+        raise RuntimeError("shape mismatch")
