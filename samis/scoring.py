@@ -17,7 +17,7 @@ from PIL import Image
 from samis.baselines.saved_maps import SavedMaps
 from samis.build import build_evaluator, build_segmenter, cache_embeddings, load_run, load_split
 from samis.config import Experiment, to_dict
-from samis.contracts import Dataset, Evaluation, Segmenter
+from samis.contracts import Dataset, Evaluation, Segmenter, UserError
 from samis.provenance import provenance
 from samis.sam.segmenter import SamSegmenter
 from samis.scores import ScoreRow
@@ -72,6 +72,11 @@ def score(
 ) -> list[ScoreRow]:
     """Score a segmenter on a data set; one row, or one for each mask rule from the same pass."""
     if isinstance(segmenter, SavedMaps):
+        if config.data.salt_pepper:
+            raise UserError(
+                f"data.salt_pepper: expected 0 for saved maps, got {config.data.salt_pepper}: they were made without this noise; "
+                "score maps of noisy images under a name that says so"
+            )
         segmenter.check(dataset.ids)
     told = cache_embeddings(config, segmenter, dataset)
     if told:
