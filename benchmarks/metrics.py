@@ -10,16 +10,20 @@ twice.
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy loads its linear algebra
 
 import statistics
 import tempfile
 import time
+import tracemalloc
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -72,8 +76,20 @@ def alternate(tasks: dict[str, Callable[[int], object]], rounds: int, images: in
     return times
 
 
-def compare(side: int, images: int, rounds: int) -> None:
-    """Print the ratios and each metric's share at one size."""
+def agrees(image: np.ndarray, truth: np.ndarray) -> bool:
+    """Return whether MAE, weighted F and S-measure equal PySODMetrics' to 1e-9 (all numbers: tests/reference)."""
+    theirs = (pysod.MAE(), pysod.WeightedFmeasure(), pysod.Smeasure())
+    for metric in theirs:
+        metric.step(image, truth)
+    found = [metric.get_results()[key] for metric, key in zip(theirs, ("mae", "wfm", "sm"), strict=True)]
+    ours = score_image(image, truth, ("mae", "weighted_f", "s_measure")).values
+    return all(
+        abs(ours[name] - value) < 1e-9 for name, value in zip(("mae", "weighted_f", "s_measure"), found, strict=True)
+    )
+
+
+def compare(side: int, images: int, rounds: int) -> dict[str, Any]:
+    """Print the ratios and each metric's share at one size; return the line for machines, truths kept."""
     pairs = [draw(side, seed) for seed in range(images)]
     kept = [TruthFields(truth) for _, truth in pairs]
     for (image, truth), fields in zip(pairs, kept, strict=True):  # fill the fields, warm the code
@@ -99,6 +115,17 @@ def compare(side: int, images: int, rounds: int) -> None:
         print(
             f"    {name:<20} {median_ms(own):8.2f} ms   {median_ms(own) / median_ms(base):6.1%} of PySODMetrics' whole"
         )
+    kept_ratio = statistics.median([a / b for a, b in zip(base, times["ours, truths kept"], strict=True)])
+    peaks = []
+    for task in (tasks["PySODMetrics"], tasks["ours, truths kept"]):
+        tracemalloc.start()  # numpy reports its arrays to it
+        task(0)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    return {
+        "name": f"metrics: {side} x {side}, truths kept", "ratio": round(kept_ratio, 3),
+        "peak_memory_ratio": round(peaks[0] / peaks[1], 3), "equal": all(agrees(*pair) for pair in pairs),
+    }  # fmt: skip
 
 
 def folders(number: int, side: int = 200) -> None:
@@ -134,14 +161,21 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=10, help="images per size")
     parser.add_argument("--rounds", type=int, default=3, help="times over the images")
     parser.add_argument("--folders", type=int, default=0, metavar="N", help="also score N maps from folders")
+    parser.add_argument("--quick", action="store_true", help="200 x 200 alone, 3 images, 2 rounds")
+    parser.add_argument("--json", action="store_true", help="end with one line: name, ratio, peak_memory_ratio, equal")
+    quick = {"sides": [200], "images": 3, "rounds": 2} if "--quick" in sys.argv else {}
+    parser.set_defaults(**quick)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     cv2.setNumThreads(1)
     assert set(SAME) <= set(METRICS)
-    for side in options.sides:
-        compare(side, options.images, options.rounds)
+    lines = [compare(side, options.images, options.rounds) for side in options.sides]
     if options.folders:
         folders(options.folders)
+    equal = all(line["equal"] for line in lines)
+    if options.json:
+        print(json.dumps(lines[0] | {"equal": equal}))
+    raise SystemExit(0 if equal else 1)
 
 
 if __name__ == "__main__":

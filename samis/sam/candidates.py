@@ -3,8 +3,9 @@
 Paper: Kirillov et al., Segment Anything, ICCV 2023 (doi 10.1109/ICCV51070.2023.00371), appendix B: masks of a point
 grid are kept by predicted IoU and stability, then thinned by non-maximum suppression of their boxes.
 Code: segment_anything's automatic mask generator does so at the file's size, image by image.
-Differs: all is measured before anything is enlarged (a quarter of the frame's side), for several images at once,
-without run-length coding; padding never counts.
+Differs: all is measured at the decoder's low resolution (a quarter of the frame's side), for several images at once,
+without run-length coding; padding never counts. Only what low resolution cannot settle, the stability and the box of a
+mask that may pass, is measured finely, within the mask's own box: a small or thin mask would else seem too stable.
 """
 
 from __future__ import annotations
@@ -21,6 +22,12 @@ from samis.sam.forward import SamOutput
 
 MIN_STD = 2.0
 """Smallest deviation of a ring, in grey levels, that contrast is measured in; a flat surface would explode it."""
+FINE = 4
+"""Pixels of the frame along a cell."""
+COARSE_ERROR = 4.0
+"""Over the square root of a mask's cells: how far its stability at low resolution may lie from that of the enlarged mask."""
+SMALL = 2048
+"""A mask of fewer cells has its box measured finely too."""
 RING_SHARE = 1 / 16
 """Width of the ring around a mask, as a share of the grid's side."""
 
@@ -124,6 +131,32 @@ def mask_boxes(masks: Tensor) -> Tensor:
     return torch.stack([x0, y0, x1, y1], 1).float()
 
 
+def measure_finely(logits: Tensor, inside: Tensor, offset: float) -> tuple[Tensor, Tensor]:
+    """Measure masks as if they were enlarged to the frame, each only where it is.
+
+    Args:
+        logits: (K, h, w). inside: (K, h, w) bool. offset: as in ``Everything``.
+
+    Returns:
+        (K,) stability, and (K, 4) boxes in cells, to a quarter of one; zeros for an empty mask.
+    """
+    measured, found = logits.new_zeros(len(logits)), logits.new_zeros(len(logits), 4)
+    loose = mask_boxes((logits > -offset) & inside).int().tolist()
+    for number, (x0, y0, x1, y1) in enumerate(loose):
+        top, left = max(0, y0 - 1), max(0, x0 - 1)  # a cell around, which interpolation reads
+        crop = logits[number, top : y1 + 1, left : x1 + 1][None]
+        if not crop.numel():
+            continue
+        size = [FINE * side for side in crop.shape[1:]]
+        fine = F.interpolate(crop[None], size, mode="bilinear", align_corners=False)[0]
+        shown = inside[number, top : y1 + 1, left : x1 + 1]
+        shown = shown.repeat_interleave(FINE, 0).repeat_interleave(FINE, 1)[None]
+        measured[number] = stability(fine, shown, offset)[0]
+        box = mask_boxes((fine > 0) & shown)[0] / FINE
+        found[number] = box + box.new_tensor([left, top, left, top]) if box.any() else box
+    return measured, found
+
+
 def keep_everything(
     answers: Iterable[tuple[SamOutput, Tensor]], inside: Tensor, limits: Everything
 ) -> list[tuple[Tensor, Tensor]]:
@@ -140,22 +173,29 @@ def keep_everything(
     from torchvision.ops import batched_nms  # type: ignore[import-untyped]
 
     none = inside.new_zeros((0, *inside.shape[1:]), dtype=torch.float32)
-    logits, ious, views = [none], [none[:, 0, 0]], [none[:, 0, 0].long()]
+    logits, ious, views, boxes = [none], [none[:, 0, 0]], [none[:, 0, 0].long()], [none.new_zeros(0, 4)]
     for output, view in answers:
         sure = output.iou[:, 0, 1:] > limits.min_iou
         row = sure.nonzero()[:, 0]
         kept = output.logits[:, 0, 1:][sure]
         area = inside[view[row]]
-        firm = (stability(kept, area, limits.stability_offset) >= limits.min_stability) & ((kept > 0) & area).any(
-            2
-        ).any(1)
+        coarse, loose = stability(kept, area, limits.stability_offset), (kept > -limits.stability_offset) & area
+        cells = loose.flatten(1).sum(1).clamp_min(1)
+        doubt = (COARSE_ERROR / cells.sqrt()).clamp_max(0.3)
+        measured, found = coarse.clone(), mask_boxes((kept > 0) & area)
+        above = coarse - limits.min_stability
+        close = ((above >= -doubt) & ((above <= doubt) | (cells < SMALL))).nonzero()[:, 0]
+        measured[close], found[close] = measure_finely(kept[close], area[close], limits.stability_offset)
+        firm = (measured >= limits.min_stability) & (found[:, 2] > found[:, 0])
+        boxes.append(found[firm])
         logits.append(kept[firm])
         ious.append(output.iou[:, 0, 1:][sure][firm])
         views.append(view[row][firm])
     all_logits, all_ious, all_views = torch.cat(logits), torch.cat(ious), torch.cat(views)
-    boxes = mask_boxes((all_logits > 0) & inside[all_views])
     # The category indices stand on the boxes' device: segment_anything's stay on the CPU, and fail with many boxes.
-    best = batched_nms(boxes, all_ious, all_views, limits.nms_iou)
+    # As there, a box ends on its last pixel.
+    ends = torch.cat(boxes) - inside.new_tensor([0, 0, 1 / FINE, 1 / FINE], dtype=torch.float32)
+    best = batched_nms(ends, all_ious, all_views, limits.nms_iou)
     of_view = [best[all_views[best] == view] for view in range(len(inside))]
     return [(all_logits[index], all_ious[index]) for index in of_view]
 

@@ -16,7 +16,7 @@ from samis.data.frame import Framing, boxes_to_frame, frame_image, inside, point
 from samis.prompts import build_prompter
 from samis.sam.architectures import ARCHITECTURES, Architecture, build_sam
 from samis.sam.candidates import Everything, keep_everything
-from samis.sam.forward import encode
+from samis.sam.forward import encode, image_tokens
 from samis.sam.segmenter import SamSegmenter
 
 SIDE = 128
@@ -114,12 +114,10 @@ def test_everything_keeps_the_masks_of_the_generator(sam):
     stock = torch.from_numpy(np.stack([record["segmentation"] for record in generator.generate(image)]))
     config = PromptConfig(kind="grid", points_per_side=6)
     prompt = build_prompter(config)(Sample("a", image), placements, np.random.default_rng(0))
-    segmenter = SamSegmenter(sam, prompt=config)
+    segmenter = SamSegmenter(sam, prompt=config, everything=limits)
     with torch.no_grad():
-        asked = segmenter._ask(encode(sam, frame_image(image, placements[0])[None]), prompt)
-        kept = keep_everything(
-            ((output, view) for output, view, _ in asked), inside(placements)[:, 0, ::4, ::4], limits
-        )
+        seen = image_tokens(sam, encode(sam, frame_image(image, placements[0])[None]))
+        kept = keep_everything(segmenter._ask_grid(seen, prompt), inside(placements)[:, 0, ::4, ::4], limits)
     logits = torch.nn.functional.interpolate(kept[0][0][None], hw, mode="bilinear", align_corners=False)[0]
     overlap = torch.einsum("khw,mhw->km", stock.float(), (logits > 0).float())
     iou = overlap / (stock.flatten(1).sum(1)[:, None] + (logits > 0).flatten(1).sum(1)[None] - overlap)

@@ -51,9 +51,9 @@ def test_area_is_the_share_of_the_image_not_of_the_frame():
 
 
 class TestKeepEverything:
-    """One chunk of two prompts, each about its own view; logits of height 5 but where a test says otherwise."""
+    """One chunk of two prompts, each about its own view; logits of height 500 but where a test says otherwise."""
 
-    def kept(self, masks, iou, *, height=5.0, views=(0, 1), **limits):
+    def kept(self, masks, iou, *, height=500.0, views=(0, 1), **limits):
         logits = torch.where(masks, height, -height)
         output = SamOutput(logits[:, None], torch.tensor(iou)[:, None])
         inside = torch.ones(2, *masks.shape[-2:], dtype=torch.bool)

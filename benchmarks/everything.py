@@ -1,0 +1,211 @@
+"""Time "segment everything" without the encoder: segment_anything's generator against ours, from the same embedding.
+
+  python benchmarks/everything.py            16 x 16 points on a 1024 px image, decoder of vit_b's size; samis_tiny 32 x 32
+  python benchmarks/everything.py --quick    6 x 6 points
+
+Two decoders: one of vit_b's size with random weights (what it costs; masks are blobs), and that of the embedded
+samis_tiny on a drawn surface (real masks, real thresholds). Both sides get the same points and thresholds; kept masks are
+compared one to one by IoU. Then three images at once, against segment_anything's loop over them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import torch
+from segment_anything import SamAutomaticMaskGenerator
+from segment_anything.modeling import Sam
+from torch import Tensor, nn
+
+from benchmarks.sides import finish, measure, parse, report, spread
+from samis.config import PromptConfig
+from samis.contracts import Batch, Sample
+from samis.data import load_dataset
+from samis.data.frame import Framing, inside
+from samis.data.loading import FramedDataset, collate
+from samis.prompts import build_prompter
+from samis.sam.architectures import build_sam
+from samis.sam.candidates import Everything, keep_everything
+from samis.sam.forward import image_tokens
+from samis.sam.segmenter import SamSegmenter
+from samis.sam.weights import load_sam
+
+NAMES = ("SamAutomaticMaskGenerator", "ours")
+
+
+class Remembered(nn.Module):
+    """Stands in the encoder's place and gives out embeddings made before, in turn."""
+
+    def __init__(self, embeddings: Tensor) -> None:
+        super().__init__()
+        self.embeddings, self.next = embeddings, 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the next embedding."""
+        self.next += 1
+        return self.embeddings[(self.next - 1) % len(self.embeddings)][None]
+
+
+def big_sam(images: int) -> tuple[Sam, Tensor]:
+    """Return a decoder of vit_b's size whose random masks are stable blobs, and smooth random embeddings for it."""
+    sam = build_sam("vit_b")
+    sam.image_encoder.blocks = nn.ModuleList()  # never asked
+    spread(sam.mask_decoder, 0.02)
+    coarse = torch.randn(images, 256, 6, 6)
+    embeddings = nn.functional.interpolate(coarse, (64, 64), mode="bicubic", align_corners=False)
+    with torch.no_grad():
+        for mlp in sam.mask_decoder.output_hypernetworks_mlps:
+            mlp.layers[-1].weight *= 1000
+    return sam, embeddings
+
+
+def limits_for(sam: Sam, embeddings: Tensor, batch: Batch, share: float) -> Everything:
+    """Return thresholds that about `share` of a random decoder's masks exceed."""
+    segmenter = SamSegmenter(sam, prompt=PromptConfig(kind="grid"), prompt_chunk=16)
+    with torch.inference_mode():
+        seen = image_tokens(sam, embeddings[:1])
+        part = type(batch.prompt)("grid", batch.prompt.points_xy[:1, ::7], batch.prompt.point_labels[:1, ::7])  # type: ignore[index]
+        ious = torch.cat([output.iou[0, :, 1:].flatten() for output, *_ in segmenter._ask(seen, part)])
+    return Everything(min_iou=float(ious.quantile(1 - share)), min_stability=0.5, nms_iou=0.95)
+
+
+def stock_masks(sam: Sam, embeddings: Tensor, images: list[np.ndarray], points: int, limits: Everything) -> Any:
+    """Return a function that runs segment_anything's generator over the images."""
+    encoder = sam.image_encoder
+    generator = SamAutomaticMaskGenerator(
+        sam, points_per_side=points, pred_iou_thresh=limits.min_iou, stability_score_thresh=limits.min_stability,
+        stability_score_offset=limits.stability_offset, box_nms_thresh=limits.nms_iou,
+    )  # fmt: skip
+
+    def run() -> list[list[dict[str, Any]]]:
+        remembered = Remembered(embeddings)
+        remembered.img_size = encoder.img_size
+        sam.image_encoder = remembered
+        try:
+            return [generator.generate(image) for image in images]
+        finally:
+            sam.image_encoder = encoder
+
+    return run
+
+
+def our_masks(sam: Sam, embeddings: Tensor, batch: Batch, points: int, limits: Everything) -> Any:
+    """Return a function that runs ours over the batch, up to the kept candidates, from which a rule makes one map."""
+    config = PromptConfig(kind="grid", points_per_side=points)
+    segmenter = SamSegmenter(sam, prompt=config, everything=limits)
+    side = 4 * embeddings.shape[-1]
+    step = batch.images.shape[-1] // side
+    image = inside(batch.placements)[:, 0, ::step, ::step]
+
+    def run() -> list[tuple[Tensor, Tensor]]:
+        with torch.inference_mode():
+            seen = image_tokens(sam, embeddings)
+            return keep_everything(segmenter._ask_grid(seen, batch.prompt), image, limits)
+
+    return run
+
+
+def agreement(stock: list[dict[str, Any]], logits: Tensor, hw: tuple[int, int]) -> tuple[int, int, int]:
+    """Return how many masks stock kept, how many ours, and how many pairs are the same (IoU of at least 0.99)."""
+    if not stock or not len(logits):
+        return len(stock), len(logits), 0
+    theirs = torch.from_numpy(np.stack([record["segmentation"] for record in stock])).flatten(1).float()
+    large = nn.functional.interpolate(logits[None], hw, mode="bilinear", align_corners=False)[0]
+    mine = (large > 0).flatten(1).float()
+    overlap = theirs @ mine.T
+    iou = overlap / (theirs.sum(1)[:, None] + mine.sum(1)[None] - overlap)
+    best = iou.argmax(1)
+    pairs = {(int(best[i]), i) for i in range(len(theirs)) if iou[i, best[i]] >= 0.99}
+    return len(theirs), len(mine), len({mine_index for mine_index, _ in pairs})
+
+
+def compare(
+    name: str, sam: Sam, embeddings: Tensor, samples: list[Sample], points: int, limits: Everything | None
+) -> Any:
+    """Measure one decoder on the samples, which fill the frame."""
+    side = sam.image_encoder.img_size
+    framed = FramedDataset(Held(samples), Framing(side), build_prompter(PromptConfig("grid", points)))
+    batch = collate([framed[index] for index in range(len(samples))])
+    limits = limits or limits_for(sam, embeddings, batch, 0.3)
+    stock = stock_masks(sam, embeddings, [sample.image for sample in samples], points, limits)
+    ours = our_masks(sam, embeddings, batch, points, limits)
+    measured = measure(stock, ours, rounds=1)
+    theirs = mine = same = 0
+    for records, (logits, _) in zip(measured[0].result, measured[1].result, strict=True):
+        found = agreement(records, logits, samples[0].image.shape[:2])
+        theirs, mine, same = theirs + found[0], mine + found[1], same + found[2]
+    print(f"{name}: {theirs} masks kept by stock, {mine} by ours, {same} the same (IoU >= 0.99)")
+    equal = same >= 1 and max(theirs, mine) - same <= 0.01 * max(theirs, mine)
+    return report(f"everything: {name}", *measured, equal=equal, per=len(samples), names=NAMES)
+
+
+class Held:
+    """Samples as a data set."""
+
+    name, split = "held", "test"
+
+    def __init__(self, samples: list[Sample]) -> None:
+        self.samples, self.ids, self.class_names = samples, [sample.id for sample in samples], ["defect"]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.samples[index]
+
+    def fingerprint(self) -> str:
+        """Return nothing: no row is written."""
+        return ""
+
+
+def extend(parser: argparse.ArgumentParser) -> None:
+    """Add the script's own options."""
+    parser.add_argument(
+        "--points", type=int, help="a side of the grid (default: 16, with --quick 6); samis_tiny gets twice as many"
+    )
+    parser.add_argument("--images", type=int, default=3, help="of the batch (default: %(default)s)")
+
+
+def main() -> None:
+    """Measure and report; the line for machines is that of one image with vit_b's decoder."""
+    options = parse(__doc__, extend)
+    points = options.points or (6 if options.quick else 16)
+    noise = np.random.default_rng(0).integers(0, 256, (1024, 1024, 3), dtype=np.uint8)
+    sam, embeddings = big_sam(1)
+    one = compare(
+        f"vit_b's decoder, {points} x {points} points, 1 image", sam, embeddings, [Sample("a", noise)], points, None
+    )
+    tiny = load_sam("samis_tiny")
+    drawn = load_dataset("procedural", split="test", surface="steel", count=options.images)
+    samples = [
+        Sample(str(index), np.ascontiguousarray(_square(drawn[index].image, 256))) for index in range(options.images)
+    ]
+    framed = FramedDataset(Held(samples), Framing(256))
+    with torch.no_grad():
+        made = tiny.image_encoder(collate([framed[index] for index in range(len(samples))]).images)
+    found = {}
+    for count in (1, options.images):
+        found[count] = compare(
+            f"samis_tiny, {2 * points} x {2 * points} points, {count} images", tiny, made[:count], samples[:count],
+            2 * points, Everything(min_iou=0.3, min_stability=0.5),
+        )  # fmt: skip
+    equal = one["equal"] and all(line["equal"] for line in found.values())
+    finish(
+        options,
+        one | {"equal": equal, "tiny_ratio": found[1]["ratio"], "tiny_batch_ratio": found[options.images]["ratio"]},
+    )
+
+
+def _square(image: np.ndarray, side: int) -> np.ndarray:
+    height, width = image.shape[:2]
+    return np.tile(image, (-(-side // height), -(-side // width), 1))[:side, :side]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""The benchmarks run and end with the line for machines; no time decides a test, only whether results agree."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = {
+    "metrics": ["--sides", "64", "--images", "2", "--rounds", "1"],
+    "scaling": ["--steps", "1"],
+    "encoder": [],
+    "everything": ["--points", "4", "--images", "2"],
+    "embeddings": [],
+    "memory": [],
+}
+SLOW = {"scaling", "encoder", "everything", "embeddings", "memory"}
+
+
+def test_every_benchmark_is_launched_here():
+    scripts = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - {"sides"}
+    assert scripts == set(SMALL)
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in sorted(SMALL)])
+def test_ends_with_the_line_for_machines(name):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, ROOT / "benchmarks" / f"{name}.py", "--quick", "--json", *SMALL[name]]
+    done = subprocess.run(list(map(str, command)), cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    line = json.loads(done.stdout.splitlines()[-1])
+    assert {"name", "ratio", "peak_memory_ratio", "equal"} <= set(line)
+    assert line["equal"] is True and line["ratio"] > 0
