@@ -95,7 +95,7 @@ def main() -> None:
     lines = []
     for architecture, frame_px in (("samis_tiny", 256), ("vit_b", 512), ("vit_b", 1024)):
         decoder(architecture, frame_px, options)
-        # Keeping everything of vit_b at 1024 takes more memory on a CPU than most have.
+        # Keeping everything of vit_b at 1024 takes several GB, which not every CPU machine has to spare.
         lines.append(compare(architecture, frame_px, options, kept=options.device == "cuda" or frame_px < 1024))
     finish(options, lines[1] | {"equal": all(line["equal"] for line in lines)})
 
