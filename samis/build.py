@@ -277,7 +277,9 @@ def train(config: Experiment, *, dry_run: bool = False) -> Path:
         birth = provenance() | {"validation": best.metrics, "data_fingerprint": training.fingerprint()}
         if (folder / "best").exists():
             learner.load(folder / "best")
-            found = search_threshold(learner.eval().segmenter(), build_batches(config, validation), device=accelerator.device)
+            found = search_threshold(
+                learner.eval().segmenter(), build_batches(config, validation), device=accelerator.device
+            )
             birth["threshold"] = found
         write_atomic(folder / "provenance.json", json.dumps(birth, indent=1) + "\n")
         shown = ", ".join(

@@ -21,7 +21,10 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "adapters": ({"contracts", "config"}, {"peft", "segment_anything"}),
     "data": ({"contracts"}, {"albumentations"}),
     "prompts": ({"contracts", "config", "data.frame"}, set()),
-    "sam": ({"contracts", "config", "losses", "data.frame"}, {"segment_anything", "onnx", "onnxruntime", "transformers"}),
+    "sam": (
+        {"contracts", "config", "losses", "data.frame"},
+        {"segment_anything", "onnx", "onnxruntime", "transformers"},
+    ),
     "baselines": ({"contracts", "config", "losses", "data.frame"}, {"timm"}),
     "evaluator": ({"contracts", "metrics"}, set()),
     "training": ({"contracts", "config"}, {"accelerate", "tensorboard", "torch.utils.tensorboard"}),

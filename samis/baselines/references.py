@@ -61,7 +61,14 @@ class BoxReference:
 
     def describe(self) -> dict[str, Any]:
         """Return what a score row says: an oracle, since its boxes come from the truth."""
-        return {"kind": "baseline", "name": self.name, "prompt": "box", "mask_rule": None, "oracle": True, "weights_sha256": None}
+        return {
+            "kind": "baseline",
+            "name": self.name,
+            "prompt": "box",
+            "mask_rule": None,
+            "oracle": True,
+            "weights_sha256": None,
+        }
 
 
 def otsu_threshold(grey: np.ndarray) -> int:
