@@ -41,7 +41,7 @@ def main() -> None:
     """Plan, run what is not finished, rank."""
     asked = arguments()
     axes, fixed = sweeping.parse_axes(asked.keys)
-    config = load_config(asked.config, fixed)
+    config: Experiment = load_config(asked.config, fixed)
     out = asked.out or Path(f"checkpoints/runs/{config.experiment}_sweep")
     trials = sweeping.plan(axes, out, draws=asked.random, seed=asked.seed)
     for trial in trials:  # every mistake comes before the first hour
