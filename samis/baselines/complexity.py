@@ -53,7 +53,7 @@ def count_parameters(name: str, *, backbone: str | None = None) -> int:
     """Return how many parameters a network learns.
 
     >>> count_parameters("unet")
-    14327889
+    14328081
     """
     return sum(parameter.numel() for parameter in _imagined(name, backbone).parameters())
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from samis.contracts import Sample, UserError
-from samis.data.base import Record, RecordDataset, check_split
+from samis.data.base import Record, RecordDataset
 from samis.data.folder import divide
 
 Shape = dict[str, Any] | list[list[float]] | np.ndarray
@@ -116,17 +116,11 @@ def choose_split(
     given: Mapping[str, str],
     split: str,
     *,
-    name: str,
     val_share: float = 0.1,
     test_share: float = 0.2,
     seed: int = 0,
 ) -> list[Record]:
-    """Return a split's records: the given splits, or carved ones as ``folder`` carves them.
-
-    Raises:
-        UserError: no such split.
-    """
-    check_split(split, SPLITS, name=name)
+    """Return a split's records: the given splits, or carved ones as ``folder`` carves them; `split` is one of ``SPLITS``."""
     if split == "all":
         return records
     part = divide(records, given, val_share=val_share, test_share=test_share, seed=seed)

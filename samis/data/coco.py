@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from samis.contracts import UserError
-from samis.data.annotations import AnnotatedDataset, Shape, choose_split, largest, read_json
-from samis.data.base import CLEAN, Record
+from samis.data.annotations import SPLITS, AnnotatedDataset, Shape, choose_split, largest, read_json
+from samis.data.base import CLEAN, Record, check_split
 from samis.data.pairing import GIVEN_SPLITS
 
 HOW_TO_GET = (
@@ -51,15 +51,14 @@ def load_coco(
     Raises:
         UserError: if a file, an image or the split is missing, or a file is not COCO's.
     """
+    check_split(split, SPLITS, name="coco")
     base = Path(root) if root is not None else None
     if base is None or not base.is_dir():
         raise UserError(f"data set coco: expected root=FOLDER, got {root}; {HOW_TO_GET}")
     found = _Found()
     for given, path in _files(base, json):
         found.add(path, given, [base / images, path.parent, base])
-    records = choose_split(
-        found.records, found.splits, split, name="coco", val_share=val_share, test_share=test_share, seed=seed
-    )
+    records = choose_split(found.records, found.splits, split, val_share=val_share, test_share=test_share, seed=seed)
     return AnnotatedDataset("coco", split, records, shapes=found.shapes, sizes=found.sizes, source=found.source)
 
 

@@ -22,8 +22,8 @@ import numpy as np
 from PIL import Image
 
 from samis.contracts import UserError
-from samis.data.annotations import AnnotatedDataset, Shape, choose_split, draw_shapes, largest, read_json
-from samis.data.base import CLEAN, Record, find_root
+from samis.data.annotations import SPLITS, AnnotatedDataset, Shape, choose_split, draw_shapes, largest, read_json
+from samis.data.base import CLEAN, Record, check_split, find_root
 from samis.data.pairing import GIVEN_SPLITS
 from samis.data.reading import IMAGE_SUFFIXES
 
@@ -53,6 +53,7 @@ def load_labelme(
     Raises:
         UserError: if an image, a JSON file or the split is missing, or a shape cannot be drawn.
     """
+    check_split(split, SPLITS, name="labelme")
     if root is None:
         raise UserError(f"data set labelme: expected root=FOLDER, got nothing; {HOW_TO_GET}")
     base = find_root(root, "your data", HOW_TO_GET)
@@ -81,7 +82,7 @@ def load_labelme(
                 splits[key] = given
     if not records:
         raise UserError(f"{base}: expected images with LabelMe annotations, got none; {HOW_TO_GET}")
-    chosen = choose_split(records, splits, split, name="labelme", val_share=val_share, test_share=test_share, seed=seed)
+    chosen = choose_split(records, splits, split, val_share=val_share, test_share=test_share, seed=seed)
     return AnnotatedDataset("labelme", split, chosen, shapes=shapes, sizes=sizes, source=source)
 
 
