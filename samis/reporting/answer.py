@@ -138,6 +138,7 @@ def headline(found: dict[TableKey, list[Answer]]) -> str:
     """
     worse: list[str] = []
     closed: list[str] = []
+    past: list[str] = []
     level: list[str] = []
     unknown: list[str] = []
     for key, group in tested(found).items():
@@ -153,12 +154,15 @@ def headline(found: dict[TableKey, list[Answer]]) -> str:
             unknown.append(f"{key[0]} ({values})")
         elif lead.gap.closed is None:
             level.append(f"{key[0]} ({values}, best {number(best.metrics[lead.metric], lead.metric)})")
+        elif lead.gap.closed > 1:  # a small gap passed by far makes a percentage that says nothing
+            past.append(f"{key[0]} ({values}, best {number(best.metrics[lead.metric], lead.metric)})")
         else:
             goal = "" if closed else " of the gap to the best specialised network"
             reach = number(best.metrics[lead.metric], lead.metric)
             closed.append(f"{percent(lead.gap.closed)} %{goal} on {key[0]} ({values}, best {reach})")
     parts = [f"makes it WORSE on {_listed(worse)}"] if worse else []
     parts += [f"closes {_listed(closed)}"] if closed else []
+    parts += [f"goes past the best specialised network on {_listed(past)}"] if past else []
     parts += [f"finds no gap to close on {_listed(level)}"] if level else []
     parts += [f"changes {_listed(unknown)}, with no specialised network to compare"] if unknown else []
     return f"Tuning SAM {'; it '.join(parts)}." if parts else ""

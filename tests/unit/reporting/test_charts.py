@@ -33,6 +33,13 @@ def test_headline_names_every_data_set_once(three_rows, make_row):
     worse = [make_row(k, {"s_measure": [v, v]}, dataset="tile") for k, v in (("zero_shot", 0.6), ("tuned", 0.5))]
     text = headline(answers([*three_rows, *worse], ["s_measure"]))
     assert text.startswith("Tuning SAM makes it WORSE on tile (S 0.600 → 0.500); it closes 75 %")
+    past = [
+        make_row(k, {"s_measure": [v, v]}, dataset="rail")
+        for k, v in (("zero_shot", 0.5), ("tuned", 0.8), ("baseline", 0.55))
+    ]
+    assert headline(answers(past, ["s_measure"])) == (
+        "Tuning SAM goes past the best specialised network on rail (S 0.500 → 0.800, best 0.550)."
+    )
     assert headline({}) == ""
 
 
