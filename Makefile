@@ -56,7 +56,7 @@ pretrain: install
 	$(BIN)/python train/pretrain.py configs/pretrain.yaml --embed $(RUNS)/pretrain_128 $(RUNS)/pretrain
 
 report: install
-	$(BIN)/python evaluate/compare.py evaluate/results --out reports/results --published --readme README.md
+	$(BIN)/python evaluate/compare.py evaluate/results --out reports/results --published $(if $(wildcard reports/maps),--maps reports/maps) --readme README.md
 	cp reports/results/figures/gap.png docs/answer.png
 
 clean:
