@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from samis.config import ConfigError
+from samis.reporting.labels import higher_is_better
 
-LOWER_IS_BETTER = ("mae", "ber")
 _LONGEST_NAME = 80
 
 
@@ -140,7 +140,7 @@ def ranked(results: Sequence[Result], metric: str) -> list[Result]:
         if metric not in result.metrics:
             known = ", ".join(result.metrics)
             raise ConfigError(f"keep_best: expected one of the validation's metrics ({known}), got {metric}")
-    return sorted(results, key=lambda r: r.metrics[metric], reverse=not metric.startswith(LOWER_IS_BETTER))
+    return sorted(results, key=lambda r: r.metrics[metric], reverse=higher_is_better(metric))
 
 
 def table(results: Sequence[Result], metrics: Sequence[str]) -> str:

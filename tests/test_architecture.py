@@ -28,7 +28,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "baselines": ({"contracts", "config", "losses", "data.frame"}, {"timm"}),
     "evaluator": ({"contracts", "metrics"}, set()),
     "training": ({"contracts", "config"}, {"accelerate", "tensorboard", "torch.utils.tensorboard"}),
-    "sweeping": ({"config"}, set()),
+    "sweeping": ({"config", "reporting.labels"}, set()),
     "reporting": ({"scores"}, {"matplotlib", "jinja2"}),
 }
 """``build``, ``build_pretraining``, ``scoring``, ``prediction``, ``exporting`` and ``notebook`` know every room."""
