@@ -49,7 +49,7 @@ def rows_of(dataset: str) -> list[ScoreRow]:
     return rows
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def page_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write the page of two data sets, one of them of long images."""
     out = tmp_path_factory.mktemp("report")
@@ -84,9 +84,13 @@ def page_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out / "index.html"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """Start Debian's Chromium."""
+    """Start Debian's Chromium.
+
+    It lives no longer than the tests of the page: a data worker that a later test forks would inherit the pipe to the
+    driver and keep it open, and closing the driver at the end of the session would wait for ever.
+    """
     sync_api = pytest.importorskip(
         "playwright.sync_api", reason="playwright is not installed (pip install -e '.[dev]')"
     )
