@@ -131,7 +131,12 @@ def curve(
     turns = heading + np.cumsum(rng.normal(0, bend, steps))
     path = np.cumsum(np.stack([np.cos(turns), np.sin(turns)], 1) * (length / steps), axis=0)
     path += np.asarray(centre_xy) - path.mean(0)
-    widest = max(1.0, rng.choice([0.006, 0.01, 0.016, 0.03, 0.06]) * max(hw) * rng.uniform(0.7, 1.3))
+    widest = max(
+        1.0,
+        rng.choice([0.006, 0.01, 0.016, 0.03, 0.06, 0.1], p=[0.19, 0.19, 0.19, 0.19, 0.16, 0.08])
+        * max(hw)
+        * rng.uniform(0.7, 1.3),
+    )
     width = widest * np.clip(
         1 + 0.4 * np.interp(np.arange(steps), np.linspace(0, steps, 6), rng.standard_normal(6)), 0.4, 2
     )
@@ -153,6 +158,15 @@ def rough_patch(rng: Rng, hw: tuple[int, int], centre_xy: tuple[float, float], r
     return field > 0
 
 
+def stain(rng: Rng, hw: tuple[int, int], centre_xy: tuple[float, float], radius: float) -> Array:
+    """Return (H, W) bool: a large ragged area with bays and holes, like scale, oil or an oxide patch."""
+    y, x = np.mgrid[: hw[0], : hw[1]].astype(np.float32)
+    stretch = np.exp(rng.normal(0, 0.4))
+    far = np.hypot((x - centre_xy[0]) * stretch, (y - centre_xy[1]) / stretch) / radius
+    field = 1 - far + rng.uniform(0.4, 1.0) * fractal(rng, hw, roughness=rng.uniform(0.2, 0.45))
+    return cv2.GaussianBlur(field, (0, 0), rng.uniform(0.005, 0.02) * max(hw)) > 0
+
+
 def ring(rng: Rng, hw: tuple[int, int], centre_xy: tuple[float, float], radius: float) -> Array:
     """Return (H, W) bool: a blob with a hole."""
     outer = blob(rng, hw, centre_xy, radius).astype(np.uint8)
@@ -172,7 +186,8 @@ def camera(rng: Rng, field: Array, *, strength: float = 1.0) -> Array:
     """Return (H, W) uint8: the field seen by a camera, with gamma, blur, grain, JPEG and a contrast of its own."""
     if rng.random() < 0.4:
         field = cv2.GaussianBlur(field, (0, 0), rng.uniform(0.3, 1.0) * strength)
-    field = field + rng.uniform(0, 0.05) * strength * rng.standard_normal(field.shape, dtype=np.float32)
+    grain = rng.uniform(0, 0.05) if rng.random() < 0.85 else rng.uniform(0.05, 0.09)
+    field = field + grain * strength * rng.standard_normal(field.shape, dtype=np.float32)
     if rng.random() < 0.3:
         field = (field - field.mean()) * rng.uniform(0.5, 2.5) + rng.uniform(0.2, 0.75)
     field = np.clip(field, 0, 1) ** np.exp(rng.normal(0, 0.2))

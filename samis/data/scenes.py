@@ -1,8 +1,9 @@
 """Drawn scenes for promptable pretraining: class-agnostic objects on many surfaces, with the mask of each.
 
 Nothing here is a real image or a defect data set. A scene is a background and one to eight objects (blobs, polygons,
-scratches, rough patches, rings, clusters of one kind) that differ from it in brightness or texture, in either polarity,
-down to a low contrast; objects overlap, and some carry a part of their own, so that one point may mean several masks.
+scratches, rough patches, stains, rings, clusters of one kind) that differ from it in brightness or texture, in either
+polarity, down to a low contrast; objects overlap, and some carry a part of their own, so that one point may mean several
+masks.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ SHAPES = {
     "polygon": drawing.polygon,
     "rough_patch": drawing.rough_patch,
     "ring": drawing.ring,
+    "stain": drawing.stain,
 }
 
 
@@ -71,7 +73,8 @@ def draw_scene(rng: Rng, side: int) -> Scene:
 def _shape_kind(rng: Rng) -> str:
     return str(
         rng.choice(
-            ["blob", "polygon", "rough_patch", "ring", "curve", "cluster"], p=[0.25, 0.1, 0.22, 0.04, 0.31, 0.08]
+            ["blob", "polygon", "rough_patch", "ring", "curve", "cluster", "stain"],
+            p=[0.21, 0.08, 0.18, 0.04, 0.28, 0.07, 0.14],
         )
     )
 
@@ -79,7 +82,8 @@ def _shape_kind(rng: Rng) -> str:
 def _draw_shape(rng: Rng, kind: str, hw: tuple[int, int]) -> Array:
     side = max(hw)
     centre = (rng.uniform(-0.02, 1.02) * hw[1], rng.uniform(-0.02, 1.02) * hw[0])
-    radius = side * float(np.exp(rng.uniform(np.log(0.02), np.log(0.3))))
+    smallest, largest = (0.08, 0.4) if kind == "stain" else (0.02, 0.3)
+    radius = side * float(np.exp(rng.uniform(np.log(smallest), np.log(largest))))
     if kind == "curve":
         return drawing.curve(rng, hw, centre, side * rng.uniform(0.1, 1.3))
     if kind == "cluster":
@@ -102,7 +106,7 @@ class _Look:
 
 def _look(rng: Rng) -> _Look:
     """Draw how an object differs from what it lies on: brightness (either sign), texture, rim, softness."""
-    shift = float(rng.choice([-1, 1])) * float(np.exp(rng.uniform(np.log(0.05), np.log(0.5))))
+    shift = float(rng.choice([-1, 1])) * float(np.exp(rng.uniform(np.log(0.08), np.log(0.5))))
     textured = rng.random() < 0.45
     if textured and rng.random() < 0.25:
         shift = 0.0
@@ -111,14 +115,16 @@ def _look(rng: Rng) -> _Look:
         texture=float(rng.uniform(0.03, 0.15)) if textured or shift == 0 else 0.0,
         smooth=float(rng.uniform(0.5, 1)) if rng.random() < 0.3 else 0.0,
         rim=float(rng.normal(0, 0.15)) if rng.random() < 0.15 else 0.0,
-        blur=float(rng.choice([0.3, 0.8, 1.5, 3.0], p=[0.35, 0.35, 0.2, 0.1])),
+        blur=float(rng.choice([0.3, 0.8, 1.5, 3.0, 5.0], p=[0.3, 0.33, 0.2, 0.1, 0.07])),
     )
 
 
 def _paint(rng: Rng, field: Array, mask: Array, look: _Look) -> Array:
     scale = max(field.shape) / 256
     opacity = drawing.soft(mask, look.blur * scale)
-    inner = field + look.shift
+    # A mark that differs less than the surface does by itself could not be told from it.
+    shift = np.sign(look.shift) * max(abs(look.shift), float(field.std())) if look.shift else 0.0
+    inner = field + shift
     if look.smooth:
         inner = inner + look.smooth * (float(field[mask].mean()) - field)
     if look.texture:
@@ -129,7 +135,7 @@ def _paint(rng: Rng, field: Array, mask: Array, look: _Look) -> Array:
         )
         inner = inner + look.texture * surface
     if rng.random() < 0.35:  # a shade across the object: part of it fades into the surface
-        inner = field + (inner - field) * (1 + 0.5 * drawing.noise(rng, field.shape, 2, 2)).clip(0.25, 1.6)
+        inner = field + (inner - field) * (1 + 0.5 * drawing.noise(rng, field.shape, 2, 2)).clip(0.4, 1.6)
     if look.rim:
         edge = opacity * (1 - opacity) * 4
         inner = inner + look.rim * edge
