@@ -69,7 +69,7 @@ def overfit(name, batch, *, rate=5e-4):
     torch.manual_seed(0)
     network = build_baseline(name)
     learner = BaselineLearner(network, LossConfig(), name=name).train()
-    optimizer = torch.optim.AdamW(learner.parameters(), lr=rate, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(learner.parameters(), lr=rate, weight_decay=0.0, fused=True)
     answers = []
     network.register_forward_hook(lambda module, inputs, outputs: answers.append(main_logits(outputs).detach()))
     best = 0.0
