@@ -53,7 +53,8 @@ format: install
 pretrain: install
 	$(BIN)/python train/pretrain.py configs/pretrain_128.yaml
 	$(BIN)/python train/pretrain.py configs/pretrain.yaml
-	$(BIN)/python train/pretrain.py configs/pretrain.yaml --embed $(RUNS)/pretrain_128 $(RUNS)/pretrain
+	$(BIN)/python train/pretrain.py configs/pretrain_long.yaml
+	$(BIN)/python train/pretrain.py configs/pretrain.yaml --embed $(RUNS)/pretrain_128 $(RUNS)/pretrain $(RUNS)/pretrain_long
 
 report: install
 	$(BIN)/python evaluate/compare.py evaluate/results --out reports/results --published $(if $(wildcard reports/maps),--maps reports/maps) --readme README.md

@@ -1,9 +1,9 @@
 """Pretrain a small SAM on drawn scenes: python train/pretrain.py configs/pretrain_128.yaml
 
-Two stages make the embedded SAM: configs/pretrain_128.yaml, then configs/pretrain.yaml, which starts from the first. A run
-that was cut goes on by the same command. The embedded weights are then written by
+Three stages make the embedded SAM, each from the weights of the one before: configs/pretrain_128.yaml, pretrain.yaml and
+pretrain_long.yaml. A run that was cut goes on by the same command. The embedded weights are then written by
 
-  python train/pretrain.py configs/pretrain.yaml --embed checkpoints/runs/pretrain_128 checkpoints/runs/pretrain
+  python train/pretrain.py configs/pretrain.yaml --embed checkpoints/runs/{pretrain_128,pretrain,pretrain_long}
 """
 
 import argparse

@@ -23,7 +23,7 @@ def test_the_file_is_small_and_the_cards_own():
 
 
 def test_stages_have_their_recipes_and_curves():
-    for stage in (1, 2):
+    for stage in (1, 2, 3):
         assert (FOLDER / f"stage_{stage}_config.yaml").exists()
         curve = [json.loads(line)["metrics"]["iou"] for line in (FOLDER / f"stage_{stage}_validation.jsonl").open()]
         assert len(curve) >= 5
