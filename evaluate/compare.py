@@ -75,7 +75,7 @@ def compare(args: argparse.Namespace) -> None:
     Raises:
         ValueError: if rows, maps or the README are not what they should be; nothing is written to the README then.
     """
-    from samis.reporting.answer import answer_table, replace_block, sentence, tested
+    from samis.reporting.answer import answer_table, replace_block, sentence, tested, tuned_table
     from samis.reporting.markup import escape_markdown, to_markdown, to_text
     from samis.reporting.report import build_document, choose_metrics, write_document
     from samis.reporting.rows import group_rows, read_measured
@@ -100,7 +100,8 @@ def compare(args: argparse.Namespace) -> None:
     write_document(document, rows, args.out)
     if args.readme:
         said = [escape_markdown(sentence(group)) for group in tested(found).values()]
-        block = "\n\n".join([*said, to_markdown(answer_table(found))])
+        tables = [answer_table(found), tuned_table(group_rows(rows.values()), found)]
+        block = "\n\n".join([*said, *(to_markdown(table) for table in tables if table.blocks)])
         write_atomic(args.readme, replace_block(readme, block, name=str(args.readme)))
 
     for line in (answer for answer in document.answers if "WORSE" in answer):

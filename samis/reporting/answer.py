@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from samis.reporting.gap import Difference, Gap, difference, gap_closed, percent
-from samis.reporting.labels import label, number, signed, span
-from samis.reporting.rows import Chosen, TableKey, choose, group_rows, title
+from samis.reporting.labels import higher_is_better, label, number, signed, span
+from samis.reporting.rows import Chosen, TableKey, choose, group_rows, has, title
 from samis.reporting.table import INTERVAL_NOTE, Block, Cell, Line, Table, column
 from samis.scores import ScoreRow
 
@@ -228,6 +228,36 @@ def answer_table(found: dict[TableKey, list[Answer]], *, metrics: int = 3) -> Ta
             )
         table.blocks.append(Block("", lines))
     table.note = "Small: the row's name; for the gap its 95 % bootstrap interval over images."
+    return table
+
+
+def tuned_table(
+    groups: dict[TableKey, list[ScoreRow]], found: dict[TableKey, list[Answer]], *, metrics: int = 4
+) -> Table:
+    """Build the table of all that was tuned, best first by the leading metric, and the gap that each closed in it.
+
+    Args:
+        groups: what `group_rows` returned.
+        found: what `answers` returned for the same rows.
+        metrics: how many metrics, the first ones of a group.
+    """
+    kept = tested(found)
+    names = list(dict.fromkeys(answer.metric for group in kept.values() for answer in group[:metrics]))
+    table = Table("", ["Data set", "Tuned"], [*map(column, names), "Gap closed"])
+    for key, group in kept.items():
+        lead, chosen = group[0].metric, group[0].chosen
+        rows = [row for row in groups[key] if row.kind == "tuned" and not row.oracle and has(row, lead)]
+        rows.sort(key=lambda row: row.metrics[lead], reverse=higher_is_better(lead))
+        lines = []
+        for position, row in enumerate(rows):
+            cells = [Cell(number(row.metrics[name], name) if has(row, name) else "–") for name in names]
+            gap = None
+            if chosen.zero_shot and chosen.best:
+                gap = gap_closed(chosen.zero_shot, row, chosen.best, metric=lead)
+            lines.append(Line([group[0].title if position == 0 else "", row.name], [*cells, _gap_cell(gap)]))
+        if lines:
+            table.blocks.append(Block("", lines))
+    table.note = f"Gap closed: in {label(names[0])}, with its 95 % bootstrap interval over images." if names else ""
     return table
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from samis.reporting.answer import BEGIN, END, answer_table, answers, gap_table, replace_block, sentence
+from samis.reporting.answer import BEGIN, END, answer_table, answers, gap_table, replace_block, sentence, tuned_table
 from samis.reporting.markup import to_markdown
+from samis.reporting.rows import group_rows
 
 
 def one(rows, metrics=("s_measure",), **options):
@@ -73,6 +74,20 @@ def test_splits_and_data_sets_are_answered_apart(three_rows, make_row):
     assert "0.990" not in to_markdown(answer_table(found))
     with pytest.raises(ValueError, match="there are: tuned"):
         answers(rows, ["s_measure"], tuned="no such")
+
+
+def test_all_that_was_tuned_best_first(three_rows, make_row):
+    helped = make_row("tuned", metrics={"s_measure": 0.99}, name="helped", oracle=True)
+    rows = [make_row("tuned", metrics={"s_measure": 0.6}, name="smaller"), helped, *three_rows]
+    found = answers(rows, ["s_measure"])
+    text = to_markdown(tuned_table(group_rows(rows), found))
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert lines[0] == "| Data set | Tuned | S ↑ | Gap closed |"
+    assert [line.split("|")[2].strip() for line in lines[2:]] == ["tuned", "smaller"]
+    assert "| 0.800 | 75 %" in lines[2] and "| 0.600 | 25 %" in lines[3]
+    assert "helped" not in text
+    alone = [row for row in rows if row.kind != "tuned"]
+    assert tuned_table(group_rows(alone), answers(alone, ["s_measure"])).blocks == []
 
 
 def test_gap_table(three_rows):
