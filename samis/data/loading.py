@@ -6,6 +6,8 @@ processes and the batch size leave them as they are, and a resumed run sees what
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing
 import os
 import random
 import signal
@@ -285,6 +287,19 @@ def build_loader(
         generator=torch.Generator().manual_seed(seed),
     )
     return EpochLoader(loader, sampler, batch_size)
+
+
+@atexit.register
+def _end_workers() -> None:
+    """Kill the workers that are left when Python ends: a kept iterator or traceback keeps them.
+
+    Python would terminate them and wait, for ever, since ``seed_worker`` makes them deaf to that.
+    """
+    left = [child for child in multiprocessing.active_children() if child.daemon]
+    if left:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's own handler would call it a failure
+    for child in left:
+        child.kill()
 
 
 def seed_worker(worker: int) -> None:

@@ -119,7 +119,7 @@ def images(count: int, *, leak: bool = False) -> str:
     assert len(evaluation.images) == count
     line = score_image(np.zeros(HW, np.uint8), np.ones(HW, bool))
     kept_numbers = sum(curve.nbytes for curve in line.curves.values()) + 100 * len(line.values)
-    return gauge.check(limit=1.5 * kept_numbers + 4000, what="image")
+    return gauge.check(limit=kept_numbers + HW[0] * HW[1] / 2, what="image")
 
 
 def leaks_are_found(folder: Path) -> str:

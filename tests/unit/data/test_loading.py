@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -246,3 +248,20 @@ def test_collate_counts_samples(two_folders: Path) -> None:
     batch = collate([framed[0], framed[1]])
     assert {placement.sample for placement in batch.placements} == {0, 1}
     assert {placement.sample for placement in framed[1].placements} == {0}
+
+
+KEEPS_A_WORKER = """
+from torch.utils.data import DataLoader
+from samis.data.loading import seed_worker
+kept = iter(DataLoader(list(range(8)), num_workers=1, worker_init_fn=seed_worker, persistent_workers=True))
+print(next(kept).item())
+{end}
+"""
+
+
+@pytest.mark.parametrize(("end", "code"), [("", 0), ("1 / 0", 1), ("raise SystemExit(3)", 3)])
+def test_python_ends_though_a_worker_is_left(end: str, code: int) -> None:
+    words = [sys.executable, "-c", KEEPS_A_WORKER.format(end=end)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (code, "0\n"), done.stderr
+    assert ("ZeroDivisionError" in done.stderr) if code == 1 else not done.stderr
