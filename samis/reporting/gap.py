@@ -69,7 +69,7 @@ class Gap:
     Attributes:
         metric: its name.
         zero_shot: name and value of the zero-shot row. tuned, best: likewise, of the tuned and the specialised row.
-        closed: share of the gap that is closed, 1 = all of it; None if there is no gap.
+        closed: share of the gap that is closed, 1 = all of it; None if there is no gap, or none clear of zero.
         interval: its 95 % paired percentile bootstrap over images, or None.
         n_images: images paired; 0 without per-image rows.
         note: why `closed` or `interval` is None; empty otherwise.
@@ -111,8 +111,8 @@ def percent(share: float) -> str:
 def gap_closed(zero_shot: ScoreRow, tuned: ScoreRow, best: ScoreRow, *, metric: str = "s_measure") -> Gap:
     """Compute the share of the gap that tuning closes.
 
-    The interval needs the per-image rows of all three (``ScoreRow.images``), is paired by image id, and is left out,
-    with a note, if the gap itself is not clear of zero: a ratio over almost nothing says nothing.
+    The interval needs the per-image rows of all three (``ScoreRow.images``) and is paired by image id. Where they show that
+    the gap itself is not clear of zero, there is no gap to close: a ratio over almost nothing says nothing.
 
     Args:
         zero_shot: SAM before tuning.
@@ -145,8 +145,8 @@ def gap_closed(zero_shot: ScoreRow, tuned: ScoreRow, best: ScoreRow, *, metric: 
     means = resampled_means(paired)
     gaps = sign * (means[:, 2] - means[:, 0])
     if np.mean(gaps <= 0) >= 0.025:
-        note = "no interval: the gap itself is not clear of zero"
-        return Gap(metric, named[0], named[1], named[2], closed, n_images=paired.shape[1], note=note)
+        note = f"the lead of {best.name} over {zero_shot.name} is not clear of zero"
+        return Gap(metric, named[0], named[1], named[2], None, n_images=paired.shape[1], note=note)
     interval = _percentiles(sign * (means[:, 1] - means[:, 0]) / gaps)
     return Gap(metric, named[0], named[1], named[2], closed, interval, paired.shape[1])
 
