@@ -299,6 +299,9 @@ def _end_workers() -> None:
     if left:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's own handler would call it a failure
     for child in left:
+        child.terminate()
+    for child in left:
+        child.join(1)
         child.kill()
 
 
