@@ -142,8 +142,9 @@ def gap_chart(group: Sequence[Answer]) -> Chart:
             interval = f"{span(*map(percent, answer.gap.interval))} %" if answer.gap.interval else ""
         words = ", ".join(f"{ROLES[mark.role]} {mark.text} ({mark.name})" for mark in marks)
         described = f"{label(answer.metric)}: {words}; gap closed: {closed} {interval}".rstrip()
-        stretches = [_stretch(marks, "zero_shot", role) for role in ("best", "tuned")]
-        lanes.append(Lane(column(answer.metric), marks, closed, interval, described, *stretches))
+        gap = None if closed == "no gap" else _stretch(marks, "zero_shot", "best")
+        gained = _stretch(marks, "zero_shot", "tuned")
+        lanes.append(Lane(column(answer.metric), marks, closed, interval, described, gap, gained))
     return Chart(group[0].title, lanes)
 
 

@@ -26,6 +26,13 @@ def test_no_gap_and_a_worse_tuning_draw_no_stretch(make_row):
     assert lane.gap is None and lane.gained is None and lane.text == "no gap"
 
 
+def test_a_lead_not_clear_of_zero_draws_no_stretch_but_what_tuning_gained(make_row):
+    values = {"zero_shot": [0.1, 0.9, 0.5], "tuned": [0.6, 0.9, 0.6], "baseline": [0.9, 0.2, 0.5]}
+    (group,) = answers([make_row(kind, {"s_measure": v}) for kind, v in values.items()], ["s_measure"]).values()
+    (lane,) = gap_chart(group).lanes
+    assert lane.gap is None and lane.text == "no gap" and lane.gained == (50, 70)
+
+
 def test_headline_names_every_data_set_once(three_rows, make_row):
     assert headline(answers(three_rows, ["s_measure"])) == (
         "Tuning SAM closes 75 % of the gap to the best specialised network on steel (S 0.500 → 0.800, best 0.900)."
