@@ -40,6 +40,7 @@ from samis.sam.tuning import SamTuning
 from samis.sam.weights import find_weights, load_sam
 from samis.scores import read_rows, write_atomic
 from samis.training.agree import together
+from samis.training.precision import open_accelerator, resolve_precision
 from samis.training.signals import StopRequest
 from samis.training.trainer import Selection, Trainer
 
@@ -233,12 +234,13 @@ def load_run(folder: str | Path) -> Run:
 
 def train(config: Experiment, *, dry_run: bool = False) -> Path:
     """Train what the config names and keep the best epoch by validation; return the run folder."""
+    resolve_precision(config.training.mixed_precision)  # a mistake is told before anything is built
     learner = build_learner(config)
     if dry_run:
         print(to_yaml(config))
         print(parameter_table(learner))
         return Path()
-    accelerator = Accelerator(mixed_precision=config.training.mixed_precision)
+    accelerator = open_accelerator(config.training.mixed_precision)
     folder = Path(config.training.out or f"checkpoints/runs/{config.experiment}")
     training = load_split(config.data, config.data.train, limit=config.data.limit, seed=config.seed)
     validation = load_split(config.data, config.data.val)
@@ -274,7 +276,8 @@ def train(config: Experiment, *, dry_run: bool = False) -> Path:
     )
     best = trainer.fit()
     if accelerator.is_main_process and not (trainer.finished and (folder / "provenance.json").exists()):
-        birth = provenance() | {"validation": best.metrics, "data_fingerprint": training.fingerprint()}
+        birth = provenance() | trainer.record()
+        birth |= {"validation": best.metrics, "data_fingerprint": training.fingerprint()}
         if (folder / "best").exists():
             learner.load(folder / "best")
             found = search_threshold(

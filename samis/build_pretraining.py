@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -21,6 +20,7 @@ from samis.sam.attention import use_fused_attention
 from samis.sam.pretraining import PromptablePretraining, PromptValidation
 from samis.sam.resize import resized_weights
 from samis.scores import write_atomic
+from samis.training.precision import open_accelerator, resolve_precision
 from samis.training.trainer import Selection, Trainer
 
 VALIDATION_SEED = 10_000
@@ -31,14 +31,15 @@ def pretrain(config: Pretraining, *, dry_run: bool = False) -> Path:
     """Pretrain a small SAM on drawn scenes; return the run folder.
 
     Raises:
-        UserError: unknown architecture, or the stage before has left no weights.
+        UserError: unknown architecture, the stage before has left no weights, or a precision that cannot be.
     """
+    resolve_precision(config.training.mixed_precision)  # a mistake is told before anything is built
     torch.manual_seed(config.seed)
     learner = PromptablePretraining(_sam(config), config.loss)
     if dry_run:
         print(to_yaml(config))
         return Path()
-    accelerator = Accelerator(mixed_precision=config.training.mixed_precision)
+    accelerator = open_accelerator(config.training.mixed_precision)
     folder = Path(config.training.out or f"checkpoints/runs/{config.experiment}")
     scenes = _scenes(config, seed=config.seed, batch_size=config.training.batch_size, batches=config.scenes.batches)
     scenes.rank, scenes.world = accelerator.process_index, accelerator.num_processes
@@ -58,7 +59,8 @@ def pretrain(config: Pretraining, *, dry_run: bool = False) -> Path:
     best = trainer.fit()
     if accelerator.is_main_process and not (trainer.finished and (folder / "provenance.json").exists()):
         write_atomic(
-            folder / "provenance.json", json.dumps(provenance() | {"validation": best.metrics}, indent=1) + "\n"
+            folder / "provenance.json",
+            json.dumps(provenance() | trainer.record() | {"validation": best.metrics}, indent=1) + "\n",
         )
     return folder
 

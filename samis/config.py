@@ -186,7 +186,9 @@ class TrainingConfig:
 
     Attributes:
         epochs: passes over the training images. batch_size: images a process and micro-batch.
-        accumulation: micro-batches a step. mixed_precision: no, bf16, fp16.
+        accumulation: micro-batches a step.
+        mixed_precision: no (float32), bf16, fp16, or auto: what accelerate launch was given, else bf16 where the GPU has it,
+            else no.
         workers: loader processes. prefetch: batches that each of them reads ahead. log_every: steps between log lines.
         validate_every: epochs between validations. patience: validations without a gain before stopping; 0 never stops.
         save_every_min: minutes between resume points inside an epoch. save_every_steps: steps between them; 0 goes by time.
@@ -203,7 +205,7 @@ class TrainingConfig:
     epochs: int = 30
     batch_size: int = 8
     accumulation: int = 1
-    mixed_precision: str = "no"
+    mixed_precision: str = "auto"
     workers: int = 0
     prefetch: int = 2
     log_every: int = 20

@@ -18,6 +18,7 @@ import torch
 
 from samis.config import Experiment, TrainingConfig
 from samis.contracts import UserError
+from samis.training.precision import has_bf16
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Preset:
     about: str
 
 
-_LORA = ("adapter.encoder=[q,v]", "adapter.decoder=[full]", "training.mixed_precision=bf16")
+_LORA = ("adapter.encoder=[q,v]", "adapter.decoder=[full]")
 _DECODER = ("adapter.encoder=[]", "adapter.decoder=[attention,mlp]", "data.augment=light")
 LADDER: tuple[Preset, ...] = (
     Preset(
@@ -79,10 +80,13 @@ def free_gb() -> float:
     return torch.cuda.mem_get_info()[0] / 1e9 if torch.cuda.is_available() else 0.0
 
 
-def advice(training: TrainingConfig, config: Experiment | None = None) -> list[str]:
+def advice(training: TrainingConfig, config: Experiment | None = None, *, precision: str = "") -> list[str]:
     """Return the knobs that are left to turn, the cheapest first.
 
-    >>> advice(TrainingConfig(batch_size=8, mixed_precision="bf16"))[0]
+    Args:
+        training, config: of the run. precision: that it computes in; the config's where it is not given.
+
+    >>> advice(TrainingConfig(batch_size=8))[0]
     'training.batch_size=4 training.accumulation=2'
     """
     knobs = []
@@ -90,8 +94,8 @@ def advice(training: TrainingConfig, config: Experiment | None = None) -> list[s
         knobs.append(
             f"training.batch_size={training.batch_size // 2} training.accumulation={2 * training.accumulation}"
         )
-    if training.mixed_precision == "no" and torch.cuda.is_available():
-        knobs.append("training.mixed_precision=bf16")
+    if (precision or training.mixed_precision) == "no" and torch.cuda.is_available():
+        knobs.append(f"training.mixed_precision={'bf16' if has_bf16() else 'fp16'}")
     if isinstance(config, Experiment) and config.segmenter.name == "sam":
         if config.adapter.encoder and not config.segmenter.checkpoint_activations:
             knobs.append("segmenter.checkpoint_activations=true")
@@ -112,7 +116,9 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def naming_the_knob(training: TrainingConfig, config: Experiment | None = None) -> Iterator[None]:
+def naming_the_knob(
+    training: TrainingConfig, config: Experiment | None = None, *, precision: str = ""
+) -> Iterator[None]:
     """Turn an out-of-memory error into one line that says what to set.
 
     Raises:
@@ -127,7 +133,7 @@ def naming_the_knob(training: TrainingConfig, config: Experiment | None = None) 
         if torch.cuda.is_available():
             free, total = torch.cuda.mem_get_info()
             held = f" ({free / 1e9:.1f} of {total / 1e9:.1f} GB are free)"
-        first, *rest = advice(training, config)
+        first, *rest = advice(training, config, precision=precision)
         then = f", then {', then '.join(rest)}" if rest else ""
         raise UserError(
             f"training: expected one batch to fit, but the memory is full{held}; set {first}{then}"

@@ -32,6 +32,7 @@ class Plan:
     Attributes:
         epochs: of the run. processes: that share a batch. batch_size: images of one process's micro-batch.
         accumulation: micro-batches a step. batches: micro-batches of one process in an epoch.
+        precision: no, bf16 or fp16; empty where a resume point of before does not say.
     """
 
     epochs: int
@@ -39,6 +40,7 @@ class Plan:
     batch_size: int
     accumulation: int
     batches: int
+    precision: str = ""
 
     @property
     def steps(self) -> int:
@@ -89,6 +91,8 @@ def changes(old: Plan, new: Plan) -> list[str]:
         said.append(f"an epoch has {new.steps} steps, before {old.steps}")
     if old.epochs != new.epochs:
         said.append(f"the rate's schedule spans {new.epochs} epochs, before {old.epochs}")
+    if old.precision and old.precision != new.precision:
+        said.append(f"it computes in mixed_precision {new.precision}, before in {old.precision}")
     if said:
         said.append("the run goes on soundly, but not bit for bit as it would have without these changes")
     return said

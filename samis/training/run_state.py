@@ -30,6 +30,7 @@ class RunState:
 
     Attributes:
         position: where the run stands. validations: its lines of ``validation.jsonl``.
+        precisions: those that the run has computed in, in order.
         resumed: None for a new run; else what this one changes in the run that it takes up, a line each.
     """
 
@@ -39,6 +40,7 @@ class RunState:
         self.folder, self.accelerator, self.plan, self.watch = Path(folder), accelerator, plan, watch
         self.learner, self.optimizer = learner, optimizer
         self.position, self.validations = Position(), list[str]()
+        self.precisions = [plan.precision]
         self.resumed: list[str] | None = None
         self._path = self.folder / "resume" / "state.pt"
         self._saved_at, self._saved_step = time.monotonic(), 0
@@ -89,8 +91,8 @@ class RunState:
                 state = {
                     "model": self.learner.state_dict(), "optimizer": self.optimizer.state_dict(),
                     "scaler": None if scaler is None else scaler.state_dict(), "position": asdict(self.position),
-                    "plan": asdict(self.plan), "validations": self.validations, "watch": self.watch.state(),
-                    "random": states,
+                    "plan": asdict(self.plan), "precisions": self.precisions, "validations": self.validations,
+                    "watch": self.watch.state(), "random": states,
                 }  # fmt: skip
                 checkpoint.write_state(state, self._path)
         self._saved_at, self._saved_step = time.monotonic(), self.position.step
@@ -146,6 +148,8 @@ class RunState:
         old = Plan(**state["plan"])
         self.position = carried_over(Position(**state["position"]), old, self.plan)
         self.validations, self.resumed = list(state["validations"]), changes(old, self.plan)
+        held = list(state.get("precisions", []))
+        self.precisions = held if held[-1:] == self.precisions else held + self.precisions
         self.watch.restore(state["watch"])
         rank = self.accelerator.process_index
         if rank < len(state["random"]):

@@ -24,6 +24,7 @@ from samis.training.batches import Loader, grouped, ids_of
 from samis.training.memory import naming_the_knob
 from samis.training.optim import build_optimizer, rate_factor, set_rate
 from samis.training.plan import Plan, Position
+from samis.training.precision import nan_advice, open_accelerator
 from samis.training.progress import Progress
 from samis.training.run_state import RunState
 from samis.training.signals import StopRequest
@@ -82,7 +83,7 @@ class Trainer:
     ) -> None:
         if training.on_nan not in ("stop", "skip"):
             raise UserError(f"training.on_nan: expected stop or skip, got {training.on_nan!r}")
-        self.accelerator = accelerator or Accelerator(mixed_precision=training.mixed_precision)
+        self.accelerator = accelerator or open_accelerator(training.mixed_precision)
         self.learner, self.loader, self.validate, self.selection = learner, loader, validate, selection
         self.optim, self.training, self.folder = optim, training, Path(folder)
         self.gallery, self.config, self.stop = gallery, config, stop or StopRequest()
@@ -91,7 +92,9 @@ class Trainer:
         self.optimizer = build_optimizer(learner.parameter_groups(), optim)
         self.model, self.optimizer = self.accelerator.prepare(learner, self.optimizer)
         world, size = self.accelerator.num_processes, training.batch_size
-        plan = Plan(training.epochs, world, size, training.accumulation, len(loader))
+        plan = Plan(
+            training.epochs, world, size, training.accumulation, len(loader), str(self.accelerator.mixed_precision)
+        )
         self.total_steps = plan.steps * training.epochs
         if self.total_steps == 0:
             raise UserError("training: no step to make; the training split is empty or training.epochs is 0")
@@ -111,6 +114,10 @@ class Trainer:
         """Where the run stands."""
         return self.run.position
 
+    def record(self) -> dict[str, Any]:
+        """Return what provenance says of the training itself: the precision, each in turn where a resume changed it."""
+        return {"mixed_precision": " then ".join(self.run.precisions)}
+
     @property
     def _main(self) -> bool:
         return bool(self.accelerator.is_main_process)
@@ -124,7 +131,8 @@ class Trainer:
             Interrupted: SIGTERM or SIGINT came; everything is saved.
         """
         try:
-            with self.stop.listening(), self.run.opened(self.config), naming_the_knob(self.training, self.config):
+            knob = naming_the_knob(self.training, self.config, precision=str(self.accelerator.mixed_precision))
+            with self.stop.listening(), self.run.opened(self.config), knob:
                 return self._run()
         except RuntimeError as error:
             if self.accelerator.num_processes > 1 and agree.peer_gone(error):
@@ -244,7 +252,7 @@ class Trainer:
         """Leave the weights as they are and go on, or give up, as ``training.on_nan`` says; alike on every process."""
         self.position.skipped += 1
         told = f"step {self.position.step}: {bad}"
-        advice = "lower optim.lr, or set training.mixed_precision to bf16 or no"
+        advice = nan_advice(str(self.accelerator.mixed_precision))
         if self.training.on_nan == "stop":
             agree.fail(self.accelerator, f"{told}; {advice}, or skip such steps with training.on_nan=skip")
         if self.position.skipped >= self.training.nan_limit:

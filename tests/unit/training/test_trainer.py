@@ -173,6 +173,19 @@ def test_nan_names_step_and_images(tmp_path):
     assert math.isfinite(float(load_file(tmp_path / "best" / "model.safetensors")["weight"].sum()))
 
 
+def test_the_run_folder_records_each_precision(tmp_path, monkeypatch):
+    monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
+    first = trainer(tmp_path, epochs=1, mixed_precision="bf16")
+    first.fit()
+    assert first.record()["mixed_precision"] == "bf16"
+    second = trainer(tmp_path, epochs=2, mixed_precision="no")
+    second.fit()
+    assert second.record()["mixed_precision"] == "bf16 then no"
+    assert "it computes in mixed_precision no, before in bf16" in second.run.resumed
+    state = torch.load(tmp_path / "resume" / "state.pt", weights_only=True)
+    assert (state["precisions"], state["plan"]["precision"]) == (["bf16", "no"], "no")
+
+
 def test_unknown_selection_is_told(tmp_path):
     run = trainer(tmp_path, validate=lambda _: Evaluation({"mae": 0.1}))
     with pytest.raises(UserError, match=r"keep_best: expected one of the validation's metrics \(mae\), got error"):

@@ -1,0 +1,102 @@
+"""Which precision a run computes in: the launcher's choice, else what the device has; one place decides and refuses.
+
+``Accelerator(mixed_precision="no")`` overrides the launcher in silence (huggingface/diffusers#1272 is the same fault), so
+nothing else makes an ``Accelerator`` of a training.
+"""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, is_initialized
+from accelerate.utils import parse_flag_from_env
+
+from samis.contracts import UserError
+
+CHOICES = ("auto", "no", "bf16", "fp16")
+"""Values of ``training.mixed_precision``."""
+
+
+def open_accelerator(asked: str) -> Accelerator:
+    """Return this process's Accelerator in the precision that ``training.mixed_precision`` asks for.
+
+    Raises:
+        UserError: as ``resolve_precision``.
+    """
+    precision = resolve_precision(asked)
+    if is_initialized() and AcceleratorState().mixed_precision != precision:
+        AcceleratorState._reset_state()  # an earlier run of this process, in a notebook or a test, had another
+    return Accelerator(mixed_precision=precision)
+
+
+def resolve_precision(asked: str) -> str:
+    """Return the precision of a run: no (float32), bf16 or fp16.
+
+    Args:
+        asked: ``training.mixed_precision``. auto takes the choice of ``accelerate launch``, if that started the process,
+            else bf16 where the GPU computes in it, else no.
+
+    Raises:
+        UserError: an unknown value, one that contradicts the launcher, or one that the device lacks.
+    """
+    if asked not in CHOICES:
+        raise UserError(f"training.mixed_precision: expected one of {', '.join(CHOICES)}, got {asked!r}")
+    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "").strip().lower()
+    if launched and launched not in CHOICES[1:]:
+        raise UserError(
+            f"accelerate launch: expected a mixed_precision of {', '.join(CHOICES[1:])}, got {launched!r}; change the launch "
+            "file or pass --mixed_precision bf16"
+        )
+    if launched and asked not in ("auto", launched):
+        raise UserError(
+            f"training.mixed_precision={asked} contradicts accelerate launch, which was given {launched}; set "
+            f"training.mixed_precision=auto, or pass --mixed_precision {asked} to accelerate launch"
+        )
+    device = device_type()
+    if asked == "auto" and not launched:
+        return "bf16" if device == "cuda" and has_bf16() else "no"
+    return _checked(launched or asked, device)
+
+
+def _checked(precision: str, device: str) -> str:
+    """Return the precision if the device computes in it.
+
+    Raises:
+        UserError: it does not.
+    """
+    if precision == "fp16" and device == "cpu":
+        raise UserError("training.mixed_precision: fp16 needs a GPU, this run is on a CPU; set bf16 or no")
+    if precision == "bf16" and device == "cuda" and not has_bf16():
+        name = torch.cuda.get_device_name()
+        raise UserError(f"training.mixed_precision: {name} has no bf16; set fp16 or no, also in the launch file")
+    return precision
+
+
+def device_type() -> str:
+    """Return the kind of device that an Accelerator takes in this process: cuda, mps or cpu."""
+    if parse_flag_from_env("ACCELERATE_USE_CPU"):
+        return "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def has_bf16() -> bool:
+    """Return whether the CUDA device computes in bf16 itself; torch also counts GPUs that emulate it."""
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+
+def nan_advice(precision: str) -> str:
+    """Return what to try, as one clause, when a run in `precision` has met a loss or gradient that is no finite number.
+
+    >>> nan_advice("no")
+    'lower optim.lr or optim.clip_norm, or raise optim.warmup_share; check the named images with evaluate/check_data.py'
+    """
+    if precision == "fp16":
+        other = "bf16" if device_type() == "cuda" and has_bf16() else "no"
+        return f"fp16 ends at 65504: set training.mixed_precision={other}, or lower optim.lr"
+    if precision == "bf16":
+        return "lower optim.lr or raise optim.warmup_share; training.mixed_precision=no shows whether rounding is the reason"
+    return "lower optim.lr or optim.clip_norm, or raise optim.warmup_share; check the named images with evaluate/check_data.py"
