@@ -152,7 +152,8 @@ def build_learner(config: Experiment) -> Any:
     torch.manual_seed(config.seed)
     s = config.segmenter
     if s.name in BASELINES:
-        network = build_baseline(s.name, backbone=s.backbone, pretrained=s.pretrained)
+        given = s.weights if s.weights != "random" else None
+        network = build_baseline(s.name, backbone=s.backbone, pretrained=given or s.pretrained)
         return BaselineLearner(network, config.loss, name=s.name, pretrained_lr_scale=config.optim.pretrained_lr_scale)
     if s.name != "sam":
         raise UserError(f"segmenter.name: expected something to train (sam, {', '.join(BASELINES)}), got {s.name!r}")
@@ -224,7 +225,12 @@ def load_run(folder: str | Path) -> Run:
             f"{folder}: expected a run folder with config.yaml and best/, as train/adapt.py writes; train one first"
         )
     config: Experiment = load_config(folder / "config.yaml")
-    learner = build_learner(config)
+    s = config.segmenter
+    if (
+        s.name in BASELINES
+    ):  # the run's own weights follow, so that the file or package it began with is not needed again
+        s = dataclasses.replace(s, pretrained=False, weights=None)
+    learner = build_learner(dataclasses.replace(config, segmenter=s))
     learner.load(folder / "best")
     learner.to(default_device()).eval()
     provenance_file = folder / "provenance.json"

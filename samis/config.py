@@ -87,7 +87,7 @@ class SegmenterConfig:
             otsu_box (trivial references).
         architecture: vit_b, vit_l, vit_h, samis_tiny, samis_small.
         weights: checkpoint file; null takes the embedded one of samis_tiny, or checkpoints/sam/ for the official sizes;
-            "random" starts from scratch.
+            "random" starts from scratch. For a baseline: a local file of its backbone's weights, timm's or torchvision's.
         mask_rule: how many masks become one map: one of MASK_RULES, or "all" to score every rule from one pass.
         min_iou: predicted IoU that a mask of the grid must exceed. min_stability: stability that it must reach.
         maps: folder of 8-bit maps, for saved_maps.
@@ -95,7 +95,8 @@ class SegmenterConfig:
         checkpoint_activations: compute the encoder's blocks again in the backward pass: less memory, a third more time.
         compile: let torch.compile speed the encoder up; where it cannot, the run says so and goes on without.
         backbone: timm feature extractor, for a baseline; null takes its paper's.
-        pretrained: load timm's ImageNet weights for it (needs a network or a filled cache).
+        pretrained: start the backbone from ImageNet weights: tf_efficientnet_lite0 and lite2 from a package (samis[imagenet]),
+            others by timm's download (needs a network or a filled cache).
     """
 
     name: str = "sam"

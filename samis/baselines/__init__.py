@@ -13,6 +13,7 @@ from samis.baselines.csepnet import CSEPNet
 from samis.baselines.dacnet import DACNet
 from samis.baselines.dss import DSS
 from samis.baselines.edrnet import EDRNet
+from samis.baselines.encoder import Pretrained
 from samis.baselines.f3net import F3Net
 from samis.baselines.itsd import ITSD
 from samis.baselines.learner import BaselineLearner, BaselineSegmenter, read_record
@@ -62,16 +63,16 @@ BASELINES: dict[str, Baseline] = {
 }
 
 
-def build_baseline(name: str, *, backbone: str | None = None, pretrained: bool = False) -> nn.Module:
+def build_baseline(name: str, *, backbone: str | None = None, pretrained: Pretrained = False) -> nn.Module:
     """Construct a network.
 
     Args:
         name: key in ``BASELINES``.
         backbone: timm name; None takes the paper's.
-        pretrained: load timm's ImageNet weights for the backbone.
+        pretrained: False starts at random, True from ImageNet weights, a path from that file of the backbone.
 
     Raises:
-        UserError: no such network or backbone.
+        UserError: no such network or backbone, or weights that cannot be had or are another model's.
     """
     if name not in BASELINES:
         raise UserError(f"segmenter.name: unknown baseline {name!r}; known are {', '.join(BASELINES)}")
@@ -89,6 +90,5 @@ def load_baseline(folder: Path) -> BaselineSegmenter:
     network = build_baseline(record["name"], backbone=record["backbone"])
     learner = BaselineLearner(network, LossConfig(), name=record["name"])
     learner.load(Path(folder))
-    network.encoder.pretrained = record.get("pretrained", False)  # type: ignore[union-attr]
     network.eval()
     return learner.segmenter()

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samis.baselines.blocks import ConvNormRelu, deep_supervision, resize_to
-from samis.baselines.encoder import Encoder
+from samis.baselines.encoder import Encoder, Pretrained
 from samis.contracts import Batch, UserError
 from samis.losses import hybrid
 
@@ -32,7 +32,7 @@ class FullSizeEncoder(Encoder):
         UserError: the backbone's first two halvings cannot be taken out, as where patches of 4 x 4 start it.
     """
 
-    def __init__(self, backbone: str, *, pretrained: bool = False) -> None:
+    def __init__(self, backbone: str, *, pretrained: Pretrained = False) -> None:
         super().__init__(backbone, pretrained=pretrained)
         halvings = [
             (name, layer)
@@ -59,7 +59,7 @@ class FullSizeEncoder(Encoder):
             UserError: the stride of the last further stage does not divide the images' sides.
         """
         self.check_sides(images, 4 * max(self.strides))
-        features: list[Tensor] = self.network(images)[-STAGES:]
+        features: list[Tensor] = self.network(self.normalise(images))[-STAGES:]
         return features
 
     def _sides(self) -> list[int]:
@@ -132,7 +132,7 @@ class BASNet(nn.Module):
         backbone: timm name. pretrained: load its ImageNet weights.
     """
 
-    def __init__(self, backbone: str = "resnet34", *, pretrained: bool = False) -> None:
+    def __init__(self, backbone: str = "resnet34", *, pretrained: Pretrained = False) -> None:
         super().__init__()
         self.encoder = FullSizeEncoder(backbone, pretrained=pretrained)
         self.further = nn.ModuleList([FurtherStage(self.encoder.channels[-1]), FurtherStage(DEEP)])

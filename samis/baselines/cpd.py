@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samis.baselines.blocks import ConvNormRelu, deep_supervision, resize_to
-from samis.baselines.encoder import Encoder
+from samis.baselines.encoder import Encoder, Pretrained
 from samis.contracts import Batch, UserError
 from samis.losses import bce
 
@@ -33,7 +33,7 @@ class TwoBranchEncoder(Encoder):
         UserError: the backbone does not run its stages one after the other, so that it cannot be entered in the middle.
     """
 
-    def __init__(self, backbone: str, *, pretrained: bool = False) -> None:
+    def __init__(self, backbone: str, *, pretrained: Pretrained = False) -> None:
         super().__init__(backbone, pretrained=pretrained)
         ends = list(getattr(self.network, "return_layers", {}))
         layers = list(self.network.named_children())
@@ -141,7 +141,7 @@ class CPD(nn.Module):
         backbone: timm name. pretrained: load its ImageNet weights.
     """
 
-    def __init__(self, backbone: str = "vgg16", *, pretrained: bool = False) -> None:
+    def __init__(self, backbone: str = "vgg16", *, pretrained: Pretrained = False) -> None:
         super().__init__()
         self.encoder = TwoBranchEncoder(backbone, pretrained=pretrained)
         channels = self.encoder.channels[self.encoder.used - 3 : self.encoder.used]

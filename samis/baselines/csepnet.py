@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from samis.baselines.attention import ChannelAttention, SpatialAttention
 from samis.baselines.blocks import ConvNormRelu, deep_supervision, resize_to
-from samis.baselines.encoder import Encoder
+from samis.baselines.encoder import Encoder, Pretrained
 from samis.contracts import Batch
 from samis.losses import MaskLoss, bce, edges, ssim
 
@@ -68,7 +68,7 @@ class CSEPNet(nn.Module):
         backbone: timm name. pretrained: load its ImageNet weights. width: channels of the decoder.
     """
 
-    def __init__(self, backbone: str = "vgg16_bn", *, pretrained: bool = False, width: int = 64) -> None:
+    def __init__(self, backbone: str = "vgg16_bn", *, pretrained: Pretrained = False, width: int = 64) -> None:
         super().__init__()
         self.encoder = Encoder(backbone, pretrained=pretrained)
         levels = len(self.encoder.channels)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from samis.baselines.attention import SpatialAttention
 from samis.baselines.blocks import ConvNormRelu, deep_supervision, resize_to
-from samis.baselines.encoder import Encoder
+from samis.baselines.encoder import Encoder, Pretrained
 from samis.contracts import Batch
 from samis.losses import MaskLoss, hybrid
 
@@ -28,7 +28,7 @@ class MultiResolutionEncoder(Encoder):
         backbone: timm name. pretrained: load its ImageNet weights.
     """
 
-    def __init__(self, backbone: str, *, pretrained: bool = False) -> None:
+    def __init__(self, backbone: str, *, pretrained: Pretrained = False) -> None:
         super().__init__(backbone, pretrained=pretrained)
         self.medium = Encoder(backbone, pretrained=pretrained)
         self.low = Encoder(backbone, pretrained=pretrained)
@@ -103,7 +103,7 @@ class DACNet(nn.Module):
         backbone: timm name. pretrained: load its ImageNet weights.
     """
 
-    def __init__(self, backbone: str = "resnet34", *, pretrained: bool = False) -> None:
+    def __init__(self, backbone: str = "resnet34", *, pretrained: Pretrained = False) -> None:
         super().__init__()
         self.encoder = MultiResolutionEncoder(backbone, pretrained=pretrained)
         channels = self.encoder.channels[::-1]

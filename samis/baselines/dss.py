@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samis.baselines.blocks import deep_supervision, resize_to
-from samis.baselines.encoder import Encoder
+from samis.baselines.encoder import Encoder, Pretrained
 from samis.contracts import Batch
 from samis.losses import bce
 
@@ -66,7 +66,7 @@ class DSS(nn.Module):
         backbone: timm name. pretrained: load its ImageNet weights.
     """
 
-    def __init__(self, backbone: str = "vgg16", *, pretrained: bool = False) -> None:
+    def __init__(self, backbone: str = "vgg16", *, pretrained: Pretrained = False) -> None:
         super().__init__()
         self.encoder = Encoder(backbone, pretrained=pretrained)
         levels = self.encoder.channels[-len(SIDES) :]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from samis.baselines.attention import ResidualCbam
 from samis.baselines.blocks import ConvNormRelu, deep_supervision, resize_to
-from samis.baselines.encoder import Encoder
+from samis.baselines.encoder import Encoder, Pretrained
 from samis.contracts import Batch
 from samis.losses import MaskLoss, hybrid
 
@@ -124,7 +124,7 @@ class EDRNet(nn.Module):
         backbone: timm name. pretrained: load its ImageNet weights.
     """
 
-    def __init__(self, backbone: str = "resnet34", *, pretrained: bool = False) -> None:
+    def __init__(self, backbone: str = "resnet34", *, pretrained: Pretrained = False) -> None:
         super().__init__()
         self.encoder = Encoder(backbone, pretrained=pretrained)
         channels = self.encoder.channels

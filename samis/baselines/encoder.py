@@ -1,52 +1,77 @@
 """The backbone of a baseline network: any timm feature extractor that gives a pyramid.
 
-Code: timm (Ross Wightman, Apache-2.0) makes the network and, where asked, fetches its ImageNet weights.
+Code: timm (Ross Wightman, Apache-2.0) makes the network and, where asked, fetches its ImageNet weights, unless an
+installed package ships them or a file is given (``samis.baselines.backbone_weights``).
 """
 
 from __future__ import annotations
 
 import difflib
+import importlib.metadata
+import importlib.util
+import warnings
+from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from torch import Tensor, nn
 
+from samis.baselines.backbone_weights import load_backbone, match_names
 from samis.contracts import UserError
+from samis.data.frame import PIXEL_MEAN, PIXEL_STD
+from samis.imagenet import INSTALL, PACKAGES, load_imagenet
+
+Pretrained = bool | str | Path
+"""Where a backbone's weights come from: False random, True ImageNet's, else a local file."""
 
 
 class Encoder(nn.Module):
     """A timm network cut into its stages.
 
+    Images come normalised as SAM's; they are normalised again by the mean and standard deviation that timm's ``default_cfg``
+    states for the backbone, with random weights too, so that a saved run needs no record of it.
+
     Args:
         backbone: timm name, such as ``"resnet18"``.
-        pretrained: load timm's ImageNet weights (needs a network or a filled cache).
+        pretrained: True loads ImageNet weights, from an installed package (``samis[imagenet]``) or by timm's download; a
+            path loads a local file with timm's or torchvision's names.
 
     Attributes:
         channels: of each feature, shallow to deep. strides: pixels a cell of each feature covers.
+        pretrained: whether it started from weights that another data set taught. weights_source: where these came from.
 
     Raises:
-        UserError: unknown backbone, one without a pyramid, or weights that cannot be had.
+        UserError: unknown backbone, one without a pyramid, or weights that cannot be had or are another model's.
     """
 
-    def __init__(self, backbone: str, *, pretrained: bool = False) -> None:
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, backbone: str, *, pretrained: Pretrained = False) -> None:
         super().__init__()
         if not timm.is_model(backbone):
             near = difflib.get_close_matches(backbone, timm.list_models(), n=3, cutoff=0.5)
             hint = f"did you mean {', '.join(near)}?" if near else "timm.list_models() lists them"
             raise UserError(f"segmenter.backbone: unknown timm model {backbone!r}; {hint}")
+        packaged = pretrained is True and importlib.util.find_spec(PACKAGES.get(backbone, "no_package")) is not None
+        download = pretrained is True and not packaged
         try:
-            self.network = timm.create_model(backbone, features_only=True, pretrained=pretrained)
+            self.network = timm.create_model(backbone, features_only=True, pretrained=download)
         except Exception as error:
-            wanted = "its ImageNet weights" if pretrained else "a feature pyramid"
-            told = " ".join(str(error).split())[:200]
-            hint = (
-                "set segmenter.pretrained=false or fill timm's cache"
-                if pretrained
-                else "choose another, such as resnet18"
-            )
-            raise UserError(f"segmenter.backbone={backbone}: expected {wanted}, but {told}; {hint}") from error
+            raise UserError(_no_network(backbone, error, download=download)) from error
         self.backbone = backbone
-        self.pretrained = pretrained
+        self.pretrained = bool(pretrained)
+        self.weights_source = f"timm {timm.__version__}" if download else None
+        if packaged:
+            self.network.load_state_dict(match_names(self.network.state_dict(), load_imagenet(backbone)))
+            self.weights_source = f"{PACKAGES[backbone]} {importlib.metadata.version(PACKAGES[backbone])}"
+        elif isinstance(pretrained, str | Path):
+            sha256 = load_backbone(self.network, Path(pretrained), backbone=backbone)
+            self.weights_source = f"{Path(pretrained).name}, sha256 {sha256}"
+        scale, shift = renormalisation(backbone, self.network)
+        self.register_buffer("scale", scale, persistent=False)
+        self.register_buffer("shift", shift, persistent=False)
         info: Any = self.network.feature_info
         self.channels: list[int] = info.channels()
         self.strides: list[int] = info.reduction()
@@ -58,8 +83,12 @@ class Encoder(nn.Module):
             UserError: the deepest stride does not divide the images' sides.
         """
         self.check_sides(images, max(self.strides))
-        features = self.network(images)
+        features = self.network(self.normalise(images))
         return [f if f.shape[1] == c else f.permute(0, 3, 1, 2) for f, c in zip(features, self.channels, strict=True)]
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Return images normalised as SAM's, (V, 3, S, S), in the backbone's own statistics."""
+        return images * self.scale + self.shift
 
     def check_sides(self, images: Tensor, stride: int) -> None:
         """Refuse images that a network's deepest stride does not divide.
@@ -72,3 +101,35 @@ class Encoder(nn.Module):
                 below, above = side // stride * stride, -(-side // stride) * stride
                 near = f"{below} or {above}" if below else str(above)
                 raise UserError(f"frame.frame_px: {self.backbone} needs a multiple of {stride}, got {side}; use {near}")
+
+
+def renormalisation(backbone: str, network: nn.Module) -> tuple[Tensor, Tensor]:
+    """Return scale and shift, (1, 3, 1, 1) each, from SAM's normalisation to the one that timm states for a backbone.
+
+    Where timm states none, a warning says so and images stay as they are, in ImageNet's statistics.
+    """
+    stated = getattr(network, "default_cfg", None) or getattr(network, "pretrained_cfg", None) or {}
+    mean, std = stated.get("mean"), stated.get("std")
+    sam_mean, sam_std = (torch.tensor(values, device="cpu") / 255 for values in (PIXEL_MEAN, PIXEL_STD))
+    if mean is None or std is None or len(mean) != 3:
+        warnings.warn(f"backbone {backbone}: timm states no mean and standard deviation; ImageNet's are used")
+        scale, shift = torch.ones(3), torch.zeros(3)
+    else:
+        own_mean, own_std = (torch.tensor(values, device="cpu", dtype=torch.float32) for values in (mean, std))
+        scale, shift = sam_std / own_std, (sam_mean - own_mean) / own_std
+        if (scale - 1).abs().max() < 1e-4 and shift.abs().max() < 1e-4:  # SAM's are ImageNet's: no rounding
+            scale, shift = torch.ones(3), torch.zeros(3)
+    device = next(network.parameters()).device
+    return scale.view(1, 3, 1, 1).to(device), shift.view(1, 3, 1, 1).to(device)
+
+
+def _no_network(backbone: str, error: Exception, *, download: bool) -> str:
+    said = " ".join(str(error).split())[:200]
+    if not download:
+        return (
+            f"segmenter.backbone={backbone}: expected a feature pyramid, but {said}; choose another, such as resnet18"
+        )
+    hint = "set segmenter.pretrained=false, give a file with segmenter.weights, or fill timm's cache"
+    if backbone in PACKAGES:
+        hint = f"{INSTALL} brings them, or {hint}"
+    return f"segmenter.backbone={backbone}: expected its ImageNet weights, but {said}; {hint}"

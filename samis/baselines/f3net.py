@@ -13,7 +13,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from samis.baselines.blocks import ConvNormRelu, deep_supervision, resize_to
-from samis.baselines.encoder import Encoder
+from samis.baselines.encoder import Encoder, Pretrained
 from samis.contracts import Batch, UserError
 from samis.losses import bce, weighted_iou
 
@@ -70,7 +70,7 @@ class F3Net(nn.Module):
         backbone: timm name with four levels or more. pretrained: load its ImageNet weights.
     """
 
-    def __init__(self, backbone: str = "resnet50", *, pretrained: bool = False) -> None:
+    def __init__(self, backbone: str = "resnet50", *, pretrained: Pretrained = False) -> None:
         super().__init__()
         self.encoder = Encoder(backbone, pretrained=pretrained)
         channels = self.encoder.channels[-LEVELS:]

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from samis.baselines.blocks import ConvNormRelu, deep_supervision, resize_to
-from samis.baselines.encoder import Encoder
+from samis.baselines.encoder import Encoder, Pretrained
 from samis.contracts import Batch
 from samis.data.frame import inside, to_frame
 from samis.losses import bce, edges
@@ -73,7 +73,7 @@ class ITSD(nn.Module):
         backbone: timm name; the first five levels are used. pretrained: load its ImageNet weights.
     """
 
-    def __init__(self, backbone: str = "vgg16_bn", *, pretrained: bool = False) -> None:
+    def __init__(self, backbone: str = "vgg16_bn", *, pretrained: Pretrained = False) -> None:
         super().__init__()
         self.encoder = Encoder(backbone, pretrained=pretrained)
         count = len(self.encoder.channels[:LEVELS])

@@ -66,6 +66,7 @@ class BaselineSegmenter:
             "name": self.name,
             "backbone": encoder.backbone,
             "pretrained": encoder.pretrained,
+            "backbone_weights": encoder.weights_source,
             "prompt": "none",
             "mask_rule": None,
             "oracle": False,
@@ -129,6 +130,7 @@ class BaselineLearner(nn.Module):
         save_file(weights, folder / WEIGHTS)
         encoder: Any = self.network.encoder
         record = {"name": self.name, "backbone": encoder.backbone, "pretrained": encoder.pretrained}
+        record["backbone_weights"] = encoder.weights_source
         (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
     def load(self, folder: Path) -> None:
@@ -152,6 +154,8 @@ class BaselineLearner(nn.Module):
             raise UserError(
                 f"{path}: expected the weights of {self.name}, but {told}; copy the folder again"
             ) from error
+        encoder.pretrained = bool(record.get("pretrained", False))
+        encoder.weights_source = record.get("backbone_weights")
         self._weights_sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
 
 

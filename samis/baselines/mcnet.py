@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from samis.baselines.attention import ResidualCbam
 from samis.baselines.blocks import ConvNormRelu, deep_supervision, resize_to
-from samis.baselines.encoder import Encoder
+from samis.baselines.encoder import Encoder, Pretrained
 from samis.contracts import Batch
 from samis.losses import MaskLoss, bce
 
@@ -69,7 +69,7 @@ class MCnet(nn.Module):
         backbone: timm name. pretrained: load its ImageNet weights. width: channels of the decoder.
     """
 
-    def __init__(self, backbone: str = "densenet121", *, pretrained: bool = False, width: int = 128) -> None:
+    def __init__(self, backbone: str = "densenet121", *, pretrained: Pretrained = False, width: int = 128) -> None:
         super().__init__()
         self.encoder = Encoder(backbone, pretrained=pretrained)
         channels = self.encoder.channels

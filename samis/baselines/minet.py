@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samis.baselines.blocks import ConvNormRelu, deep_supervision, resize_to
-from samis.baselines.encoder import Encoder
+from samis.baselines.encoder import Encoder, Pretrained
 from samis.contracts import Batch
 from samis.losses import bce, cel
 
@@ -112,7 +112,7 @@ class MINet(nn.Module):
         backbone: timm name; the first five levels are used. pretrained: load its ImageNet weights.
     """
 
-    def __init__(self, backbone: str = "vgg16_bn", *, pretrained: bool = False) -> None:
+    def __init__(self, backbone: str = "vgg16_bn", *, pretrained: Pretrained = False) -> None:
         super().__init__()
         self.encoder = Encoder(backbone, pretrained=pretrained)
         channels = self.encoder.channels[:LEVELS]

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samis.baselines.blocks import ConvNormRelu, deep_supervision, resize_to
-from samis.baselines.encoder import Encoder
+from samis.baselines.encoder import Encoder, Pretrained
 from samis.contracts import Batch
 from samis.losses import bce
 
@@ -68,7 +68,7 @@ class PoolNet(nn.Module):
         backbone: timm name. pretrained: load its ImageNet weights.
     """
 
-    def __init__(self, backbone: str = "resnet50", *, pretrained: bool = False) -> None:
+    def __init__(self, backbone: str = "resnet50", *, pretrained: Pretrained = False) -> None:
         super().__init__()
         self.encoder = Encoder(backbone, pretrained=pretrained)
         channels = self.encoder.channels[-len(WIDTHS) :]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from samis.baselines.blocks import ConvNormRelu, deep_supervision, resize_to
-from samis.baselines.encoder import Encoder
+from samis.baselines.encoder import Encoder, Pretrained
 from samis.contracts import Batch
 from samis.losses import MaskLoss, bce, edges, hybrid
 
@@ -113,7 +113,7 @@ class TSERNet(nn.Module):
         backbone: timm name, of both stages. pretrained: load its ImageNet weights into the first. edge_width: channels of the edge.
     """
 
-    def __init__(self, backbone: str = "resnet34", *, pretrained: bool = False, edge_width: int = 64) -> None:
+    def __init__(self, backbone: str = "resnet34", *, pretrained: Pretrained = False, edge_width: int = 64) -> None:
         super().__init__()
         self.encoder = Encoder(backbone, pretrained=pretrained)
         self.second_encoder = Encoder(backbone)  # sees maps, which ImageNet's weights know nothing of

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samis.baselines.encoder import Encoder
+from samis.baselines.encoder import Encoder, Pretrained
 from samis.contracts import UserError
 
 
@@ -40,7 +40,7 @@ class UNet(nn.Module):
         UserError: the backbone is unknown, or its strides are no powers of two.
     """
 
-    def __init__(self, backbone: str = "resnet18", *, pretrained: bool = False, width: int = 16) -> None:
+    def __init__(self, backbone: str = "resnet18", *, pretrained: Pretrained = False, width: int = 16) -> None:
         super().__init__()
         self.encoder = Encoder(backbone, pretrained=pretrained)
         skips = dict(zip(self.encoder.strides, self.encoder.channels, strict=True))

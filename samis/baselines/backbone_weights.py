@@ -1,0 +1,136 @@
+"""Weights of a backbone from a local file: any .safetensors or .pth with timm's or torchvision's names, loaded strictly."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import re
+from pathlib import Path
+
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from samis.contracts import UserError
+
+CANDIDATES = (
+    "resnet18", "resnet34", "resnet50", "resnet101", "vgg16", "vgg16_bn", "densenet121", "densenet201",
+    "tf_efficientnet_lite0", "tf_efficientnet_lite2", "mobilenetv3_small_100", "mobilenetv3_large_100", "convnext_tiny",
+)  # fmt: skip
+"""Backbones that a file which does not fit is compared with."""
+_WRAPPERS = ("state_dict", "model", "model_state_dict", "state_dict_ema")
+_PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
+_DAMAGED = (SafetensorError, RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a backbone's tensors in the file's order, on the CPU, without wrappers and prefixes.
+
+    Raises:
+        UserError: no such file, a damaged one, or one that holds more than tensors and numbers.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: expected weights of a backbone, got no such file; check segmenter.weights")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{path}: expected tensors alone, but the file holds other objects, which could run code; save its state_dict()"
+        ) from error
+    except _DAMAGED as error:
+        said = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{path}: expected weights of a backbone, but reading failed ({said}); copy it again"
+        ) from error
+    for wrapper in _WRAPPERS:
+        if isinstance(found, dict) and isinstance(found.get(wrapper), dict):
+            found = found[wrapper]
+    tensors = {k: v for k, v in found.items() if isinstance(v, Tensor)} if isinstance(found, dict) else {}
+    if not tensors:
+        raise UserError(f"{path}: expected a state dict of tensors, got none; save a model's state_dict()")
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return tensors
+
+
+def load_backbone(network: nn.Module, path: Path, *, backbone: str) -> str:
+    """Load a file into a feature extractor: every tensor of it must be in the file, with its shape.
+
+    Tensors are matched by name; where the names are another library's, by their order, if kinds and shapes agree one by
+    one. What the file holds beyond the features (the classifier) is left.
+
+    Args:
+        network: of ``timm.create_model(..., features_only=True)``. path: the file. backbone: its timm name.
+
+    Returns:
+        The file's sha256.
+
+    Raises:
+        UserError: as ``read_tensors``; or the file is of another model: names which, and how many tensors fit.
+    """
+    given, wanted = read_tensors(path), network.state_dict()
+    by_name = match_names(wanted, given)
+    matched = by_name if len(by_name) == len(wanted) else match_order(wanted, given)
+    if matched is None:
+        fit, of = _counts(by_name, wanted)
+        raise UserError(
+            f"{path}: expected weights of {backbone}, but {fit} of its {of} tensors fit; "
+            f"the file looks like {looks_like(given)}; set segmenter.backbone to its model or give another file"
+        )
+    network.load_state_dict(matched)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def match_names(wanted: dict[str, Tensor], given: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the wanted tensors that the file holds under timm's or torchvision's name with the same shape.
+
+    timm's feature extractors write ``features_0.weight`` where the model has ``features.0.weight``, and torchvision's
+    DenseNet files ``norm.1`` where both libraries now have ``norm1``. Files older than torch 0.4 lack the batch counts of
+    batch norm, which are then left as they are.
+    """
+    table = {_plain(name): tensor for name, tensor in given.items()}
+    found = {}
+    for name, tensor in wanted.items():
+        other = table.get(_plain(name), tensor if name.endswith("num_batches_tracked") else None)
+        if other is not None and other.shape == tensor.shape:
+            found[name] = other
+    return found
+
+
+def match_order(wanted: dict[str, Tensor], given: dict[str, Tensor]) -> dict[str, Tensor] | None:
+    """Return the wanted tensors taken from the file in its order, or None unless kind and shape of each agree."""
+    if len(given) < len(wanted):
+        return None
+    found = {}
+    for (name, tensor), (theirs, other) in zip(wanted.items(), given.items(), strict=False):
+        if name.rpartition(".")[2] != theirs.rpartition(".")[2] or other.shape != tensor.shape:
+            return None
+        found[name] = other
+    return found
+
+
+def looks_like(given: dict[str, Tensor]) -> str:
+    """Say which of ``CANDIDATES`` a file's tensors fit best, and how many of them."""
+    best, most = "", 0.0
+    for candidate in CANDIDATES:
+        with torch.device("meta"):
+            wanted = timm.create_model(candidate, features_only=True).state_dict()
+        fit, of = _counts(match_order(wanted, given) or match_names(wanted, given), wanted)
+        if fit / of > most:
+            most, best = fit / of, f"{candidate} ({fit} of {of} tensors fit)"
+    return best if most > 0.5 else f"none of {', '.join(CANDIDATES)}"
+
+
+def _counts(matched: dict[str, Tensor], wanted: dict[str, Tensor]) -> tuple[int, int]:
+    """Return how many tensors fit, of how many; batch norm's counts of batches say nothing of a model and are left out."""
+    fit, of = (sum(not name.endswith("num_batches_tracked") for name in names) for names in (matched, wanted))
+    return fit, of
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"(norm|conv)\.(?=[12]\.)", r"\1", name).replace(".", "_")
