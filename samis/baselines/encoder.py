@@ -21,6 +21,7 @@ from samis.baselines.backbone_weights import load_backbone, match_names
 from samis.contracts import UserError
 from samis.data.frame import PIXEL_MEAN, PIXEL_STD
 from samis.imagenet import INSTALL, PACKAGES, load_imagenet
+from samis.sdpa import exclude_cudnn
 
 Pretrained = bool | str | Path
 """Where a backbone's weights come from: False random, True ImageNet's, else a local file."""
@@ -50,6 +51,7 @@ class Encoder(nn.Module):
 
     def __init__(self, backbone: str, *, pretrained: Pretrained = False) -> None:
         super().__init__()
+        exclude_cudnn()  # timm's transformers attend through torch's fused kernels
         if not timm.is_model(backbone):
             near = difflib.get_close_matches(backbone, timm.list_models(), n=3, cutoff=0.5)
             hint = f"did you mean {', '.join(near)}?" if near else "timm.list_models() lists them"

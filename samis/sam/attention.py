@@ -4,58 +4,135 @@ Paper: Li et al., Exploring Plain Vision Transformer Backbones for Object Detect
 position, section 3); Kirillov et al., ICCV 2023.
 Code: segment_anything 1.0 materialises the (N, N) attention and adds the relative position to it. Here the position
 rides along as further channels: a query brings its products with all row and column offsets, a key says by ones which
-row and which column it stands in, and their product is the position's share. So torch's fused kernels need no mask.
+row and which column it is in, and their product is the position's share. So torch's fused kernels need no mask.
 Equal to stock to 1e-5 in float32, forward and gradient (tests/reference/test_sam_attention.py).
+Differs: a compiled encoder that needs no gradient adds the position inside FlexAttention instead (``allow_flex``), which
+spares the further channels. Offsets are read from the table in place: stock's index comes from the host at every call.
 """
 
 from __future__ import annotations
 
 import types
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
-from segment_anything.modeling.image_encoder import Attention, get_rel_pos
+from segment_anything.modeling.common import LayerNorm2d
+from segment_anything.modeling.image_encoder import Attention
 from torch import Tensor, nn
+
+from samis.sdpa import exclude_cudnn
+
+FLEX_TOKENS = 1024
+"""FlexAttention pays from so many tokens on; a window has 196."""
 
 
 def use_fused_attention(encoder: nn.Module) -> None:
-    """Switch every attention of an image encoder to the fused form, in place; parameters and their names do not change."""
+    """Switch an image encoder's attention and 2-D norms to the fused form, in place; parameters and names do not change.
+
+    From then on no attention of this process uses cuDNN (``samis.sdpa``).
+    """
+    exclude_cudnn()
     for module in encoder.modules():
         if isinstance(module, Attention):
             module.forward = types.MethodType(_fused_forward, module)
+        elif isinstance(module, LayerNorm2d):
+            module.forward = types.MethodType(_norm_channels, module)
+
+
+def allow_flex(encoder: nn.Module, allowed: bool = True) -> None:
+    """Let the global attention of an encoder use FlexAttention where it is compiled for CUDA and needs no gradient."""
+    for module in encoder.modules():
+        if isinstance(module, Attention):
+            module.flex_allowed = allowed
 
 
 def _fused_forward(self: Attention, x: Tensor) -> Tensor:
     batch, height, width, _ = x.shape
     qkv = self.qkv(x).reshape(batch, height * width, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
     q, k, v = qkv.unbind(0)
-    channels = v.shape[-1]
-    if self.use_rel_pos:
-        rows, columns = _relative_position(self, q, height, width)
-        q = torch.cat([q * self.scale, rows, columns], -1)
-        k = torch.cat([k, _places(height, width, k).expand(*k.shape[:2], -1, -1)], -1)
-        # Fused kernels want one width for all three, a multiple of eight.
-        wide = -(-q.shape[-1] // 8) * 8
-        q, k, v = (F.pad(each, (0, wide - each.shape[-1])) for each in (q, k, v))
-        out = F.scaled_dot_product_attention(q, k, v, scale=1.0)[..., :channels]
-    else:
+    if not self.use_rel_pos:
         out = F.scaled_dot_product_attention(q, k, v)
+    elif _flex_pays(self, q):
+        out = _flex(q, k, v, *_relative_position(self, q, height, width, 1.0), self.scale)
+    else:
+        # The kernel scales positions too, so they are divided by the scale first: in the table, which is small.
+        out = _folded(q, k, v, *_relative_position(self, q, height, width, 1 / self.scale), self.scale)
     projected: Tensor = self.proj(out.transpose(1, 2).reshape(batch, height, width, -1))
     return projected
 
 
-def _relative_position(attention: Attention, q: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Return each query's products with its offsets to all rows (B, heads, N, height) and columns (B, heads, N, width)."""
-    rows = get_rel_pos(height, height, attention.rel_pos_h)
-    columns = get_rel_pos(width, width, attention.rel_pos_w)
+def _relative_position(
+    attention: Attention, q: Tensor, height: int, width: int, factor: float
+) -> tuple[Tensor, Tensor]:
+    """Return each query's products with its offsets to all rows (B, heads, N, height) and columns (B, heads, N, width).
+
+    The last row (column) comes first; all are multiplied by `factor`.
+    """
+    rows = _offsets(attention.rel_pos_h * factor, height).to(q.dtype)
+    columns = _offsets(attention.rel_pos_w * factor, width).to(q.dtype)
     grid = q.reshape(*q.shape[:2], height, width, q.shape[-1])
-    by_row = torch.einsum("bnhwc,hkc->bnhwk", grid, rows.to(q.dtype))
-    by_column = torch.einsum("bnhwc,wkc->bnhwk", grid, columns.to(q.dtype))
+    by_row = torch.einsum("bnhwc,hck->bnhwk", grid, rows)
+    by_column = torch.einsum("bnhwc,wck->bnhwk", grid, columns)
     return by_row.flatten(2, 3), by_column.flatten(2, 3)
 
 
-def _places(height: int, width: int, like: Tensor) -> Tensor:
-    """Return (N, height + width), ones at each place's row and column."""
-    rows = torch.eye(height, dtype=like.dtype, device=like.device)[:, None].expand(-1, width, -1)
-    columns = torch.eye(width, dtype=like.dtype, device=like.device)[None].expand(height, -1, -1)
-    return torch.cat([rows, columns], -1).flatten(0, 1)
+def _offsets(table: Tensor, size: int) -> Tensor:
+    """Return (size, C, size): for each of `size` places, the (L, C) table's entries for all places, the last one first."""
+    length = 2 * size - 1
+    if len(table) != length:  # made for another grid; resized as stock does
+        table = F.interpolate(table.mT[None], size=length, mode="linear")[0].mT
+    return table.unfold(0, size, 1)
+
+
+def _folded(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor, scale: float) -> Tensor:
+    """Return the (B, heads, N, C) attention; queries carry the position as further channels, keys ones."""
+    height, width, channels = rows.shape[-1], columns.shape[-1], v.shape[-1]
+    # Fused kernels want one width for all three, a multiple of eight.
+    spare = -(channels + height + width) % 8
+    plain = torch.compiler.is_compiling() or type(k) is not Tensor
+    places = (_places if plain else _kept_places)(height, width, spare, k.dtype, k.device)
+    k = torch.cat([k, places.expand(*k.shape[:2], -1, -1)], -1)
+    q = torch.cat([q, rows, columns, *([q.new_zeros(1).expand(*q.shape[:3], spare)] if spare else [])], -1)
+    v = F.pad(v, (0, q.shape[-1] - channels))
+    return F.scaled_dot_product_attention(q, k, v, scale=scale)[..., :channels]
+
+
+def _places(height: int, width: int, spare: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return (N, height + width + spare): ones at each place's row and column, the last one first; zeros to fill up."""
+    rows = torch.eye(height, dtype=dtype, device=device).flip(1)[:, None].expand(-1, width, -1)
+    columns = torch.eye(width, dtype=dtype, device=device).flip(1)[None].expand(height, -1, -1)
+    return F.pad(torch.cat([rows, columns], -1), (0, spare)).flatten(0, 1)
+
+
+@lru_cache(maxsize=8)
+def _kept_places(height: int, width: int, spare: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return ``_places``, made once for all blocks; an ordinary tensor, since training may use what scoring made."""
+    with torch.inference_mode(False):
+        return _places(height, width, spare, dtype, device)
+
+
+def _flex_pays(attention: Attention, q: Tensor) -> bool:
+    """Return whether FlexAttention runs fused here: only compiled. Its gradient for the position would be slow."""
+    allowed = getattr(attention, "flex_allowed", False) and torch.compiler.is_compiling()
+    return allowed and q.is_cuda and q.shape[-2] >= FLEX_TOKENS and not torch.is_grad_enabled()
+
+
+def _flex(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor, scale: float) -> Tensor:
+    """Return the (B, heads, N, C) attention; the position is added to each score inside the kernel."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    height, width = rows.shape[-1], columns.shape[-1]
+
+    def add_position(score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        by_row = rows[batch, head, query, height - 1 - key // width]
+        return score + by_row + columns[batch, head, query, width - 1 - key % width]
+
+    out: Tensor = flex_attention(q, k, v, score_mod=add_position, scale=scale)  # type: ignore[assignment]
+    return out
+
+
+def _norm_channels(self: LayerNorm2d, x: Tensor) -> Tensor:
+    """Normalise (B, C, H, W) over the channels in one kernel; the encoder's neck holds them last in memory anyway."""
+    last = x.permute(0, 2, 3, 1)
+    return F.layer_norm(last, last.shape[-1:], self.weight, self.bias, self.eps).permute(0, 3, 1, 2)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from segment_anything.modeling.image_encoder import Attention, ImageEncoderViT
 
-from samis.sam.attention import use_fused_attention
+from samis.sam.attention import _flex, _folded, _relative_position, use_fused_attention
 
 
 def pair(module):
@@ -26,7 +26,7 @@ def assert_equal(stock, fused, x):
     for output in outputs:
         (output * weight).sum().backward()
     torch.testing.assert_close(*(each.grad for each in inputs), atol=1e-5, rtol=1e-5)
-    for (name, one), (_, other) in zip(stock.named_parameters(), fused.named_parameters(), strict=True):
+    for (name, one), other in zip(stock.named_parameters(), fused.parameters(), strict=True):
         torch.testing.assert_close(
             one.grad, other.grad, atol=1e-5 * float(1 + one.grad.abs().max()), rtol=1e-4, msg=name
         )
@@ -58,3 +58,36 @@ def test_names_of_parameters_stay_and_a_copy_is_fused_by_itself():
     twin.proj.bias.data.zero_()
     x = torch.randn(1, 4, 4, 8)
     assert (twin(x) == 0).all() and (fused(x) != 0).any()
+
+
+def test_flex_attention_gives_the_folded_numbers():
+    torch.manual_seed(0)
+    stock, _ = pair(Attention(24, num_heads=3, use_rel_pos=True, input_size=(4, 6)))
+    q, k, v = torch.randn(3, 2, 3, 24, 8).unbind(0)
+    flexible = _flex(q, k, v, *_relative_position(stock, q, 4, 6, 1.0), stock.scale)
+    folded = _folded(q, k, v, *_relative_position(stock, q, 4, 6, 1 / stock.scale), stock.scale)
+    torch.testing.assert_close(flexible, folded, atol=1e-5, rtol=1e-5)
+
+
+def test_a_compiled_encoder_is_one_graph_and_gives_the_same():
+    torch.manual_seed(0)
+    stock, fused = pair(
+        ImageEncoderViT(
+            img_size=80, patch_size=16, embed_dim=24, depth=2, num_heads=3, out_chans=8, use_rel_pos=True,
+            window_size=3, global_attn_indexes=(1,),
+        )
+    )  # fmt: skip
+    images = torch.randn(2, 3, 80, 80)
+    with torch.no_grad():
+        fused(images)  # fills what is kept between calls
+    compiled = torch.compile(fused, backend="aot_eager", fullgraph=True)
+    assert_equal(stock, compiled, images)
+
+
+def test_what_scoring_made_may_be_trained_with():
+    _, fused = pair(Attention(24, num_heads=3, use_rel_pos=True, input_size=(5, 7)))
+    x = torch.randn(1, 5, 7, 24)
+    with torch.inference_mode():
+        fused(x)
+    fused(x).sum().backward()
+    assert fused.rel_pos_h.grad.abs().sum() > 0

@@ -41,7 +41,7 @@ def test_a_compiler_that_fails_is_told_once(capsys):
     wanted, tried, images = encoder(), encoder(), torch.randn(1, 3, 64, 64)
     calls = []
 
-    def broken(function):
+    def broken(function, **options):
         calls.append(function)
         raise RuntimeError("no C++ compiler\nat all")
 
@@ -49,7 +49,7 @@ def test_a_compiler_that_fails_is_told_once(capsys):
     for _ in range(2):
         assert torch.equal(tried(images), wanted(images))
     told = capsys.readouterr().err.splitlines()
-    assert told == ["segmenter.compile: going on without, since RuntimeError: no C++ compiler"]
+    assert told == ["segmenter.compile: going on without torch.compile, since RuntimeError: no C++ compiler"]
     assert len(calls) == 1
     assert list(tried.state_dict()) == list(wanted.state_dict())
 
@@ -57,6 +57,6 @@ def test_a_compiler_that_fails_is_told_once(capsys):
 def test_a_compiler_that_works_is_used():
     tried, images = encoder(), torch.randn(1, 3, 64, 64)
     used = []
-    compile_encoder(tried, compiler=lambda function: lambda *given: used.append(1) or function(*given))
+    compile_encoder(tried, compiler=lambda function, **options: lambda *given: used.append(1) or function(*given))
     assert torch.equal(tried(images), encoder()(images))
     assert used == [1]
