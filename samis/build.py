@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -286,18 +287,61 @@ def train(config: Experiment, *, dry_run: bool = False) -> Path:
         birth |= {"validation": best.metrics, "data_fingerprint": training.fingerprint()}
         if (folder / "best").exists():
             learner.load(folder / "best")
+            birth |= recompute_statistics(config, learner, training, validation, folder=folder / "best")
             found = search_threshold(
                 learner.eval().segmenter(), build_batches(config, validation), device=accelerator.device
             )
             birth["threshold"] = found
         write_atomic(folder / "provenance.json", json.dumps(birth, indent=1) + "\n")
+        metrics = birth["validation"]
         shown = ", ".join(
-            f"{name} {best.metrics[name]:.4f}"
-            for name in ("s_measure", "weighted_f", "mae", "iou")
-            if name in best.metrics
+            f"{name} {metrics[name]:.4f}" for name in ("s_measure", "weighted_f", "mae", "iou") if name in metrics
         )
         print(f"best validation: {shown}; score it with: python evaluate/score.py {folder}")
     return folder
+
+
+def recompute_statistics(
+    config: Experiment, learner: Any, training: Dataset, validation: Dataset, *, folder: Path
+) -> dict[str, Any]:
+    """Recompute a learner's statistics (batch norm's) on the training images; keep what validates better.
+
+    Args:
+        config: of the run. learner: with the best epoch's weights. training, validation: the splits. folder: where the
+            best weights are; they are replaced if the recomputed ones win.
+
+    Returns:
+        For provenance: ``batch_norm`` with both validations and which was kept; empty for a learner that has no such
+        statistics.
+    """
+    recompute = getattr(learner, "recompute_statistics", None)
+    if recompute is None:
+        return {}
+    evaluator = build_evaluator(config, validation, bootstrap=0, alone=True)
+    learner.eval()
+    before = evaluator(learner.segmenter()).metrics
+    if not recompute(build_batches(config, training)):
+        return {}
+    after = evaluator(learner.eval().segmenter()).metrics
+    old, new = before[config.keep_best], after[config.keep_best]
+    kept = Selection(config.keep_best, higher_is_better(config.keep_best)).better(new, old)
+    if kept:
+        save_over(learner, folder)
+    learner.load(folder)
+    print(
+        f"batch norm recomputed on the training images: validation {config.keep_best} {old:.4f} -> {new:.4f}; "
+        f"{'kept' if kept else 'the running statistics are kept'}"
+    )
+    record = {"recomputed": kept, "validation_before": before, "validation_after": after}
+    return {"batch_norm": record, **({"validation": after} if kept else {})}
+
+
+def save_over(learner: Any, folder: Path) -> None:
+    """Save a learner over the files in a folder, each replaced in one step."""
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".saving-") as place:
+        learner.save(Path(place))
+        for path in sorted(Path(place).iterdir()):
+            path.replace(folder / path.name)
 
 
 def check_data(config: DataConfig, training: Dataset, validation: Dataset) -> str:

@@ -235,7 +235,9 @@ class Learner(Protocol):
     Calling it with a batch returns a ``Loss`` (every training forward goes through ``__call__`` of the wrapped module, so
     that gradients are synchronised between processes). ``segmenter`` is the view of the same weights that the evaluator
     scores; ``parameter_groups`` lists optimizer groups as dicts with ``params``, ``lr_scale`` and ``decay`` (bool);
-    ``save`` writes what a later ``load_run`` needs into a folder; ``load`` reads it back.
+    ``save`` writes what a later ``load_run`` needs into a folder; ``load`` reads it back. One whose weights need a pass over
+    the training images when training is over, such as batch norm's statistics, may also have
+    ``recompute_statistics(batches) -> bool``.
     """
 
     def __call__(self, batch: Batch) -> Loss: ...

@@ -61,6 +61,7 @@ class Evaluator:
         on_map: called with (name, id, (H, W) uint8 map) for each map scored by this process, or None.
         stop: asked between batches; a number other than 0 (a signal's) ends the evaluation on every process.
         truth_cache: bytes of what is computed from truths to keep between evaluations; 0 where there is only one.
+        alone: this process has all batches and joins nothing, though there may be others.
     """
 
     def __init__(
@@ -75,10 +76,12 @@ class Evaluator:
         on_map: Callable[[str, str, np.ndarray], None] | None = None,
         stop: Callable[[], int] | None = None,
         truth_cache: int = 1 << 30,
+        alone: bool = False,
     ) -> None:
         self.batches, self.ids, self.protocol, self.names = batches, list(ids), protocol, list(names) or None
         self.bootstrap, self.device, self.on_map = bootstrap, device, on_map
         self.stop = stop or (lambda: 0)
+        self.alone = alone
         self._truths = TruthCache(truth_cache)
 
     def __call__(self, segmenter: Segmenter) -> Evaluation:
@@ -106,10 +109,10 @@ class Evaluator:
                         row = self._row(name, batch, number, values)
                         share.rows.setdefault(name, {})[row["id"]] = row
         except Exception as error:
-            if not _several():
+            if self.alone or not _several():
                 raise
             share.failure = error
-        gathered, seconds = _gather(share)
+        gathered, seconds = _gather(share, alone=self.alone)
         return {name: self._evaluation(found, seconds) for name, found in gathered.items()}
 
     def _row(self, name: str, batch: Batch, number: int, values: Tensor) -> dict[str, Any]:
@@ -202,13 +205,13 @@ def _several() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
-def _gather(mine: _Share) -> tuple[Rows, float]:
+def _gather(mine: _Share, *, alone: bool = False) -> tuple[Rows, float]:
     """Join the processes' rows by id (an id scored twice counts once) and their seconds.
 
     A failure or a stop of one ends all of them, and nobody waits for rows that will not come.
     """
     shares = [mine]
-    if _several():
+    if _several() and not alone:
         world, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
         failure, mine.failure = mine.failure, None if mine.failure is None else PeerError(str(mine.failure))
         gathered: list[Any] = [None] * world

@@ -8,13 +8,17 @@ have a method ``loss(outputs, batch, mask_loss) -> (per view (V,), parts)``; oth
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import update_bn
 
 from samis.config import LossConfig
 from samis.contracts import Batch, Loss, Placement, UserError
@@ -122,6 +126,26 @@ class BaselineLearner(nn.Module):
             group = groups.setdefault((old, decay), {"params": [], "lr_scale": scale, "decay": decay})
             group["params"].append(parameter)
         return list(groups.values())
+
+    def recompute_statistics(self, batches: Iterable[Batch]) -> bool:
+        """Set the running statistics of batch norm to the mean over batches; return whether there was anything to set.
+
+        While a network learns, its running mean and variance follow with a delay of about ten steps and mix in what
+        earlier weights gave; a short run, or one on few images, is scored with statistics that are not its weights'.
+
+        Args:
+            batches: of the training split, as they are scored; those of one view are left out, because batch norm over
+                a pooled feature has no variance there.
+        """
+        several = [isinstance(module, _BatchNorm) and module.track_running_stats for module in self.network.modules()]
+        device = next(self.network.parameters()).device
+        views = (batch.images for batch in batches if len(batch.images) > 1)
+        first = next(views, None)
+        if not any(several) or first is None:
+            return False
+        update_bn(itertools.chain([first], views), self.network, device=device)
+        self._weights_sha256 = None
+        return True
 
     def save(self, folder: Path) -> None:
         """Write ``model.safetensors`` and ``network.json`` into the folder."""
