@@ -47,7 +47,7 @@ def pretrain(config: Pretraining, *, dry_run: bool = False) -> Path:
     fixed = _scenes(config, seed=VALIDATION_SEED, batch_size=16, batches=count)
     trainer = Trainer(
         learner,
-        SceneLoader(scenes, workers=config.training.workers),
+        SceneLoader(scenes, workers=config.training.workers, prefetch=config.training.prefetch),
         PromptValidation([fixed.batch(index) for index in range(count)], device=accelerator.device),
         selection=Selection(config.keep_best),
         optim=config.optim,

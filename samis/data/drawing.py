@@ -40,28 +40,6 @@ def streaks(rng: Rng, hw: tuple[int, int], *, along: float | None = None) -> Arr
     return field / (field.std() + 1e-6)
 
 
-def waves(rng: Rng, hw: tuple[int, int]) -> Array:
-    """Return (H, W) stripes or a weave of random pitch and direction, deviation about 1."""
-    y, x = np.mgrid[: hw[0], : hw[1]].astype(np.float32)
-    field = np.zeros(hw, np.float32)
-    turn = rng.uniform(0, np.pi)
-    for k in range(rng.integers(1, 3)):
-        angle = turn + k * np.pi / 2
-        pitch = rng.uniform(4, max(hw) / 4)
-        wave = np.sin((x * np.cos(angle) + y * np.sin(angle)) * (2 * np.pi / pitch) + rng.uniform(0, 6.28))
-        field += np.sign(wave) * np.abs(wave) ** rng.uniform(0.3, 1.5)
-    return field
-
-
-def turned(rng: Rng, field: Array) -> Array:
-    """Return the texture turned by a random multiple of 90 degrees or, one time in three, by any angle."""
-    if rng.random() < 0.33:
-        height, width = field.shape
-        matrix = cv2.getRotationMatrix2D((width / 2, height / 2), rng.uniform(0, 360), 1.45)
-        return cv2.warpAffine(field, matrix, (width, height), borderMode=cv2.BORDER_REFLECT)
-    return field.T.copy() if field.shape[0] == field.shape[1] and rng.random() < 0.5 else field
-
-
 def lighting(rng: Rng, hw: tuple[int, int]) -> Array:
     """Return (H, W) additive light: a slope, a glare spot and darker corners, each sometimes."""
     y, x = np.mgrid[: hw[0], : hw[1]].astype(np.float32)
@@ -77,25 +55,13 @@ def lighting(rng: Rng, hw: tuple[int, int]) -> Array:
     return light
 
 
-def background(rng: Rng, hw: tuple[int, int]) -> Array:
-    """Return (H, W) surface of a random kind: plain, grainy, cloudy, brushed, rolled, striped, banded."""
-    field = np.full(hw, rng.uniform(0.15, 0.85), np.float32) + lighting(rng, hw)
-    kind = rng.random()
-    if kind < 0.3:
-        field += rng.uniform(0.01, 0.08) * fractal(rng, hw)
-    elif kind < 0.7:
-        field += turned(rng, rng.uniform(0.01, 0.09) * streaks(rng, hw))
-    elif kind < 0.78:
-        field += turned(rng, rng.uniform(0.01, 0.08) * waves(rng, hw))
-    elif kind < 0.88:
-        field += turned(rng, rng.uniform(0.05, 0.25) * noise(rng, hw, 2, rng.uniform(4, 14)))
-    if rng.random() < 0.4:
-        field += rng.uniform(0.005, 0.05) * fractal(rng, hw)
-    return field
-
-
 def blob(rng: Rng, hw: tuple[int, int], centre_xy: tuple[float, float], radius: float) -> Array:
     """Return (H, W) bool: a closed outline about a centre, from round to ragged, stretched and turned."""
+    return filled(hw, blob_outline(rng, radius) + centre_xy)
+
+
+def blob_outline(rng: Rng, radius: float) -> Array:
+    """Return the (48, 2) points of a blob's outline about (0, 0), px."""
     steps = 48
     angle = np.linspace(0, 2 * np.pi, steps, endpoint=False)
     outline = np.ones(steps)
@@ -105,11 +71,16 @@ def blob(rng: Rng, hw: tuple[int, int], centre_xy: tuple[float, float], radius: 
     outline = np.clip(outline, 0.2, 2.5) * radius
     stretch = np.exp(rng.normal(0, 0.45))
     points = np.stack([outline * np.cos(angle) * stretch, outline * np.sin(angle) / stretch], 1)
-    return _filled(hw, _turn(points, rng.uniform(0, np.pi)) + centre_xy)
+    return _turn(points, rng.uniform(0, np.pi))
 
 
 def polygon(rng: Rng, hw: tuple[int, int], centre_xy: tuple[float, float], radius: float) -> Array:
     """Return (H, W) bool: a polygon of 3 to 8 corners, rectangles among them."""
+    return filled(hw, polygon_outline(rng, radius) + centre_xy)
+
+
+def polygon_outline(rng: Rng, radius: float) -> Array:
+    """Return the (N, 2) corners of a polygon about (0, 0), px."""
     if rng.random() < 0.4:
         aspect = np.exp(rng.normal(0, 0.7))
         corners = (
@@ -118,7 +89,7 @@ def polygon(rng: Rng, hw: tuple[int, int], centre_xy: tuple[float, float], radiu
     else:
         angle = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(3, 9)))
         corners = np.stack([np.cos(angle), np.sin(angle)], 1) * rng.uniform(0.6, 1.2, (len(angle), 1))
-    return _filled(hw, _turn(corners * radius, rng.uniform(0, np.pi)) + centre_xy)
+    return _turn(corners * radius, rng.uniform(0, np.pi))
 
 
 def curve(
@@ -158,15 +129,6 @@ def rough_patch(rng: Rng, hw: tuple[int, int], centre_xy: tuple[float, float], r
     return field > 0
 
 
-def stain(rng: Rng, hw: tuple[int, int], centre_xy: tuple[float, float], radius: float) -> Array:
-    """Return (H, W) bool: a large ragged area with bays and holes, like scale, oil or an oxide patch."""
-    y, x = np.mgrid[: hw[0], : hw[1]].astype(np.float32)
-    stretch = np.exp(rng.normal(0, 0.4))
-    far = np.hypot((x - centre_xy[0]) * stretch, (y - centre_xy[1]) / stretch) / radius
-    field = 1 - far + rng.uniform(0.4, 1.0) * fractal(rng, hw, roughness=rng.uniform(0.2, 0.45))
-    return cv2.GaussianBlur(field, (0, 0), rng.uniform(0.005, 0.02) * max(hw)) > 0
-
-
 def ring(rng: Rng, hw: tuple[int, int], centre_xy: tuple[float, float], radius: float) -> Array:
     """Return (H, W) bool: a blob with a hole."""
     outer = blob(rng, hw, centre_xy, radius).astype(np.uint8)
@@ -200,10 +162,11 @@ def camera(rng: Rng, field: Array, *, strength: float = 1.0) -> Array:
 
 def _turn(points: Array, angle: float) -> Array:
     c, s = np.cos(angle), np.sin(angle)
-    return points @ np.array([[c, s], [-s, c]])
+    return np.asarray(points @ np.array([[c, s], [-s, c]]))
 
 
-def _filled(hw: tuple[int, int], points: Array) -> Array:
+def filled(hw: tuple[int, int], points: Array) -> Array:
+    """Return (H, W) bool: the inside of an outline of (N, 2) points (x, y), px, its boundary included."""
     mask = np.zeros(hw, np.uint8)
     cv2.fillPoly(mask, [np.round(points * 8).astype(np.int32)], 1, shift=3)
     return mask.astype(bool)

@@ -16,6 +16,7 @@ SMALL = {
     "everything": ["--points", "4", "--images", "2"],
     "embeddings": [],
     "memory": [],
+    "scenes": ["--side", "64", "--count", "30"],
 }
 SLOW = {"scaling", "encoder", "everything", "embeddings", "memory"}
 

@@ -9,6 +9,7 @@ import torch
 
 from samis.config import LossConfig
 from samis.data.promptable import PromptedScenes, PromptMix
+from samis.data.scenes import NO_SMALL
 from samis.sam.pretraining import PromptablePretraining, PromptValidation
 from samis.sam.weights import load_sam
 
@@ -32,9 +33,8 @@ def test_stages_have_their_recipes_and_curves():
 
 def test_reaches_its_score_on_fixed_scenes():
     """Scenes of the validation seed, which pretraining never drew; the card states the values of the whole set."""
-    scenes = PromptedScenes(
-        side=256, batch_size=16, batches=2, seed=10_000, mix=PromptMix(boxes=2, points=1, grid_px=4)
-    )
+    mix = PromptMix(boxes=2, points=1, grid_px=4)
+    scenes = PromptedScenes(side=256, batch_size=16, batches=2, seed=10_000, mix=mix, small=NO_SMALL)
     validation = PromptValidation([scenes.batch(0), scenes.batch(1)])
     torch.set_grad_enabled(False)
     try:
