@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from py_sod_metrics import MAE, Smeasure
+from scipy.stats import bootstrap
 
 from samis.contracts import Batch, UserError
 from samis.data.frame import place
@@ -90,6 +91,21 @@ def test_intervals_hold_the_mean(drawn):
     low, high = found.intervals["mae"]
     assert low <= found.metrics["mae"] <= high
     assert evaluate(*drawn, bootstrap=200, names=["mae"]).intervals == found.intervals
+
+
+def test_intervals_are_scipys_95_percent():
+    """Half the step from a 95 % to a 90 % interval is the tolerance."""
+    rng = np.random.default_rng(1)
+    truths = {f"image_{k:02d}": np.ones((8, 8), bool) for k in range(60)}
+    counts = rng.integers(1, 64, 60)
+    maps = {name: (np.arange(64) < n).astype(np.float32).reshape(8, 8) for name, n in zip(truths, counts, strict=True)}
+    found = evaluate(truths, maps, bootstrap=4000, names=["mae"], size=60)
+    errors = [row["mae"] for row in found.images]
+    low, high = bootstrap(
+        (errors,), np.mean, method="percentile", n_resamples=20_000, random_state=0
+    ).confidence_interval
+    step = (1.96 - 1.645) * np.std(errors) / np.sqrt(60)
+    assert found.intervals["mae"] == pytest.approx([low, high], abs=0.5 * step)
 
 
 def test_empty_maps_are_counted(drawn):

@@ -197,6 +197,14 @@ def test_edges_equal_scipy(width):
     assert edges(torch.zeros(1, 1, 8, 8)).sum() == 0
 
 
+def test_edges_stay_inside():
+    truth, inside = torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8, dtype=torch.bool)
+    inside[..., :5], truth[..., :4, :5] = True, 1.0
+    found = edges(truth, inside)
+    assert found[..., :5].sum() == 10  # the rows above and below the region's lower side
+    assert found[..., 5:].sum() == 0
+
+
 def test_focal_equals_torchvision():
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(3, 1, 8, 8, generator=generator) * 4

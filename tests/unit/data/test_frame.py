@@ -105,6 +105,14 @@ def test_tiles_blend_to_the_whole():
     assert np.abs(back[0].numpy() - field).max() < 0.01
 
 
+def test_overlapping_tiles_are_weighted_by_their_distance_to_the_edge():
+    """Two tiles of four pixels that share two: weights 1 2 2 1 in each, by hand."""
+    placements = [place((4, 6), (0, 0, 4, 4), 16), place((4, 6), (2, 0, 6, 4), 16)]
+    views = torch.stack([torch.full((1, 16, 16), 0.0), torch.full((1, 16, 16), 3.0)])
+    row = to_file_size(views, placements)[0][1]
+    torch.testing.assert_close(row, torch.tensor([0.0, 0.0, 1.0, 2.0, 3.0, 3.0]))
+
+
 @pytest.mark.parametrize(("arguments", "told"), [((8,), "frame_px"), ((64, -1), "tile_px"), ((64, 8, 0.95), "overlap")])
 def test_bad_framing_is_refused(arguments, told):
     with pytest.raises(ValueError, match=told):

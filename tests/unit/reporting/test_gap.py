@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import bootstrap
 
 from samis.reporting.gap import difference, flip_test, gap_closed, paired_values, resampled_means
 
@@ -58,6 +59,29 @@ def test_same_share_on_every_image_has_a_point_interval(make_row):
     tuned = [z + 0.1 for z in zero]
     rows = [make_row(k, {"s_measure": v}) for k, v in (("zero_shot", zero), ("tuned", tuned), ("baseline", best))]
     assert gap_closed(*rows).interval == pytest.approx((0.25, 0.25))
+
+
+def test_intervals_are_scipys_95_percent(make_row):
+    """Of the difference and of the gap, paired; half the step from a 95 % to a 90 % interval is the tolerance."""
+    rng = np.random.default_rng(2)
+    zero = rng.uniform(0.3, 0.5, 80)
+    tuned, best = zero + rng.uniform(0, 0.3, 80), zero + rng.uniform(0.2, 0.5, 80)
+    rows = [
+        make_row(kind, {"s_measure": list(v)})
+        for kind, v in (("zero_shot", zero), ("tuned", tuned), ("baseline", best))
+    ]
+    options = {"paired": True, "vectorized": False, "method": "percentile", "n_resamples": 10_000, "random_state": 0}
+    for found, statistic, values in (
+        (difference(*rows[:2]).interval, lambda z, t: np.mean(t) - np.mean(z), (zero, tuned)),
+        (
+            gap_closed(*rows).interval,
+            lambda z, t, b: (np.mean(t) - np.mean(z)) / (np.mean(b) - np.mean(z)),
+            (zero, tuned, best),
+        ),
+    ):
+        result = bootstrap(values, statistic, **options)
+        step = (1.96 - 1.645) * result.standard_error
+        assert found == pytest.approx(tuple(result.confidence_interval), abs=0.5 * step)
 
 
 def test_images_are_paired_by_id_not_by_order(three_rows):

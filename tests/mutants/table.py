@@ -1,0 +1,224 @@
+"""Wrong versions of single lines, each with the tests that must fail on it.
+
+A row is (file, right text, wrong text, tests). The right text occurs exactly once in the file, so that a row whose line has
+moved is noticed. Add a row whenever a test is written for a line that could be wrong in silence.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    """One wrong version.
+
+    Attributes:
+        name: unique, says what is wrong.
+        file: changed file, relative to the repository's root.
+        right, wrong: text of the file, and what replaces it.
+        tests: pytest arguments of the tests of which at least one must fail.
+    """
+
+    name: str
+    file: str
+    right: str
+    wrong: str
+    tests: str
+
+
+FRAME, FRAME_TESTS = "samis/data/frame.py", "tests/unit/data/test_frame.py"
+LOSSES, LOSS_TESTS = "samis/losses.py", "tests/unit/test_losses.py"
+EVALUATOR, EVALUATOR_TESTS = "samis/evaluator.py", "tests/unit/test_evaluator.py"
+GAP, GAP_TESTS = "samis/reporting/gap.py", "tests/unit/reporting/test_gap.py"
+MERGE, MERGE_TESTS = "samis/sam/merge.py", "tests/unit/sam/test_merge.py"
+OPTIM, TRAINER, TRAINER_TESTS = (
+    "samis/training/optim.py", "samis/training/trainer.py", "tests/unit/training/test_trainer.py",
+)  # fmt: skip
+FORMULAS = "tests/unit/metrics/test_metrics_formulas.py"
+PYSOD = "tests/reference/test_metrics_pysod.py"
+
+MUTANTS = [
+    # Geometry
+    Mutant(
+        "tiles_blend_with_flat_weights",
+        FRAME,
+        "torch.minimum(steps + 1, length - steps) / ((length + 1) / 2)",
+        "torch.ones_like(steps)",
+        FRAME_TESTS,
+    ),
+    Mutant(
+        "last_tile_wins",
+        FRAME,
+        "total[y0:y1, x0:x1] += to_crop(framed[view].float(), placements[view])[0] * rim\n"
+        "            weight[y0:y1, x0:x1] += rim",
+        "total[y0:y1, x0:x1] = to_crop(framed[view].float(), placements[view])[0] * rim\n"
+        "            weight[y0:y1, x0:x1] = rim",
+        FRAME_TESTS,
+    ),
+    Mutant(
+        "scaled_size_truncates", FRAME, "max(1, int(height * scale + 0.5))", "max(1, int(height * scale))", FRAME_TESTS
+    ),
+    Mutant(
+        "tiles_do_not_reach_the_end",
+        FRAME,
+        "count = int(np.ceil((length - tile) / step)) + 1",
+        "count = int(np.floor((length - tile) / step)) + 1",
+        FRAME_TESTS,
+    ),
+    Mutant(
+        "points_swap_axes",
+        FRAME,
+        "scale = np.array([placement.scaled_hw[1] / (x1 - x0), placement.scaled_hw[0] / (y1 - y0)], np.float32)",
+        "scale = np.array([placement.scaled_hw[0] / (y1 - y0), placement.scaled_hw[1] / (x1 - x0)], np.float32)",
+        FRAME_TESTS,
+    ),
+    Mutant("padding_is_not_cut", FRAME, "cut = framed[None, :, :height, :width]", "cut = framed[None]", FRAME_TESTS),
+    # Schedule and optimiser
+    Mutant("no_warmup", OPTIM, "warmup = round(total * warmup_share)", "warmup = 0", TRAINER_TESTS),
+    Mutant("cosine_ends_at_zero", OPTIM, "return final_share + (1 - final_share) * 0.5", "return 0.5", TRAINER_TESTS),
+    Mutant(
+        "everything_decays",
+        OPTIM,
+        'config.weight_decay if group["decay"] else 0.0',
+        "config.weight_decay",
+        TRAINER_TESTS,
+    ),
+    Mutant("groups_share_one_rate", OPTIM, 'rate = config.lr * group["lr_scale"]', "rate = config.lr", TRAINER_TESTS),
+    # Losses
+    Mutant(
+        "balance_counts_padding",
+        LOSSES,
+        "weight = weight * _class_weight(truth, weight, balance)",
+        "weight = weight * _class_weight(truth, torch.ones_like(weight), balance)",
+        LOSS_TESTS,
+    ),
+    Mutant(
+        "focal_alpha_on_the_surface",
+        LOSSES,
+        "(alpha * truth + (1 - alpha) * (1 - truth))",
+        "(alpha * (1 - truth) + (1 - alpha) * truth)",
+        LOSS_TESTS,
+    ),
+    Mutant(
+        "dice_without_smoothing",
+        LOSSES,
+        "return 1 - (2 * overlap + smooth) / (predicted + wanted + smooth)",
+        "return 1 - 2 * overlap / (predicted + wanted + 1e-6)",
+        LOSS_TESTS,
+    ),
+    Mutant(
+        "iou_counts_overlap_twice",
+        LOSSES,
+        "(predicted + wanted - overlap + smooth)",
+        "(predicted + wanted + smooth)",
+        LOSS_TESTS,
+    ),
+    Mutant("ssim_constants_swapped", LOSSES, "c1, c2 = 0.01**2, 0.03**2", "c1, c2 = 0.03**2, 0.01**2", LOSS_TESTS),
+    Mutant("edge_includes_padding", LOSSES, "return grown * eaten * shown", "return grown * eaten", LOSS_TESTS),
+    # Evaluator
+    Mutant("evaluator_90_percent_interval", EVALUATOR, "[2.5, 97.5]", "[5, 95]", EVALUATOR_TESTS),
+    Mutant("evaluator_missing_image_passes", EVALUATOR, "if missing:", "if False:", EVALUATOR_TESTS),
+    Mutant(
+        "evaluator_clean_images_in_means",
+        EVALUATOR,
+        "if truth.any() or self.protocol in SCORES_CLEAN:",
+        "if True:",
+        EVALUATOR_TESTS,
+    ),
+    Mutant(
+        "evaluator_counts_no_empty_maps",
+        EVALUATOR,
+        '"empty_map": not map_u8.any()',
+        '"empty_map": False',
+        EVALUATOR_TESTS,
+    ),
+    # Gap
+    Mutant(
+        "gap_90_percent_interval",
+        GAP,
+        "low, high = np.percentile(values, [2.5, 97.5])",
+        "low, high = np.percentile(values, [5, 95])",
+        GAP_TESTS,
+    ),
+    Mutant("gap_ignores_direction", GAP, "sign = 1 if higher_is_better(metric) else -1", "sign = 1", GAP_TESTS),
+    Mutant(
+        "gap_pairs_by_order",
+        GAP,
+        "ids = sorted(tables[0])\n    for row, table in zip(rows, tables, strict=True):",
+        "ids = list(tables[0])\n    tables = [dict(zip(ids, t.values())) for t in tables]\n"
+        "    for row, table in zip(rows, tables, strict=True):",
+        GAP_TESTS,
+    ),
+    Mutant("gap_not_clear_of_zero_is_a_percentage", GAP, "if np.mean(gaps <= 0) >= 0.025:", "if False:", GAP_TESTS),
+    Mutant("gap_p_value_can_be_zero", GAP, "return float((1 + np.sum(", "return float((0 + np.sum(", GAP_TESTS),
+    Mutant("gap_one_sided_test", GAP, "np.abs(means) >= observed", "means >= observed", GAP_TESTS),
+    # Mask rules
+    Mutant(
+        "top_iou_takes_the_worst",
+        MERGE,
+        "return c.logits[c.iou.argmax()]",
+        "return c.logits[c.iou.argmin()]",
+        MERGE_TESTS,
+    ),
+    Mutant(
+        "union_takes_the_smallest_logit",
+        MERGE,
+        "return c.logits[index].amax(0)",
+        "return c.logits[index].amin(0)",
+        MERGE_TESTS,
+    ),
+    Mutant(
+        "background_counts_as_foreground",
+        MERGE,
+        "return ((c.area > 0) & (c.area <= BACKGROUND_SHARE))",
+        "return (c.area > 0)",
+        MERGE_TESTS,
+    ),
+    Mutant(
+        "low_contrast_joins_the_union",
+        MERGE,
+        "c.contrast[foreground] >= MIN_CONTRAST",
+        "c.contrast[foreground] >= 0",
+        MERGE_TESTS,
+    ),
+    Mutant("topk_joins_all", MERGE, "stable=True)[:TOP_K]]", "stable=True)]]", MERGE_TESTS),
+    # Metrics
+    Mutant(
+        "threshold_at_instead_of_above",
+        "samis/metrics/best_threshold.py",
+        "np.ceil(values",
+        "np.floor(1 + values",
+        "tests/unit/metrics/test_best_threshold.py",
+    ),
+    Mutant(
+        "threshold_takes_the_first_of_a_plateau",
+        "samis/metrics/best_threshold.py",
+        "int(run[len(run) // 2])",
+        "int(run[0])",
+        "tests/unit/metrics/test_best_threshold.py",
+    ),
+    Mutant(
+        "clean_threshold_is_exclusive",
+        "samis/metrics/clean.py",
+        "np.count_nonzero(values >= threshold)",
+        "np.count_nonzero(values > threshold)",
+        "tests/unit/metrics/test_metrics_edges.py",
+    ),
+    Mutant("aupro_without_its_limit", "samis/metrics/aupro.py", "LIMIT = 0.3", "LIMIT = 1.0", FORMULAS),
+    Mutant("boundary_f_one_pixel", "samis/metrics/boundary_f.py", "TOLERANCE_PX = 2.0", "TOLERANCE_PX = 1.0", FORMULAS),
+    Mutant(
+        "outline_takes_the_border_for_an_edge",
+        "samis/metrics/boundary_f.py",
+        "borderValue=1)",
+        "borderValue=0)",
+        FORMULAS,
+    ),
+    # Union of answers in tuning
+    Mutant(
+        "absent_prompts_join_the_union",
+        "samis/sam/tuning.py",
+        'largest = answers.masked_fill(~present[:, :, None, None], float("-inf")).amax(1)',
+        "largest = answers.amax(1)",
+        "--doctest-modules samis/sam/tuning.py tests/unit/sam_tuning/test_tuning.py",
+    ),
+]
