@@ -119,7 +119,7 @@ def open_page(browser, page_path):
     def open_(**options: Any) -> Any:
         context = browser.new_context(reduced_motion="reduce", **options)  # no smooth scrolling under the mouse
         contexts.append(context)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(300_000)
         context.route("**/*", guard)
         context.set_offline(True)
         page = context.new_page()

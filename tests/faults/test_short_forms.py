@@ -19,7 +19,7 @@ NAMES = [
 @pytest.fixture(scope="module")
 def results():
     """All in one process, which imports once and forks the runs."""
-    done = subprocess.run([sys.executable, HERE / "short.py"], capture_output=True, text=True, timeout=900)
+    done = subprocess.run([sys.executable, HERE / "short.py"], capture_output=True, text=True, timeout=3600)
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"name"')]
     assert lines, done.stderr[-3000:]
     return {line["name"]: line for line in lines}

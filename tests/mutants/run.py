@@ -64,7 +64,7 @@ def noticed(mutant: Mutant, tree: Path) -> str:
     try:
         command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *mutant.tests.split()]
         env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(tree)}
-        done = subprocess.run(command, cwd=tree, capture_output=True, text=True, env=env, timeout=600)
+        done = subprocess.run(command, cwd=tree, capture_output=True, text=True, env=env, timeout=3600)
     finally:
         path.write_text(text, encoding="utf-8")
     if done.returncode == TESTS_FAILED:

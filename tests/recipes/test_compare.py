@@ -22,7 +22,7 @@ def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "evaluate" / "compare.py"), *map(str, arguments)]
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path}, timeout=300
+        command, cwd=cwd, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path}, timeout=3600
     )
 
 

@@ -30,7 +30,7 @@ RUN = (
 
 def answer(script, *arguments):
     command = [sys.executable, "-c", RUN.format(heavy=HEAVY), str(script), *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=3600)
 
 
 def test_there_are_scripts():
