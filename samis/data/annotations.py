@@ -1,13 +1,14 @@
 """Truth kept as shapes in a JSON file instead of as a picture: what COCO and LabelMe annotations share.
 
-Code: pycocotools 2.0 (BSD) draws polygons and run lengths, so that a mask here is the mask every COCO tool sees.
+``samis.data.annotation_shapes`` checks and draws the shapes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,15 @@ from typing import Any
 import numpy as np
 
 from samis.contracts import Sample, UserError
-from samis.data.base import Record, RecordDataset
+from samis.data.annotation_shapes import Shape, draw_shapes
+from samis.data.base import Record, RecordDataset, did_you_mean
+from samis.data.findings import similar_names
 from samis.data.folder import divide
+from samis.data.reading import FileError, max_bytes, picture_hw
 
-Shape = dict[str, Any] | list[list[float]] | np.ndarray
-"""A COCO run length, polygons of one object ([x0, y0, x1, y1, ...] each), or an (H, W) bool mask."""
 SPLITS = ("train", "val", "test", "trainval", "all")
+UNLABELLED = ("error", "clean", "skip")
+"""What may be done with images without annotation: refuse them, take them as free of defects, or leave them out."""
 
 
 class AnnotatedDataset(RecordDataset):
@@ -31,6 +35,7 @@ class AnnotatedDataset(RecordDataset):
         shapes: id -> shapes of its defects; none of them: a clean image.
         sizes: id -> (height, width) that the annotations were made at, where they say.
         source: id -> the JSON file, for errors.
+        labels: all names of defects in the annotations, those that name no image's class too.
     """
 
     def __init__(
@@ -42,9 +47,13 @@ class AnnotatedDataset(RecordDataset):
         shapes: Mapping[str, list[Shape]],
         sizes: Mapping[str, tuple[int, int]],
         source: Mapping[str, Path],
+        labels: Iterable[str] = (),
     ) -> None:
         super().__init__(name, split, records)
         self.shapes, self.sizes, self.source = shapes, sizes, source
+        self.labels = sorted(set(labels))
+        for text in similar_names(self.labels):
+            warnings.warn(text, stacklevel=2)
 
     def __getitem__(self, index: int) -> Sample:
         """Read the image and draw its mask.
@@ -56,10 +65,7 @@ class AnnotatedDataset(RecordDataset):
         hw = (sample.image.shape[0], sample.image.shape[1])
         wanted, source = self.sizes.get(sample.id, hw), self.source[sample.id]
         if wanted != hw:
-            raise UserError(
-                f"{sample.image_path}: expected {wanted[1]}x{wanted[0]} (width x height) as {source} says, got "
-                f"{hw[1]}x{hw[0]}; annotate the image as it is now"
-            )
+            raise UserError(_other_size(sample.image_path, wanted, source, hw))
         mask = draw_shapes(self.shapes.get(sample.id, []), hw, where=f"{source}: image {sample.id}")
         return replace(sample, mask=mask, mask_path=source)
 
@@ -71,44 +77,6 @@ class AnnotatedDataset(RecordDataset):
                 digest.update(key.encode() + json.dumps(self.shapes.get(key, []), default=_plain).encode())
             self._fingerprint = digest.hexdigest()
         return self._fingerprint
-
-
-def draw_shapes(shapes: Iterable[Shape], hw: tuple[int, int], *, where: str) -> np.ndarray:
-    """Return the union of the shapes, (H, W) bool.
-
-    Args:
-        shapes: what to draw.
-        hw: height and width.
-        where: file and image, for the error.
-
-    Raises:
-        UserError: a shape is no polygon, or a run length of another size.
-
-    >>> draw_shapes([[[1.0, 1.0, 3.0, 1.0, 3.0, 3.0, 1.0, 3.0]]], (4, 4), where="a.json").sum()
-    np.int64(4)
-    """
-    from pycocotools import mask as coco  # a few users need it; the others need not wait for it
-
-    union = np.zeros(hw, bool)
-    for shape in shapes:
-        if isinstance(shape, np.ndarray):
-            union |= shape
-            continue
-        try:
-            if isinstance(shape, dict):
-                size = tuple(shape["size"])
-                if size != hw:
-                    raise ValueError(f"a run length of {size[1]}x{size[0]} on an image of {hw[1]}x{hw[0]}")
-                runs = coco.frPyObjects(shape, *hw) if isinstance(shape["counts"], list) else shape
-            else:
-                if not shape or any(len(polygon) < 6 or len(polygon) % 2 for polygon in shape):
-                    raise ValueError("a polygon of fewer than three corners")
-                runs = coco.merge(coco.frPyObjects(shape, *hw))
-            union |= coco.decode(runs).astype(bool)
-        except (ValueError, TypeError, KeyError, IndexError) as error:
-            told = " ".join(str(error).split()) or type(error).__name__
-            raise UserError(f"{where}: expected polygons or run lengths, got {told}; mend or remove it") from error
-    return union
 
 
 def choose_split(
@@ -129,17 +97,65 @@ def choose_split(
 
 
 def read_json(path: Path, *, what: str) -> Any:
-    """Return a JSON file's content.
+    """Return a JSON file's content: UTF-8, -16 or -32, with or without a byte order mark.
 
     Raises:
         UserError: no such file, or no JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_bytes())
     except OSError as error:
         raise UserError(f"{path}: expected {what}, but {error.strerror}; check data.root") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: expected {what}, but it is no JSON ({error}); export it again") from error
+
+
+def check_unlabelled(unlabelled: str, *, name: str) -> None:
+    """Refuse a value of the option ``unlabelled`` that is not in ``UNLABELLED``."""
+    if unlabelled not in UNLABELLED:
+        raise UserError(
+            f"data set {name}: expected unlabelled out of {', '.join(UNLABELLED)}, got '{unlabelled}'"
+            f"{did_you_mean(str(unlabelled), UNLABELLED)}"
+        )
+
+
+def check_size(image: Path, hw: tuple[int, int], source: Path) -> None:
+    """Refuse an image whose header says another size than its annotations; one that cannot be read is refused later.
+
+    Turned sizes may fit: a PNG's rotation is known only after decoding.
+    """
+    if not (min(hw) > 0 and 3 * hw[0] * hw[1] <= max_bytes()):
+        raise UserError(f"{source}: expected the size of an image, got {hw[1]}x{hw[0]}; export it again")
+    try:
+        found = picture_hw(image)
+    except FileError:
+        return
+    if found not in (hw, hw[::-1]):
+        raise UserError(_other_size(image, hw, source, found))
+
+
+def _other_size(image: Path | None, hw: tuple[int, int], source: Path, found: tuple[int, int]) -> str:
+    return (
+        f"{image}: expected {hw[1]}x{hw[0]} (width x height) as {source} says, got {found[1]}x{found[0]}; "
+        "annotate the image as it is now"
+    )
+
+
+def refuse_unlabelled(images: Sequence[str], total: int, *, where: Path, missing: str) -> None:
+    """Refuse images without annotation: half-annotated photos must not become clean ones in silence.
+
+    Args:
+        images: names of those without. total: how many images there are. where: file or folder. missing: what they lack.
+
+    Raises:
+        UserError: if there is any.
+    """
+    if images:
+        raise UserError(
+            f"{where}: expected {missing} for each of {total} images, got none for {len(images)} of them, the first is "
+            f"{images[0]}; annotate them, or set data.options={{unlabelled: clean}} if such images show no defect, "
+            "or data.options={unlabelled: skip} to leave them out"
+        )
 
 
 def largest(areas: Mapping[str, float]) -> str:

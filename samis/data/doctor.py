@@ -26,6 +26,7 @@ from samis.data.findings import (
     SEVERITIES,
     Finding,
     Seen,
+    class_clashes,
     image_findings,
     mask_findings,
     name_clashes,
@@ -107,6 +108,7 @@ def examine(datasets: Dataset | Mapping[str, Dataset]) -> Examination:
             seen.append(_look(dataset, index, split, row, result.findings))
         result.classes += [rows[name] for name in sorted(rows)]
         result.findings += name_clashes(dataset)
+    result.findings += class_clashes(table.values())
     result.findings += passed_over(record for dataset in table.values() for record in records_of(dataset))
     result.findings += same_content(seen) + near_across(seen)
     return result.sort()
@@ -174,6 +176,7 @@ def quick_check(splits: Mapping[str, Dataset], *, masks: int = 24) -> Examinatio
             grey = bool(getattr(dataset, "grey_masks", False))
             _tried(partial(read_mask, grey=grey), labelled[number].mask_path, result.findings)
     _hash_those_of_one_size(seen)
+    result.findings += class_clashes(splits.values())
     result.findings += same_content(seen)
     return result.sort()
 

@@ -5,6 +5,8 @@ Each function looks at one kind of thing and yields findings; ``samis.data.docto
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -92,6 +94,33 @@ def mask_findings(sample: Sample, file: str) -> Iterable[Finding]:
             file,
             f"{file}: expected at least {TINY_PX} defect px, got {count}; a stray click?",
         )
+
+
+def similar_names(names: Iterable[str]) -> list[str]:
+    """Return a line for each group of class names that differ only in case, spaces, hyphens or the form of their letters.
+
+    >>> similar_names(["crack", "Crack", "pit"])
+    ["expected one spelling a class, got 'Crack' and 'crack', which count as 2 classes; give them one name"]
+    """
+    groups: dict[str, set[str]] = {}
+    for name in names:
+        plain = re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name)).strip().casefold()
+        groups.setdefault(plain, set()).add(name)
+    return [
+        f"expected one spelling a class, got {' and '.join(map(repr, sorted(group)))}, which count as {len(group)} "
+        "classes; give them one name"
+        for _, group in sorted(groups.items())
+        if len(group) > 1
+    ]
+
+
+def class_clashes(datasets: Iterable[Dataset]) -> Iterable[Finding]:
+    """Report class names, and labels in annotation files, that differ only in spelling; see ``similar_names``."""
+    names: set[str] = set()
+    for dataset in datasets:
+        names |= {*dataset.class_names, *getattr(dataset, "labels", ())}
+    for text in similar_names(names):
+        yield Finding("warning", "class_clash", "", text)
 
 
 def name_clashes(dataset: Dataset) -> Iterable[Finding]:

@@ -7,35 +7,41 @@ Layouts::
 
 Code: the format of labelme 5 (``shapes`` with ``label``, ``points``, ``shape_type``, and ``mask`` for brushed ones).
 Differs: all shapes of an image make one mask; its class is the label that covers most of it, ``clean`` without any.
-Points and lines cover no surface and are refused.
+The labels ``_background_`` and ``__ignore__`` are no objects, whatever they cover. Points cover no surface and are refused;
+so are lines, unless a width is given.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import io
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from samis.contracts import UserError
-from samis.data.annotations import SPLITS, AnnotatedDataset, Shape, choose_split, draw_shapes, largest, read_json
+from samis.data.annotation_shapes import NO_OBJECTS, Shape, ShapeError, draw_shapes, labelme_shape
+from samis.data.annotations import (
+    SPLITS,
+    AnnotatedDataset,
+    check_size,
+    check_unlabelled,
+    choose_split,
+    largest,
+    read_json,
+    refuse_unlabelled,
+)
 from samis.data.base import CLEAN, Record, check_split, find_root
 from samis.data.pairing import GIVEN_SPLITS
 from samis.data.reading import IMAGE_SUFFIXES
 
 HOW_TO_GET = "expected are ROOT/a.jpg with ROOT/a.json, or ROOT/{train,val,test}/ with such pairs"
-_CIRCLE_CORNERS = 64
 
 
 def load_labelme(
     *,
     root: Path | str | None = None,
     split: str = "test",
+    unlabelled: str = "error",
     unlabelled_clean: bool = False,
+    line_width: float = 0,
     val_share: float = 0.1,
     test_share: float = 0.2,
     seed: int = 0,
@@ -45,7 +51,10 @@ def load_labelme(
     Args:
         root: the folder.
         split: ``train``, ``val``, ``test``, ``trainval`` or ``all``.
-        unlabelled_clean: whether an image without a JSON file is clean; otherwise it is an error.
+        unlabelled: what images without a JSON file are: ``error`` refuses them, with their number, ``clean`` takes them as
+            free of defects, ``skip`` leaves them out.
+        unlabelled_clean: older spelling of ``unlabelled: clean``.
+        line_width: px at which lines and line strips are drawn; 0 refuses them.
         val_share: share of each class to carve for ``val``.
         test_share: share of each class to carve for ``test``.
         seed: another seed carves other splits.
@@ -54,6 +63,9 @@ def load_labelme(
         UserError: if an image, a JSON file or the split is missing, or a shape cannot be drawn.
     """
     check_split(split, SPLITS, name="labelme")
+    check_unlabelled(unlabelled, name="labelme")
+    if isinstance(line_width, bool) or not isinstance(line_width, int | float) or not 0 <= line_width <= 1000:
+        raise UserError(f"data set labelme: expected line_width from 0 to 1000 px, got {line_width}")
     if root is None:
         raise UserError(f"data set labelme: expected root=FOLDER, got nothing; {HOW_TO_GET}")
     base = find_root(root, "your data", HOW_TO_GET)
@@ -63,79 +75,66 @@ def load_labelme(
     sizes: dict[str, tuple[int, int]] = {}
     source: dict[str, Path] = {}
     splits: dict[str, str] = {}
-    for given, folder in folders.items():
-        for image in sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != "."):
-            key, annotation = image.stem, image.with_suffix(".json")
-            if key in source:
-                raise UserError(f"{image}: expected file names that differ, got '{key}' twice; rename one")
-            if not annotation.is_file() and not unlabelled_clean:
-                raise UserError(
-                    f"{image}: expected its annotation {annotation.name} beside it, got none; annotate it, or set "
-                    "data.options={unlabelled_clean: true} if such images show no defect"
-                )
-            kind = CLEAN
-            source[key] = annotation if annotation.is_file() else image
-            if annotation.is_file():
-                kind, shapes[key], sizes[key] = _read(annotation)
-            records.append(Record(key, image, None, kind))
-            if given:
-                splits[key] = given
+    labels: set[str] = set()
+    pictures = [(given, image) for given, folder in folders.items() for image in _pictures(folder)]
+    if unlabelled == "error" and not unlabelled_clean:
+        bare = [str(image) for _, image in pictures if not image.with_suffix(".json").is_file()]
+        refuse_unlabelled(bare, len(pictures), where=base, missing="a JSON file")
+    shared = len({image.stem for _, image in pictures}) < len(pictures) and len(folders) > 1
+    for given, image in pictures:
+        key, annotation = f"{given}__{image.stem}" if shared else image.stem, image.with_suffix(".json")
+        if key in source:
+            raise UserError(f"{image}: expected file names that differ, got '{image.stem}' twice; rename one")
+        labelled = annotation.is_file()
+        if not labelled and unlabelled == "skip":
+            continue
+        kind = CLEAN
+        source[key] = annotation if labelled else image
+        if labelled:
+            areas, shapes[key], sizes[key] = _read(annotation, image, line_width)
+            kind = largest(areas) if areas else CLEAN
+            labels |= set(areas)
+        records.append(Record(key, image, None, kind))
+        if given:
+            splits[key] = given
     if not records:
         raise UserError(f"{base}: expected images with LabelMe annotations, got none; {HOW_TO_GET}")
     chosen = choose_split(records, splits, split, val_share=val_share, test_share=test_share, seed=seed)
-    return AnnotatedDataset("labelme", split, chosen, shapes=shapes, sizes=sizes, source=source)
+    return AnnotatedDataset("labelme", split, chosen, shapes=shapes, sizes=sizes, source=source, labels=labels)
 
 
-def _read(path: Path) -> tuple[str, list[Shape], tuple[int, int]]:
-    """Return class, shapes and size of one annotation file."""
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != ".")
+
+
+def _read(path: Path, image: Path, line_width: float) -> tuple[dict[str, float], list[Shape], tuple[int, int]]:
+    """Return the areas by label, the shapes and the size of one annotation file, after its numbers were checked."""
     content = read_json(path, what="a LabelMe annotation")
+    areas: dict[str, float] = {}
+    shapes: list[Shape] = []
     try:
-        hw = (int(content["imageHeight"]), int(content["imageWidth"]))
-        named = [(str(entry["label"]), _shape(entry, hw, path)) for entry in content["shapes"]]
-    except (KeyError, TypeError, ValueError) as error:
+        hw = (content["imageHeight"], content["imageWidth"])
+        if not all(type(side) is int for side in hw):
+            raise ValueError(f"imageHeight {hw[0]!r}, imageWidth {hw[1]!r}")
+        check_size(image, hw, path)
+        for number, entry in enumerate(content["shapes"], 1):
+            label = str(entry["label"])
+            if label.strip() in NO_OBJECTS:
+                continue
+            where = f"{path}: shape {number}, labelled '{label}'"
+            shape = _checked(entry, hw, line_width, where)
+            shapes.append(shape)
+            areas[label] = areas.get(label, 0.0) + float(draw_shapes([shape], hw, where=where).sum())
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(
             f"{path}: expected a LabelMe annotation with imageHeight, imageWidth and shapes, got trouble at {error}; "
             "save it again in LabelMe"
         ) from error
-    areas: dict[str, float] = {}
-    for label, shape in named:
-        areas[label] = areas.get(label, 0.0) + float(draw_shapes([shape], hw, where=str(path)).sum())
-    return largest(areas) if areas else CLEAN, [shape for _, shape in named], hw
+    return areas, shapes, hw
 
 
-def _shape(entry: dict[str, Any], hw: tuple[int, int], path: Path) -> Shape:
-    kind = entry.get("shape_type", "polygon")
-    points = [(float(x), float(y)) for x, y in entry["points"]]
-    if kind == "polygon":
-        return [[value for point in points for value in point]]
-    if kind == "rectangle":
-        (x0, y0), (x1, y1) = points
-        return [[x0, y0, x1, y0, x1, y1, x0, y1]]
-    if kind == "circle":
-        (x, y), (rim_x, rim_y) = points
-        angles = np.linspace(0, 2 * np.pi, _CIRCLE_CORNERS, endpoint=False)
-        radius = float(np.hypot(rim_x - x, rim_y - y))
-        return [np.stack([x + radius * np.cos(angles), y + radius * np.sin(angles)], 1).ravel().tolist()]
-    if kind == "mask":
-        return _brushed(entry, points, hw, path)
-    raise UserError(
-        f"{path}: expected shapes that cover a surface (polygon, rectangle, circle, mask), got a {kind} labelled "
-        f"'{entry.get('label')}'; draw it as a polygon"
-    )
-
-
-def _brushed(entry: dict[str, Any], points: list[tuple[float, float]], hw: tuple[int, int], path: Path) -> np.ndarray:
-    """Return a brushed mask, a PNG of its box, at the image's size."""
+def _checked(entry: dict[str, Any], hw: tuple[int, int], line_width: float, where: str) -> Shape:
     try:
-        with Image.open(io.BytesIO(base64.b64decode(entry["mask"], validate=True)), formats=("PNG",)) as picture:
-            part = np.asarray(picture.convert("1"), dtype=bool)
-    except (binascii.Error, OSError) as error:
-        raise UserError(f"{path}: expected a brushed mask as a PNG, got {error}; save it again in LabelMe") from error
-    x, y = (round(v) for v in points[0])
-    if x < 0 or y < 0 or y + part.shape[0] > hw[0] or x + part.shape[1] > hw[1]:
-        raise UserError(
-            f"{path}: expected a brushed mask inside the image, got one that leaves it; save it again in LabelMe"
-        )
-    whole = np.zeros(hw, bool)
-    whole[y : y + part.shape[0], x : x + part.shape[1]] = part
-    return whole
+        return labelme_shape(entry, hw, line_width=line_width)
+    except ShapeError as error:
+        raise UserError(f"{where}: expected a shape that covers a surface of the image, got {error}") from error

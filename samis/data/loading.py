@@ -129,7 +129,7 @@ class FramedDataset(TorchDataset[FramedSample]):
 
 def _augmented(sample: Sample, augment: Augment, rng: np.random.Generator) -> Sample:
     mask = np.zeros(sample.image.shape[:2], np.uint8) if sample.mask is None else sample.mask.astype(np.uint8)
-    image, changed = augment(sample.image, mask, rng)
+    image, changed = augment(np.ascontiguousarray(sample.image), mask, rng)
     return replace(sample, image=image, mask=None if sample.mask is None else changed.astype(bool))
 
 

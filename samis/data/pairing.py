@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -89,6 +90,15 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """
     parts = re.split(r"(\d+)", name)
     return tuple((0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts)
+
+
+def portable(name: str) -> str:
+    r"""Return a path from a file that some other system may have written: with slashes for Windows' backslashes.
+
+    >>> portable("images\\a.png")
+    'images/a.png'
+    """
+    return name if os.sep == "\\" else name.replace("\\", "/")
 
 
 def list_pictures(folder: Path, *, what: str = "pictures") -> list[Path]:

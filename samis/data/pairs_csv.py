@@ -7,7 +7,7 @@ from pathlib import Path
 
 from samis.contracts import UserError
 from samis.data.base import CLEAN, did_you_mean
-from samis.data.pairing import GIVEN_SPLITS, Fault, Found, Pair
+from samis.data.pairing import GIVEN_SPLITS, Fault, Found, Pair, portable
 
 COLUMNS = ("image", "mask", "class", "split")
 
@@ -26,6 +26,8 @@ def read_pairs(table: Path, *, unlabelled_ok: bool = False) -> Found:
         UserError: if the file cannot be read, a column is missing or unknown, or a value is not what it should be.
     """
     rows = _rows(table)
+    for row in rows:
+        row["image"], row["mask"] = (_as_here(table.parent, row[column]) for column in ("image", "mask"))
     stems = [Path(row["image"]).stem for row in rows]
     repeated = len(set(stems)) < len(stems)
     found = Found()
@@ -55,6 +57,11 @@ def read_pairs(table: Path, *, unlabelled_ok: bool = False) -> Found:
         if split:
             found.splits[key] = split
     return found
+
+
+def _as_here(folder: Path, name: str) -> str:
+    """Return a file's name with slashes, unless there is a file that really has backslashes in its name."""
+    return name if (folder / name).is_file() else portable(name)
 
 
 def _fault(where: str, image: Path, mask: Path | None, *, mask_needed: bool) -> Fault | None:

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from samis.contracts import UserError
-from samis.data.reading import IMAGE_SUFFIXES, FileError, read_image
+from samis.data.reading import IMAGE_SUFFIXES, FileError, check_tiff_size, read_image, repeat_grey, row_blocks
 
 _DEEP = (".png", ".tif", ".tiff", ".pgm", ".ppm")
 
@@ -127,7 +127,12 @@ def read_photo(path: Path, *, white: float | None = None) -> np.ndarray:
 
 
 def _as_stored(path: Path) -> np.ndarray | None:
-    """Return a file's own values, (H, W) or (H, W, C) in OpenCV's order; None if OpenCV cannot read it."""
+    """Return a file's own values, (H, W) or (H, W, C) in OpenCV's order; None if OpenCV cannot read it.
+
+    Raises:
+        FileError: its header announces more than may be read.
+    """
+    check_tiff_size(path)
     try:
         return cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     except (cv2.error, OSError):
@@ -136,22 +141,32 @@ def _as_stored(path: Path) -> np.ndarray | None:
 
 def _scaled(values: np.ndarray, white: float | None, path: Path) -> np.ndarray:
     """Return 8-bit values: black is 0, `white` 255."""
-    full = white or (1.0 if values.dtype.kind == "f" else float(np.iinfo(values.dtype).max))
-    if values.dtype.kind == "f":
-        if not np.isfinite(values).all():
-            raise FileError("mode", f"{path}: expected numbers, got NaN or infinity in it; mend the export")
-        if values.min() < 0 or values.max() > full:
-            raise FileError(
-                "mode",
-                f"{path}: expected floating-point values from 0 (black) to {full:g} (white), got {values.min():.4g} to "
-                f"{values.max():.4g}; say which value means white (--white)",
-            )
-    return (values.astype(np.float64) * (255 / full)).round().clip(0, 255).astype(np.uint8)
+    full = white or {"float32": 1.0, "float64": 1.0, "uint16": 65535.0}.get(values.dtype.name)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise FileError("mode", f"{path}: expected numbers, got NaN or infinity in it; correct the export")
+    low, high = values.min(), values.max()
+    if full is None:  # white of 32-bit integers would be 4e9: every photo would come out black
+        raise FileError(
+            "mode",
+            f"{path}: expected 8- or 16-bit values, got {values.dtype.name} from {low} to {high}; say which value means "
+            "white (--white)",
+        )
+    if low < 0 or (high > full and values.dtype.name != "uint16"):
+        kind = "floating-point values" if values.dtype.kind == "f" else f"{values.dtype.name} values"
+        raise FileError(
+            "mode",
+            f"{path}: expected {kind} from 0 (black) to {full:g} (white), got {low:.4g} to {high:.4g}; say which value "
+            "means white (--white)",
+        )
+    scaled = np.empty(values.shape, np.uint8)
+    for rows in row_blocks(values.shape):
+        scaled[rows] = (values[rows].astype(np.float64) * (255 / full)).round().clip(0, 255)
+    return scaled
 
 
 def _to_rgb(values: np.ndarray) -> np.ndarray:
     if values.ndim == 2:
-        return np.repeat(values[..., None], 3, axis=2)
+        return repeat_grey(values)
     if values.shape[2] == 4:  # transparency is laid over black, as everywhere
         alpha = values[..., 3:].astype(np.float64) / 255
         values = (values[..., :3] * alpha).round().astype(np.uint8)

@@ -11,29 +11,47 @@ What is understood: PNG, JPEG, BMP, TIFF, WebP, PGM/PPM of one picture; grey, co
 
 from __future__ import annotations
 
+import math
+import os
 import struct
-import warnings
+import threading
 import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from samis.contracts import UserError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 """File endings taken for pictures, in lower case."""
-MAX_PIXELS = 100_000_000
-"""Largest picture read, in pixels (10,000 x 10,000: 300 MB in memory); the header tells before anything is decoded."""
+MEMORY_VARIABLE = "SAMIS_PICTURE_MB"
+"""Environment variable: most MB (2**20 bytes) that one decoded picture may take, 3 bytes a pixel; the header is judged."""
+_DEFAULT_MB = 1024
+_AS_VIEW = 1 << 25  # pixels: from here on a grey picture is repeated over the channels without copying it
+_ROWS = 1 << 24  # pixels that are converted at once, so that wide types do not multiply the memory
+_PILLOW_LIMIT = threading.Lock()
 _ENDINGS = {
     "PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "MPO": (".jpg", ".jpeg"), "BMP": (".bmp",), "DIB": (".bmp",),
     "TIFF": (".tif", ".tiff"), "WEBP": (".webp",), "PPM": (".pgm", ".ppm"),
 }  # fmt: skip
 _FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP", "PPM")
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, struct.error, zlib.error)
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, struct.error, zlib.error)
 _ORIENTATION = 0x0112  # the EXIF tag
 _THRESHOLD = 127
 _BLACK_NOISE = 16  # a JPEG of a black mask holds values up to about here
+
+
+def max_bytes() -> int:
+    """Return the most bytes that one decoded picture may take.
+
+    Raises:
+        UserError: the environment variable is no number of MB.
+    """
+    text = os.environ.get(MEMORY_VARIABLE, str(_DEFAULT_MB))
+    if not text.isdecimal() or not 0 < int(text) < 1 << 40:
+        raise UserError(f"{MEMORY_VARIABLE}={text}: expected a number of MB above 0; correct or unset it")
+    return int(text) << 20
 
 
 class FileError(UserError):
@@ -51,14 +69,17 @@ def read_image(path: Path | str) -> np.ndarray:
         path: the file.
 
     Returns:
-        (H, W, 3) uint8, RGB; grey is repeated over the channels.
+        (H, W, 3) uint8, RGB; grey is repeated over the channels, in a large picture as a read-only view, so that it takes
+        one byte a pixel.
 
     Raises:
         UserError: if the file is missing, unreadable, truncated, too large, of several pictures or of an unknown kind.
     """
     picture = _open(Path(path))
     if picture.mode.startswith("I"):
-        return np.repeat(_scaled_16_bit(picture, path)[..., None], 3, axis=2)
+        return repeat_grey(_scaled_16_bit(picture, path))
+    if picture.mode == "L" and picture.width * picture.height >= _AS_VIEW and not _has_alpha(picture):
+        return repeat_grey(np.array(picture))
     if picture.mode in ("F", "LAB", "HSV"):
         raise FileError(
             "mode", f"{path}: expected grey, RGB or CMYK pixels, got mode {picture.mode}; save it as 8-bit PNG"
@@ -67,6 +88,13 @@ def read_image(path: Path | str) -> np.ndarray:
         coloured = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, (0, 0, 0, 255)), coloured)
     return np.array(picture.convert("RGB"))
+
+
+def repeat_grey(values: np.ndarray) -> np.ndarray:
+    """Return grey pixels (H, W) as (H, W, 3); of a large picture as a read-only view."""
+    if values.size >= _AS_VIEW:
+        return np.broadcast_to(values[..., None], (*values.shape, 3))
+    return np.repeat(values[..., None], 3, axis=2)
 
 
 def read_mask(path: Path | str, *, grey: bool = False) -> np.ndarray:
@@ -160,42 +188,71 @@ def _is_zero_one(path: Path) -> bool:
 
 def _header(path: Path) -> Image.Image:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            if path.stat().st_size == 0:
-                raise FileError("empty_file", f"{path}: expected a picture, got an empty file (0 bytes); copy it again")
-            picture = Image.open(path, formats=_FORMATS)
+        if path.stat().st_size == 0:
+            raise FileError("empty_file", f"{path}: expected a picture, got an empty file (0 bytes); copy it again")
+        with (
+            _PILLOW_LIMIT
+        ):  # Pillow's own limit counts pixels and belongs to the process: set aside for the header only
+            before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            try:
+                picture = Image.open(path, formats=_FORMATS)
+            finally:
+                Image.MAX_IMAGE_PIXELS = before
     except FileNotFoundError as error:
         raise FileError("missing", f"{path}: expected a picture, but there is no such file; check the path") from error
     except PermissionError as error:
         raise FileError(
             "permission", f"{path}: expected a readable file, got 'permission denied'; check its rights"
         ) from error
-    except Image.DecompressionBombError as error:
-        raise FileError(
-            "too_large", f"{path}: expected at most {MAX_PIXELS:,} pixels, got far more; cut it into tiles"
-        ) from error
     except UnidentifiedImageError as error:
         raise FileError(
             "no_picture",
             f"{path}: expected a picture (PNG, JPEG, BMP, TIFF, WebP, PGM), got something else; is it damaged?",
         ) from error
-    except _BROKEN as error:
+    except BROKEN as error:
         raise FileError(
             "damaged", f"{path}: expected a picture, but it cannot be opened ({error}); copy it again"
         ) from error
-    width, height = picture.size
-    if width * height > MAX_PIXELS:
+    try:
+        _check_size(path, *picture.size)
+    except FileError:
         picture.close()
-        raise FileError(
-            "too_large",
-            f"{path}: expected at most {MAX_PIXELS:,} pixels, got {width}x{height}; cut it into tiles",
-        )
+        raise
     frames = getattr(picture, "n_frames", 1)
     if frames > 1 and picture.format != "MPO":
         picture.close()
         raise FileError("many_pictures", f"{path}: expected one picture, got a file of {frames}; save the one you mean")
     return picture
+
+
+def _check_size(path: Path, width: int, height: int, bytes_per_px: int = 3) -> None:
+    most, size = max_bytes(), bytes_per_px * width * height
+    if size > most:
+        raise FileError(
+            "too_large",
+            f"{path}: expected at most {most >> 20} MB of pixels, got {width}x{height} px, {size >> 20} MB; "
+            f"cut it into tiles, or set {MEMORY_VARIABLE} to what your memory allows",
+        )
+
+
+def check_tiff_size(path: Path) -> None:
+    """Refuse a TIFF too large to be read, of a kind that Pillow does not know, by its header; other files pass.
+
+    Raises:
+        FileError: more pixels than ``max_bytes`` allows.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+            if head[:4] not in (b"II*\0", b"MM\0*"):
+                return
+            tags = TiffImagePlugin.ImageFileDirectory_v2(head)
+            file.seek(tags.next)
+            tags.load(file)
+            width, height, samples = (int(tags.get(tag, 1)) for tag in (256, 257, 277))
+    except BROKEN:
+        return
+    _check_size(path, width, height, max(3, 2 * samples))
 
 
 def _open(path: Path) -> Image.Image:
@@ -205,7 +262,7 @@ def _open(path: Path) -> Image.Image:
             upright = ImageOps.exif_transpose(picture)
         except MemoryError:
             raise
-        except _BROKEN as error:
+        except BROKEN as error:
             raise FileError(
                 "damaged", f"{path}: expected a whole picture, got a damaged one ({error}); copy it again"
             ) from error
@@ -218,13 +275,22 @@ def _has_alpha(picture: Image.Image) -> bool:
 
 
 def _scaled_16_bit(picture: Image.Image, path: Path | str) -> np.ndarray:
-    values = np.asarray(picture).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
+    values = np.asarray(picture)
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > 65535:
         raise FileError(
-            "mode",
-            f"{path}: expected 8- or 16-bit pixels, got values {values.min()} to {values.max()}; save it as 8-bit PNG",
+            "mode", f"{path}: expected 8- or 16-bit pixels, got values {low} to {high}; save it as 8-bit PNG"
         )
-    return ((values + 128) // 257).astype(np.uint8)
+    scaled = np.empty(values.shape, np.uint8)
+    for rows in row_blocks(values.shape):
+        scaled[rows] = (values[rows].astype(np.int64) + 128) // 257
+    return scaled
+
+
+def row_blocks(shape: tuple[int, ...]) -> list[slice]:
+    """Return slices of rows that together are a picture of a shape, each of a bounded number of values."""
+    step = max(1, _ROWS // max(1, math.prod(shape[1:])))
+    return [slice(start, start + step) for start in range(0, shape[0], step)]
 
 
 def _one_channel(picture: Image.Image, path: Path | str) -> np.ndarray:

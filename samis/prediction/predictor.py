@@ -7,6 +7,7 @@ not for all of its tiles.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -67,11 +68,32 @@ class Predictor:
         weight = np.zeros_like(total)
         for start in range(0, len(placements), self.views_at_once):
             part = placements[start : start + self.views_at_once]
-            covered = coverage(part).numpy()
-            total += self._answer([self._framed(sample, part)])[0] * covered
-            weight += covered
-        blended: np.ndarray = (total / np.maximum(weight, 1e-12)).clip(0, 1)
-        return blended
+            framed = self._framed(sample, part)
+            window, framed.placements = _in_window(part)
+            covered = coverage(framed.placements).numpy()
+            total[window] += self._answer([framed])[0] * covered
+            weight[window] += covered
+        np.maximum(weight, 1e-12, out=weight)
+        np.divide(total, weight, out=total)
+        return np.clip(total, 0, 1, out=total)
+
+
+def _in_window(placements: Sequence[Placement]) -> tuple[tuple[slice, slice], list[Placement]]:
+    """Return the rows and columns that some tiles cover together, and the tiles as placed in that part of the file.
+
+    Only that part is held while they are answered, so that memory does not grow with the number of parts.
+    """
+    x0, y0 = (min(p.crop_xyxy[i] for p in placements) for i in (0, 1))
+    x1, y1 = (max(p.crop_xyxy[i] for p in placements) for i in (2, 3))
+    if len(placements) == 1:  # a tile is blended as a tile, which a view of a whole file is not: show one pixel more
+        height, width = placements[0].file_hw
+        x0, y0, x1, y1 = max(0, x0 - 1), max(0, y0 - 1), min(width, x1 + 1), min(height, y1 + 1)
+    moved = [
+        replace(p, file_hw=(y1 - y0, x1 - x0), crop_xyxy=(left - x0, top - y0, right - x0, bottom - y0))
+        for p in placements
+        for left, top, right, bottom in [p.crop_xyxy]
+    ]
+    return (slice(y0, y1), slice(x0, x1)), moved
 
 
 def _form(framed: FramedSample) -> tuple[bool, bool]:

@@ -90,7 +90,7 @@ class PredictionFolder:
         """
         pictures = {
             "masks": mask.astype(np.uint8) * 255,
-            "maps": (values.clip(0, 1) * 255 + 0.5).astype(np.uint8),
+            "maps": _as_bytes(values),
             "overlays": overlay(image, mask, regions),
         }
         for kind, picture in pictures.items():
@@ -156,6 +156,14 @@ def overlay(image: np.ndarray, mask: np.ndarray, regions: Sequence[Region]) -> n
         for colour, width in (((0, 0, 0), 3 * thick), ((255, 255, 255), thick)):
             cv2.putText(drawn, str(number), place, cv2.FONT_HERSHEY_SIMPLEX, 0.4 * thick, colour, width, cv2.LINE_AA)
     return drawn
+
+
+def _as_bytes(values: np.ndarray) -> np.ndarray:
+    """Return a map as bytes, made row by row: whole copies of a large photo's map would multiply its memory."""
+    found = np.empty(values.shape, np.uint8)
+    for number, row in enumerate(values):
+        found[number] = row.clip(0, 1) * 255 + 0.5
+    return found
 
 
 def _source(file: Path) -> dict[str, Any]:

@@ -121,7 +121,7 @@ OF_IMAGES: dict[str, tuple[str, Plant, list[str]]] = {
     "a moving PNG": (".png", pages, ["error many_pictures"]),
     "one grey everywhere": (".png", lambda p: put(p, np.full(HW, 90, np.uint8)), ["warning flat_image"]),
     "30,000 x 30,000": (".png", lambda p: png(p, hw=(30000, 30000)), ["error too_large"]),
-    "12,000 x 12,000": (".png", lambda p: png(p, hw=(12000, 12000)), ["error too_large"]),
+    "20,000 x 19,000": (".png", lambda p: png(p, hw=(20000, 19000)), ["error too_large"]),
     "a text chunk that unpacks to 100 MB": (
         ".png",
         lambda p: png(p, (b"zTXt", b"a\0\0" + zlib.compress(bytes(100_000_000), 9))),

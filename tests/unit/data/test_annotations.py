@@ -39,7 +39,7 @@ def test_coco_masks_are_pycocotools(tmp_path):
     for n, name in enumerate(("a.png", "sub/b.png")):
         photo(tmp_path / "images" / name, seed=n)
     (tmp_path / "annotations.json").write_text(json.dumps(coco_content(["a.png", "sub/b.png"])))
-    dataset = load_dataset("coco", root=tmp_path, split="all")
+    dataset = load_dataset("coco", root=tmp_path, split="all", unlabelled="clean")
     assert dataset.ids == ["a", "sub__b"] and dataset.class_names == ["scratch", "clean"]
     theirs = COCO(str(tmp_path / "annotations.json"))
     expected = np.max([theirs.annToMask(entry) for entry in theirs.imgToAnns[1]], axis=0)
@@ -146,7 +146,7 @@ def test_labelme_splits_and_largest_class(tmp_path):
         ([shape("line", [[0, 0], [3, 3]])], "draw it as a polygon"),
         ([shape("mask", [[0, 0], [3, 3]], mask="%%%")], "brushed mask"),
         ([{"label": "x", "shape_type": "polygon"}], "points"),
-        (None, "unlabelled_clean"),
+        (None, "unlabelled: clean"),
     ],
 )
 def test_labelme_faults_take_one_line(tmp_path, shapes, told):

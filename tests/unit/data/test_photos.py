@@ -98,3 +98,30 @@ def test_a_cut_file_is_refused_with_white_too(tmp_path):
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:900])
     with pytest.raises(UserError, match="damaged"):
         read_photo(tmp_path / "a.png", white=4095)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int16, np.uint32])
+def test_integers_without_a_known_white_are_refused_not_black(tmp_path, dtype):
+    top = 30_000 if dtype == np.int16 else 200_000
+    values = (RAMP * top).astype(dtype) - (5 if dtype == np.int16 else 0)
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "a.tif", values)
+    with pytest.raises(UserError, match=r"a\.tif: .*"):
+        read_photo(tmp_path / "a.tif")
+    if dtype == np.int32:
+        assert np.abs(read_photo(tmp_path / "a.tif", white=top)[..., 0] - RAMP * 255).max() <= 1
+
+
+def test_a_huge_colour_tiff_of_16_bits_is_refused_by_its_header(tmp_path, monkeypatch):
+    cv2.imwrite(str(tmp_path / "a.tif"), np.zeros((600, 600, 3), np.uint16))
+    assert read_photo(tmp_path / "a.tif").shape == (600, 600, 3)
+    monkeypatch.setenv("SAMIS_PICTURE_MB", "1")
+    with pytest.raises(UserError, match=r"at most 1 MB.*600x600 px"):
+        read_photo(tmp_path / "a.tif")
+
+
+def test_values_above_white_are_refused_in_floats_and_32_bits(tmp_path):
+    for name, values in (("f.tif", RAMP.astype(np.float32) * 7), ("i.tif", (RAMP * 300_000).astype(np.int32))):
+        cv2.imwrite(str(tmp_path / name), values)
+        with pytest.raises(UserError, match="--white"):
+            read_photo(tmp_path / name, white=5)

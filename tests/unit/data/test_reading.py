@@ -120,8 +120,39 @@ def test_a_huge_picture_is_refused_before_it_is_decoded(tmp_path: Path, announce
     assert refused(read_image, path).code == "too_large"
     assert tracemalloc.get_traced_memory()[1] < 20e6
     tracemalloc.stop()
-    wide = announce(tmp_path / "wide.png", 11000, 10000)
-    assert "11000x10000" in str(refused(read_image, wide))
+    wide = announce(tmp_path / "wide.png", 21000, 20000)
+    assert "21000x20000" in str(refused(read_image, wide))
+
+
+def test_the_limit_is_memory_and_can_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(tmp_path / "a.png", np.zeros((1000, 1000), np.uint8))
+    monkeypatch.setenv("SAMIS_PICTURE_MB", "2")  # 3 bytes a pixel: 2.9 MB
+    error = refused(read_image, path)
+    assert error.code == "too_large" and "SAMIS_PICTURE_MB" in str(error)
+    monkeypatch.setenv("SAMIS_PICTURE_MB", "3")
+    assert read_image(path).shape == (1000, 1000, 3)
+    for bad in ("0", "-1", "many", "nan", "1e9", ""):
+        monkeypatch.setenv("SAMIS_PICTURE_MB", bad)
+        with pytest.raises(UserError, match="SAMIS_PICTURE_MB"):
+            read_image(path)
+
+
+def test_a_line_scan_over_100_megapixels_is_read_at_a_byte_a_pixel(tmp_path: Path) -> None:
+    path = tmp_path / "scan.png"
+    Image.new("L", (12000, 9000), 90).save(path, compress_level=1)
+    image = read_image(path)
+    assert image.shape == (9000, 12000, 3) and image[8999, 11999].tolist() == [90, 90, 90]
+    assert image.strides[2] == 0, "a view: the grey is not copied for each channel"
+
+
+@pytest.mark.parametrize("values", [np.arange(12, dtype=np.uint16) * 5000, np.arange(12, dtype=np.int32) * 5000])
+def test_16_bit_is_scaled_the_same_in_blocks_of_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: np.ndarray
+) -> None:
+    path = save(tmp_path / "a.tif", values.reshape(6, 2))
+    whole = read_image(path)
+    monkeypatch.setattr(reading, "_ROWS", 3)
+    assert (read_image(path) == whole).all() and (whole[..., 0].ravel() == (values.astype(int) + 128) // 257).all()
 
 
 def test_many_pictures_are_refused(tmp_path: Path) -> None:
