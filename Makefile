@@ -11,7 +11,7 @@ help:
 	@echo "make demo      zero-shot -> LoRA -> the same evaluator -> report, on drawn surfaces, on a CPU (about 8 minutes)"
 	@echo "make test      the tests"
 	@echo "make check     lint, types"
-	@echo "make pretrain  make the embedded SAM again from its recipe (hours on a CPU)"
+	@echo "make pretrain  make the embedded SAM again from its recipe (minutes on a GPU, hours on a CPU)"
 	@echo "make report    the comparison report and the README's answer from evaluate/results"
 
 install: .venv/.installed
@@ -51,10 +51,9 @@ format: install
 	$(BIN)/ruff format .
 
 pretrain: install
-	$(BIN)/python train/pretrain.py configs/pretrain_128.yaml
 	$(BIN)/python train/pretrain.py configs/pretrain.yaml
-	$(BIN)/python train/pretrain.py configs/pretrain_long.yaml
-	$(BIN)/python train/pretrain.py configs/pretrain.yaml --embed $(RUNS)/pretrain_128 $(RUNS)/pretrain $(RUNS)/pretrain_long
+	$(BIN)/python train/pretrain.py configs/pretrain_focal.yaml
+	$(BIN)/python train/pretrain.py configs/pretrain.yaml --embed $(RUNS)/pretrain $(RUNS)/pretrain_focal
 
 report: install
 	$(BIN)/python evaluate/compare.py evaluate/results --out reports/results --published $(if $(wildcard reports/maps),--maps reports/maps) --readme README.md

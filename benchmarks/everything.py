@@ -1,10 +1,10 @@
 """Time "segment everything" without the encoder: segment_anything's generator against ours, from the same embedding.
 
-  python benchmarks/everything.py            16 x 16 points on a 1024 px image, decoder of vit_b's size; samis_tiny 32 x 32
+  python benchmarks/everything.py            16 x 16 points on a 1024 px image, decoder of vit_b's size; samis_lite 32 x 32
   python benchmarks/everything.py --quick    6 x 6 points
 
 Two decoders: one of vit_b's size with random weights (what it costs; masks are blobs), and that of the embedded
-samis_tiny on a drawn surface (real masks, real thresholds). Both sides get the same points and thresholds; kept masks are
+samis_lite on a drawn surface (real masks, real thresholds). Both sides get the same points and thresholds; kept masks are
 compared one to one by IoU. Then three images at once, against segment_anything's loop over them.
 """
 
@@ -167,7 +167,7 @@ class Held:
 def extend(parser: argparse.ArgumentParser) -> None:
     """Add the script's own options."""
     parser.add_argument(
-        "--points", type=int, help="a side of the grid (default: 16, with --quick 6); samis_tiny gets twice as many"
+        "--points", type=int, help="a side of the grid (default: 16, with --quick 6); samis_lite gets twice as many"
     )
     parser.add_argument("--images", type=int, default=3, help="of the batch (default: %(default)s)")
 
@@ -181,7 +181,7 @@ def main() -> None:
     one = compare(
         f"vit_b's decoder, {points} x {points} points, 1 image", sam, embeddings, [Sample("a", noise)], points, None
     )
-    tiny = load_sam("samis_tiny")
+    tiny = load_sam("samis_lite")
     drawn = load_dataset("procedural", split="test", surface="steel", count=options.images)
     samples = [
         Sample(str(index), np.ascontiguousarray(_square(drawn[index].image, 256))) for index in range(options.images)
@@ -192,7 +192,7 @@ def main() -> None:
     found = {}
     for count in (1, options.images):
         found[count] = compare(
-            f"samis_tiny, {2 * points} x {2 * points} points, {count} images", tiny, made[:count], samples[:count],
+            f"samis_lite, {2 * points} x {2 * points} points, {count} images", tiny, made[:count], samples[:count],
             2 * points, Everything(min_iou=0.3, min_stability=0.5),
         )  # fmt: skip
     equal = one["equal"] and all(line["equal"] for line in found.values())

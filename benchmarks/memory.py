@@ -1,7 +1,7 @@
 """Measure the peak memory of one tuning step, with all activations kept and with the encoder's computed again.
 
   python benchmarks/memory.py            vit_b at 512 and 1024
-  python benchmarks/memory.py --quick    samis_tiny
+  python benchmarks/memory.py --quick    samis_lite
   python benchmarks/memory.py --device cuda --batch 2
 
 One step is forward, loss, backward and AdamW, one image at a time unless said otherwise; float32 on a CPU, bfloat16
@@ -91,9 +91,9 @@ def main() -> None:
     """Measure and report."""
     options = parse(__doc__, extend)
     if options.quick:
-        finish(options, compare("samis_tiny", 256, options))
+        finish(options, compare("samis_lite", 256, options))
     lines = []
-    for architecture, frame_px in (("samis_tiny", 256), ("vit_b", 512), ("vit_b", 1024)):
+    for architecture, frame_px in (("samis_lite", 256), ("vit_b", 512), ("vit_b", 1024)):
         decoder(architecture, frame_px, options)
         # Keeping everything of vit_b at 1024 takes several GB, which not every CPU machine has to spare.
         lines.append(compare(architecture, frame_px, options, kept=options.device == "cuda" or frame_px < 1024))

@@ -29,7 +29,7 @@ from benchmarks.sides import parse
 
 def extend(parser: argparse.ArgumentParser) -> None:
     """Add the script's own options."""
-    parser.add_argument("--architecture", default="samis_tiny")
+    parser.add_argument("--architecture", default="samis_lite")
     parser.add_argument("--batch", type=int, default=2, help="images a process (default: %(default)s)")
     parser.add_argument("--steps", type=int, help="timed steps (default: 20, with --quick 3)")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)

@@ -2,7 +2,7 @@
 
     import samis
     test = samis.load_dataset("sd_saliency_900", root=..., split="test")
-    before = samis.score(samis.load_sam("samis_tiny", prompt="grid"), test)
+    before = samis.score(samis.load_sam("samis_lite", prompt="grid"), test)
     after = samis.score(samis.load_run("checkpoints/runs/steel_lora"), test)
     print(samis.gap_closed(before, after, best=...))
 

@@ -32,7 +32,7 @@ from samis.prompts import build_prompter
 from samis.provenance import file_sha256, provenance
 from samis.reporting.gallery import gallery_picture
 from samis.reporting.references import reference_lines
-from samis.sam.architectures import ARCHITECTURES
+from samis.sam.architectures import ARCHITECTURES, check_architecture
 from samis.sam.candidates import Everything
 from samis.sam.embeddings import learns, open_cache
 from samis.sam.encoder_options import checkpoint_blocks, compile_encoder
@@ -55,10 +55,7 @@ def load_split(config: DataConfig, split: str, *, limit: int = 0, seed: int = 0)
 def build_framing(config: Experiment) -> Framing:
     """Return the framing; 0 for ``frame.frame_px`` means the architecture's own side."""
     f = config.frame
-    if config.segmenter.architecture not in ARCHITECTURES:
-        raise UserError(
-            f"segmenter.architecture: expected one of {', '.join(ARCHITECTURES)}, got {config.segmenter.architecture!r}"
-        )
+    check_architecture(config.segmenter.architecture, key="segmenter.architecture")
     try:
         return Framing(f.frame_px or ARCHITECTURES[config.segmenter.architecture].frame_px, f.tile_px, f.overlap)
     except ValueError as error:

@@ -15,7 +15,7 @@ from samis.contracts import UserError
 from samis.data.promptable import PromptedScenes, PromptMix, SceneLoader
 from samis.data.scenes import draw_scene
 from samis.provenance import provenance
-from samis.sam.architectures import ARCHITECTURES, build_sam
+from samis.sam.architectures import ARCHITECTURES, build_sam, check_architecture
 from samis.sam.attention import use_fused_attention
 from samis.sam.pretraining import PromptablePretraining, PromptValidation
 from samis.sam.resize import resized_weights
@@ -31,7 +31,8 @@ def pretrain(config: Pretraining, *, dry_run: bool = False) -> Path:
     """Pretrain a small SAM on drawn scenes; return the run folder.
 
     Raises:
-        UserError: unknown architecture, the stage before has left no weights, or a precision that cannot be.
+        UserError: unknown architecture, the stage before has left no weights, no package has the trunk's, or a precision that
+            cannot be.
     """
     resolve_precision(config.training.mixed_precision)  # a mistake is told before anything is built
     torch.manual_seed(config.seed)
@@ -70,7 +71,7 @@ def embed(runs: list[Path], folder: Path) -> Path:
 
     Args:
         runs: run folders of the stages, in order.
-        folder: ``checkpoints/samis_tiny``.
+        folder: ``checkpoints/samis_lite``.
 
     Raises:
         UserError: a stage has not been run.
@@ -108,9 +109,13 @@ def draw_sheet(path: Path, *, side: int = 192, columns: int = 8, rows: int = 3, 
 
 
 def _sam(config: Pretraining) -> torch.nn.Module:
-    if config.architecture not in ARCHITECTURES:
-        raise UserError(f"architecture: expected one of {', '.join(ARCHITECTURES)}, got {config.architecture!r}")
+    check_architecture(config.architecture)
+    if config.pretrained not in ("imagenet", "random"):
+        raise UserError(f"pretrained: expected imagenet or random, got {config.pretrained!r}")
     sam = build_sam(config.architecture, frame_px=config.frame_px)
+    trunk = ARCHITECTURES[config.architecture].trunk
+    if trunk and config.pretrained == "imagenet" and not config.init:
+        sam.image_encoder.patch_embed.load_imagenet(trunk)
     use_fused_attention(sam.image_encoder)
     if config.init:
         path = Path(config.init)

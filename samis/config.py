@@ -51,7 +51,7 @@ class FrameConfig:
     """How images enter SAM's square frame.
 
     Attributes:
-        frame_px: side of the frame; 0 takes the architecture's own (1024 official, 256 samis_tiny).
+        frame_px: side of the frame; 0 takes the architecture's own (1024 official, 256 samis_lite).
         tile_px: cut images longer than this into overlapping tiles of this side, file pixels; 0 never cuts.
         overlap: share of a tile that its neighbour repeats.
     """
@@ -85,8 +85,8 @@ class SegmenterConfig:
     Attributes:
         name: sam, saved_maps, run (a tuned SAM or trained baseline from its run folder), a baseline's name, or filled_box,
             otsu_box (trivial references).
-        architecture: vit_b, vit_l, vit_h, samis_tiny, samis_small.
-        weights: checkpoint file; null takes the embedded one of samis_tiny, or checkpoints/sam/ for the official sizes;
+        architecture: vit_b, vit_l, vit_h, samis_lite.
+        weights: checkpoint file; null takes the embedded one of samis_lite, or checkpoints/sam/ for the official sizes;
             "random" starts from scratch. For a baseline: a local file of its backbone's weights, timm's or torchvision's.
         mask_rule: how many masks become one map: one of MASK_RULES, or "all" to score every rule from one pass.
         min_iou: predicted IoU that a mask of the grid must exceed. min_stability: stability that it must reach.
@@ -100,7 +100,7 @@ class SegmenterConfig:
     """
 
     name: str = "sam"
-    architecture: str = "samis_tiny"
+    architecture: str = "samis_lite"
     weights: str | None = None
     mask_rule: str = "top_iou"
     min_iou: float = 0.88
@@ -305,15 +305,17 @@ class Pretraining:
 
     Attributes:
         experiment: names the run folder. seed: of weights and scenes.
-        architecture: samis_tiny or samis_small. frame_px: side of the frame at this stage.
-        init: run folder or safetensors file of the stage before; null starts from random weights.
+        architecture: key in ARCHITECTURES. frame_px: side of the frame at this stage.
+        pretrained: imagenet (the trunk starts from ImageNet weights, of the extra samis[imagenet]) or random.
+        init: run folder or safetensors file of the stage before; null starts from random weights behind the trunk.
         keep_best: validation value that chooses the best epoch: iou (mean over the four groups of questions), iou_box ...
     """
 
     experiment: str = "pretrain"
     seed: int = 0
-    architecture: str = "samis_tiny"
+    architecture: str = "samis_lite"
     frame_px: int = 256
+    pretrained: str = "imagenet"
     init: str | None = None
     scenes: ScenesConfig = field(default_factory=ScenesConfig)
     loss: LossConfig = field(default_factory=LossConfig)

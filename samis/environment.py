@@ -15,7 +15,7 @@ from typing import Any
 from samis.contracts import UserError
 from samis.data import DATASETS, load_dataset
 from samis.provenance import PACKAGES
-from samis.sam.architectures import ARCHITECTURES
+from samis.sam.architectures import ARCHITECTURES, EMBEDDED
 from samis.sam.download import OFFICIAL, checkpoints_folder, weights_sha256
 from samis.sam.weights import find_weights
 
@@ -86,7 +86,7 @@ def _devices() -> Iterator[Fact]:
         free, total = (size / _GIB for size in torch.cuda.mem_get_info(number))
         yield Fact(f"GPU {number}", f"{about.name}, {free:.0f} of {total:.0f} GiB free")
     if not torch.cuda.device_count():
-        advice = "the embedded samis_tiny runs on the CPU; tuning an official SAM wants a GPU"
+        advice = f"the embedded {EMBEDDED} runs on the CPU; tuning an official SAM wants a GPU"
         yield Fact("GPU", f"none that torch {torch.__version__} can use", "note", advice)
     yield Fact("CPU", f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads")
 
@@ -113,7 +113,7 @@ def _weights() -> Iterator[Fact]:
             trained = (
                 f"make them: train/pretrain.py with architecture={name}" if ours else str(error).partition("; ")[2]
             )
-            broken = name == "samis_tiny"
+            broken = name == EMBEDDED
             yield Fact(title, "not here", "error" if broken else "note", str(error) if broken else trained)
             continue
         assert path is not None

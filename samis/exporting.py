@@ -64,8 +64,8 @@ def reasons_against(config: Experiment) -> dict[str, str]:
         return dict.fromkeys(FORMATS, NO_MERGE)
     if config.adapter.name != "lora":
         against["peft"] = f"adapter {config.adapter.name} has no low-rank factors; export merged instead"
-    if ARCHITECTURES[s.architecture].stem:
-        against["transformers"] = f"{s.architecture} reads images through a stem that transformers' SamModel lacks"
+    if ARCHITECTURES[s.architecture].trunk:
+        against["transformers"] = f"{s.architecture} reads images through a trunk that transformers' SamModel lacks"
     return against
 
 

@@ -2,7 +2,7 @@
 
     >>> import samis
     >>> test = samis.load_dataset("procedural", split="test", surface="steel", count=3)
-    >>> sam = samis.load_sam("samis_tiny", prompt="empty")
+    >>> sam = samis.load_sam("samis_lite", prompt="empty")
     >>> before = samis.score(sam, test)
     >>> before.kind, before.n_images, 0 < before.metrics["s_measure"] < 1
     ('zero_shot', 3, True)
@@ -107,7 +107,7 @@ def load_sam(
     """Load a SAM for zero-shot use.
 
     Args:
-        architecture: vit_b, vit_l, vit_h or samis_tiny. prompt: kind of prompt. mask_rule: how masks become one map.
+        architecture: vit_b, vit_l, vit_h or samis_lite. prompt: kind of prompt. mask_rule: how masks become one map.
         weights: file; None takes the embedded or the official ones.
     """
     segmenter = SegmenterConfig(architecture=architecture, mask_rule=mask_rule, weights=weights)

@@ -153,7 +153,7 @@ def _label(name: str, rule: str) -> str:
 
 
 def _stem(name: str, dataset: str, split: str) -> str:
-    """Return a file stem such as ``sd_saliency_900-test-samis_tiny_zero-shot_grid_contrast``."""
+    """Return a file stem such as ``sd_saliency_900-test-samis_lite_zero-shot_grid_contrast``."""
     return "-".join(re.sub(r"[^\w.+-]+", "_", part).strip("_") for part in (dataset, split, name))
 
 

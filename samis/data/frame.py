@@ -34,7 +34,7 @@ class Framing:
     """How images enter the frame.
 
     Attributes:
-        frame_px: side of the square frame; 1024 for the official SAM weights, 256 for ``samis_tiny``.
+        frame_px: side of the square frame; 1024 for the official SAM weights, 256 for ``samis_lite``.
         tile_px: side of a tile in file pixels; 0 never cuts. Images no longer than a tile stay whole.
         overlap: share of a tile that its neighbour repeats, in [0, 0.9].
     """

@@ -1,21 +1,24 @@
-"""SAM's architectures by name: the three official ones and ``samis_tiny``, all made of segment_anything's own modules.
+"""SAM's architectures by name: the three official ones and ``samis_lite``, all made of segment_anything's own modules.
 
 Paper: Kirillov et al., Segment Anything, ICCV 2023 (doi 10.1109/ICCV51070.2023.00371), appendix A.
-Code: segment_anything 1.0 (Meta, Apache-2.0) provides every module but the stem below.
-Differs: ``samis_tiny`` reads the image through a stem of small convolutions instead of one large patch, since a small
-network learns edges and thin scratches faster that way (Xiao et al., Early Convolutions Help Transformers See Better,
-NeurIPS 2021); everything after the stem, and every module's name, is SAM's.
+Code: segment_anything 1.0 (Meta, Apache-2.0) provides every module but the trunk, which is timm's (``samis.sam.trunk``).
+Differs: ``samis_lite`` reads the image through a convolutional trunk with ImageNet weights instead of one large patch, since
+a small network without it has to learn edges and textures from what little it is trained on; everything after the trunk,
+and every module's name, is SAM's.
 """
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from functools import partial
 
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
-from torch import Tensor, nn
+from torch import nn
 
+from samis.contracts import UserError
 from samis.data.frame import PIXEL_MEAN, PIXEL_STD
+from samis.sam.trunk import TrunkEmbed
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Architecture:
         embed_dim, depth, num_heads, global_attention, window: of the image encoder's blocks.
         frame_px: native side of the frame. patch_px: side of a token.
         prompt_dim: width of the embedding, the prompts and the decoder.
-        stem: channels of the convolutional stem's inner layers; empty for SAM's one-convolution patches.
+        trunk: timm's name of the convolutional trunk; empty for SAM's one-convolution patches.
     """
 
     embed_dim: int
@@ -41,41 +44,39 @@ class Architecture:
     decoder_mlp_dim: int = 2048
     decoder_heads: int = 8
     iou_hidden_dim: int = 256
-    stem: tuple[int, ...] = ()
+    trunk: str = ""
 
 
+EMBEDDED = "samis_lite"
+"""The architecture whose weights come with the project."""
 ARCHITECTURES: dict[str, Architecture] = {
     "vit_b": Architecture(768, 12, 12, (2, 5, 8, 11)),
     "vit_l": Architecture(1024, 24, 16, (5, 11, 17, 23)),
     "vit_h": Architecture(1280, 32, 16, (7, 15, 23, 31)),
-    "samis_tiny": Architecture(
+    "samis_lite": Architecture(
         192, 8, 3, (1, 3, 5, 7), window=8, frame_px=256, prompt_dim=128, decoder_mlp_dim=512, decoder_heads=4,
-        iou_hidden_dim=128, stem=(32, 64, 128),
-    ),
-    "samis_small": Architecture(
-        384, 12, 6, (2, 5, 8, 11), window=8, frame_px=512, prompt_dim=256, decoder_mlp_dim=1024, decoder_heads=8,
-        stem=(48, 96, 192),
+        iou_hidden_dim=128, trunk="tf_efficientnet_lite0",
     ),
 }  # fmt: skip
 
 
-class ConvStem(nn.Module):
-    """Stride-2 3x3 convolutions, one token per ``2 ** layers`` pixels; (V, 3, S, S) in, (V, S/p, S/p, C) out, as PatchEmbed."""
+REMOVED = {"samis_tiny": (192, 8), "samis_small": (384, 12)}
+"""Architectures that this project had until commit 31d036d: width and depth, behind a stem of plain convolutions."""
 
-    def __init__(self, channels: tuple[int, ...], embed_dim: int) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        before = 3
-        for width in channels:
-            layers += [nn.Conv2d(before, width, 3, stride=2, padding=1), nn.GroupNorm(8, width), nn.GELU()]
-            before = width
-        self.inner = nn.Sequential(*layers)
-        self.proj = nn.Conv2d(before, embed_dim, 3, stride=2, padding=1)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return (V, S/p, S/p, C) tokens."""
-        tokens: Tensor = self.proj(self.inner(images))
-        return tokens.permute(0, 2, 3, 1)
+def check_architecture(name: str, *, key: str = "architecture") -> None:
+    """Refuse a name that is not in ``ARCHITECTURES``.
+
+    Raises:
+        UserError: names the key, what is known, and what to take instead of an architecture that was removed.
+    """
+    if name in ARCHITECTURES:
+        return
+    if name in REMOVED:
+        raise UserError(f"{key}: {name} was removed; take {EMBEDDED} and tune again, or use commit 31d036d for it")
+    near = difflib.get_close_matches(str(name), ARCHITECTURES, n=1, cutoff=0.4)
+    proposal = f"; did you mean '{near[0]}'?" if near else ""
+    raise UserError(f"{key}: expected one of {', '.join(ARCHITECTURES)}, got '{name}'{proposal}")
 
 
 def build_sam(name: str, *, frame_px: int | None = None) -> Sam:
@@ -98,8 +99,8 @@ def build_sam(name: str, *, frame_px: int | None = None) -> Sam:
         out_chans=a.prompt_dim, qkv_bias=True, norm_layer=partial(nn.LayerNorm, eps=1e-6), use_rel_pos=True,
         window_size=a.window, global_attn_indexes=a.global_attention,
     )  # fmt: skip
-    if a.stem:
-        encoder.patch_embed = ConvStem(a.stem, a.embed_dim)
+    if a.trunk:
+        encoder.patch_embed = TrunkEmbed(a.trunk, a.embed_dim)
     grid = side // a.patch_px
     prompts = PromptEncoder(
         embed_dim=a.prompt_dim,
@@ -115,7 +116,7 @@ def build_sam(name: str, *, frame_px: int | None = None) -> Sam:
         iou_head_hidden_dim=a.iou_hidden_dim,
     )  # fmt: skip
     sam = Sam(encoder, prompts, decoder, pixel_mean=list(PIXEL_MEAN), pixel_std=list(PIXEL_STD))
-    if a.stem:
+    if a.trunk:
         _initialise(sam)
     return sam.eval()
 

@@ -15,11 +15,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from samis.sam.attention import allow_flex
+from samis.sam.trunk import TrunkEmbed
 
 
 def checkpoint_blocks(encoder: nn.Module) -> None:
-    """Keep only each block's input for the backward pass, which computes the rest again; numbers do not change."""
-    for block in encoder.blocks:  # type: ignore[union-attr]
+    """Keep only each block's (and the trunk's) input for the backward pass, which computes the rest again; same numbers."""
+    trunk = [encoder.patch_embed] if isinstance(encoder.patch_embed, TrunkEmbed) else []
+    for block in (*trunk, *encoder.blocks):  # type: ignore[misc, operator]
         block.forward = types.MethodType(_checkpointed, block)
 
 

@@ -62,8 +62,8 @@ def write_transformers(
     except ImportError as error:
         raise UserError(f"transformers: expected the package {error.name}, got none; {INSTALL}") from error
     a = ARCHITECTURES[architecture]
-    if a.stem:
-        raise UserError(f"transformers: expected one of SAM's own encoders, got {architecture}, whose stem it lacks")
+    if a.trunk:
+        raise UserError(f"transformers: expected one of SAM's own encoders, got {architecture}, whose trunk it lacks")
     grid = frame_px // a.patch_px
     config = SamConfig(
         vision_config={

@@ -7,7 +7,6 @@ it was saved on and understands no wrapper; here a file may only hold tensors an
 
 from __future__ import annotations
 
-import difflib
 import pickle
 import struct
 from contextlib import nullcontext
@@ -22,7 +21,7 @@ from segment_anything.modeling import Sam
 from torch import Tensor
 
 from samis.contracts import UserError
-from samis.sam.architectures import ARCHITECTURES, build_sam
+from samis.sam.architectures import ARCHITECTURES, EMBEDDED, REMOVED, build_sam, check_architecture
 from samis.sam.attention import use_fused_attention
 from samis.sam.download import OFFICIAL, checkpoints_folder, download, weights_sha256
 from samis.sam.resize import resized_weights
@@ -57,10 +56,7 @@ def load_sam(
         UserError: an unknown architecture, a frame that does not fit, a file that is missing, unreadable, unsafe or
             holds another model.
     """
-    if architecture not in ARCHITECTURES:
-        near = difflib.get_close_matches(architecture, ARCHITECTURES, n=1, cutoff=0.4)
-        proposal = f"; did you mean '{near[0]}'?" if near else ""
-        raise UserError(f"architecture: expected one of {', '.join(ARCHITECTURES)}, got '{architecture}'{proposal}")
+    check_architecture(architecture)
     path = find_weights(architecture, weights)
     try:
         # Weights that a file replaces are not drawn first: on the meta device, building takes no time and no memory.
@@ -143,16 +139,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def architecture_of(state: dict[str, Tensor]) -> str | None:
-    """Return the architecture whose width, depth and stem a state dict has; None if none does."""
+    """Return the architecture, of today or of before, whose width, depth and patches a state dict has; None if none does."""
     positions = state.get("image_encoder.pos_embed")
     blocks = {name.split(".")[2] for name in state if name.startswith("image_encoder.blocks.")}
-    stem = any(name.startswith("image_encoder.patch_embed.inner.") for name in state)
     if positions is None or positions.ndim != 4:
         return None
-    for name, known in ARCHITECTURES.items():
-        if (known.embed_dim, known.depth, bool(known.stem)) == (positions.shape[-1], len(blocks), stem):
-            return name
-    return None
+    inner = any(name.startswith("image_encoder.patch_embed.inner.") for name in state)
+    kind = "trunk" if "image_encoder.patch_embed.from4.weight" in state else "stem" if inner else "patches"
+    found = (positions.shape[-1], len(blocks), kind)
+    known = {name: (a.embed_dim, a.depth, "trunk" if a.trunk else "patches") for name, a in ARCHITECTURES.items()}
+    known |= {name: (*sizes, "stem") for name, sizes in REMOVED.items()}
+    return next((name for name, sizes in known.items() if sizes == found), None)
 
 
 def _read_pickle(path: Path) -> Any:
@@ -185,10 +182,10 @@ def _load_strictly(sam: Sam, state: dict[str, Tensor], *, architecture: str, pat
     wanted = sam.state_dict()
     found = architecture_of(state)
     if found is not None and found != architecture:
-        raise UserError(
-            f"{path}: expected weights of {architecture}, got others; this looks like {found}: "
-            f"set segmenter.architecture={found}, or name another file"
-        )
+        todo = f"set segmenter.architecture={found}, or name another file"
+        if found in REMOVED:
+            todo = f"it was removed; set segmenter.weights=null for the weights of {EMBEDDED}, or use commit 31d036d for it"
+        raise UserError(f"{path}: expected weights of {architecture}, got others; this looks like {found}: {todo}")
     state = resized_weights(state, wanted)
     missing = [name for name in wanted if name not in state]
     foreign = [name for name in state if name not in wanted]

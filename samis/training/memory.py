@@ -61,7 +61,7 @@ LADDER: tuple[Preset, ...] = (
         4, ("segmenter.architecture=vit_b", *_DECODER, "training.batch_size=2", "training.accumulation=4"),
         "vit_b at 1024, decoder alone, embeddings kept on disk",
     ),
-    Preset(0, ("segmenter.architecture=samis_tiny", "training.batch_size=4"), "the embedded SAM; also on a CPU"),
+    Preset(0, ("segmenter.architecture=samis_lite", "training.batch_size=4"), "the embedded SAM; also on a CPU"),
 )  # fmt: skip
 """Settings from the most memory to the least."""
 

@@ -76,13 +76,13 @@ def test_the_canary_would_die(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["zip", "old", "bare"])
 def test_weights_of_a_segmenter(tmp_path: Path, kind: str, ending: str) -> None:
     path = plant(tmp_path / f"sam{ending}", kind=kind)
-    refused(lambda: load_sam("samis_tiny", weights=path, frame_px=64), path)
+    refused(lambda: load_sam("samis_lite", weights=path, frame_px=64), path)
 
 
 @pytest.mark.parametrize("kind", ["zip", "old", "bare"])
 def test_weights_of_a_folder(tmp_path: Path, kind: str) -> None:
     path = plant(tmp_path / "best" / "model.safetensors", kind=kind)
-    refused(lambda: load_sam("samis_tiny", weights=tmp_path, frame_px=64), path)
+    refused(lambda: load_sam("samis_lite", weights=tmp_path, frame_px=64), path)
 
 
 RUNS = {

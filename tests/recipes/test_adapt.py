@@ -13,7 +13,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
     "data.name=procedural", "data.options={surface: steel, count: 10}", "data.augment=light", "frame.frame_px=64",
-    "segmenter.architecture=samis_tiny", "segmenter.weights=random", "adapter.rank=2", "adapter.encoder=[q, v]",
+    "segmenter.architecture=samis_lite", "segmenter.weights=random", "adapter.rank=2", "adapter.encoder=[q, v]",
     "training.batch_size=2", "training.epochs=2", "training.log_every=1", "training.gallery=2", "training.validate_every=1",
     "metrics.names=[s_measure, mae, iou]", "metrics.batch_size=3",
 ]  # fmt: skip

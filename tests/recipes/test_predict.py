@@ -185,7 +185,7 @@ def test_the_notebook_predicts_paths_and_folders(run, photos, tmp_path):
     assert np.array_equal(found[0].mask, found[0].map > 0.375)
     told = model.predict_to(tmp_path / "out", [photos / "a.png"])
     assert (told["images"], told["predicted_now"]) == (1, 1)
-    zero_shot = samis.load_sam("samis_tiny")
+    zero_shot = samis.load_sam("samis_lite")
     asked = zero_shot.predict(photos / "a.png", boxes=[(10, 10, 40, 40)])[0]
     assert not np.array_equal(asked.map, zero_shot.predict(photos / "a.png")[0].map)
     (photos / "cut.png").write_bytes(b"no")

@@ -279,11 +279,11 @@ def test_a_file_that_answers_otherwise_is_not_kept(base_file, tmp_path, monkeypa
 
 
 def test_a_shape_of_our_own_is_written_for_ourselves(tmp_path):
-    run, _ = make_run(tmp_path / "run", "samis_tiny", AdapterConfig(rank=2), None)
+    run, _ = make_run(tmp_path / "run", "samis_lite", AdapterConfig(rank=2), None)
     (written,), _ = export(run, tmp_path / "out", ["merged"])
-    assert written.path.endswith("samis_tiny_made.safetensors")
+    assert written.path.endswith("samis_lite_made.safetensors")
     assert "no registry of segment_anything" in (tmp_path / "out" / "README.md").read_text()
-    config = Experiment(segmenter=SegmenterConfig(architecture="samis_tiny"))
+    config = Experiment(segmenter=SegmenterConfig(architecture="samis_lite"))
     assert list(reasons_against(config)) == ["transformers"]
 
 

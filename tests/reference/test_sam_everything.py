@@ -21,7 +21,7 @@ POINTS = 10
 @pytest.mark.parametrize("limits", [Everything(0.3, 0.5), Everything(0.2, 0.6, nms_iou=0.9)])
 def test_the_same_masks_one_to_one(limits):
     torch.set_num_threads(1)
-    sam, hw = load_sam("samis_tiny"), (256, 256)
+    sam, hw = load_sam("samis_lite"), (256, 256)
     drawn = load_dataset("procedural", split="test", surface="steel", count=2)
     images = [np.ascontiguousarray(np.tile(drawn[index].image, (2, 2, 1))[:256, :256]) for index in range(2)]
     placement = Framing(256).placements(hw)[0]

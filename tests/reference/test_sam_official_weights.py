@@ -37,8 +37,8 @@ def test_is_found_in_the_checkpoints_folder(official_file, tmp_path, monkeypatch
 
 
 def test_another_official_size_is_told(official_file, monkeypatch):
-    with pytest.raises(UserError, match=r"expected weights of samis_tiny, got others; this looks like vit_b"):
-        load_sam("samis_tiny", weights=official_file)
+    with pytest.raises(UserError, match=r"expected weights of samis_lite, got others; this looks like vit_b"):
+        load_sam("samis_lite", weights=official_file)
 
 
 @pytest.mark.slow

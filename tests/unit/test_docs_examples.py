@@ -70,7 +70,7 @@ def test_the_adapter(tmp_path, monkeypatch):
     module, (line,) = example("adding-an-adapter.md", tmp_path)
     monkeypatch.setattr(adapters, "ADAPTERS", {**adapters.ADAPTERS, **eval(f"{{{line}}}", vars(module))})
     torch.manual_seed(0)
-    sam = build_sam("samis_tiny", frame_px=64)
+    sam = build_sam("samis_lite", frame_px=64)
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         before = answer(sam, images, Prompt()).logits
@@ -86,7 +86,7 @@ def test_the_adapter(tmp_path, monkeypatch):
             assert torch.equal(answer(adapted.sam, images, Prompt()).logits, before)
     assert not torch.equal(changed, before)
     adapted.save(tmp_path / "saved")
-    again = apply_adapter(build_sam("samis_tiny", frame_px=64), AdapterConfig(name="bias"))
+    again = apply_adapter(build_sam("samis_lite", frame_px=64), AdapterConfig(name="bias"))
     again.load(tmp_path / "saved")
     mine, theirs = dict(adapted.sam.named_parameters()), dict(again.sam.named_parameters())
     assert all(torch.equal(mine[name], theirs[name]) for name in names)

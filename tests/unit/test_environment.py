@@ -17,18 +17,15 @@ def test_a_sound_machine(tmp_path):
     facts = facts_by_name(tmp_path)
     assert facts["torch and torchvision"].severity == "ok"
     assert (
-        facts["weights of samis_tiny"].severity == "ok" and "(not checked)" not in facts["weights of samis_tiny"].value
+        facts["weights of samis_lite"].severity == "ok" and "(not checked)" not in facts["weights of samis_lite"].value
     )
-    assert (
-        facts["weights of samis_small"].severity == "note"
-        and "train/pretrain.py" in facts["weights of samis_small"].advice
-    )
+    assert facts["weights of vit_b"].severity == "note" and "download('vit_b')" in facts["weights of vit_b"].advice
     assert all(fact.advice for fact in facts.values() if fact.severity != "ok")
 
 
 def test_damaged_weights_and_cut_runs_are_found(tmp_path, monkeypatch):
-    shutil.copytree(ROOT / "checkpoints/samis_tiny", tmp_path / "samis_tiny")
-    weights = tmp_path / "samis_tiny/model.safetensors"
+    shutil.copytree(ROOT / "checkpoints/samis_lite", tmp_path / "samis_lite")
+    weights = tmp_path / "samis_lite/model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
     (tmp_path / "sam").mkdir()
     (tmp_path / "sam/sam_vit_b_01ec64.pth").write_bytes(b"half a download")
@@ -36,7 +33,7 @@ def test_damaged_weights_and_cut_runs_are_found(tmp_path, monkeypatch):
     (tmp_path / "runs/cut/config.yaml").write_text("")
     monkeypatch.setenv("SAMIS_CHECKPOINTS", str(tmp_path))
     facts = facts_by_name(tmp_path / "runs")
-    for name in ("weights of samis_tiny", "weights of vit_b"):
+    for name in ("weights of samis_lite", "weights of vit_b"):
         assert facts[name].severity == "error" and "delete it" in facts[name].advice
     assert "runs/cut" in facts["runs"].advice
     assert as_dict(list(facts.values()))["counts"]["error"] == 2

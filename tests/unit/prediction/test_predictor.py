@@ -16,7 +16,7 @@ from samis.prompts.given import Asked
 
 @pytest.fixture(scope="module")
 def config():
-    return Experiment(segmenter=SegmenterConfig(architecture="samis_tiny"), frame=FrameConfig(frame_px=128, tile_px=60))
+    return Experiment(segmenter=SegmenterConfig(architecture="samis_lite"), frame=FrameConfig(frame_px=128, tile_px=60))
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_maps_are_the_scorers_however_they_are_batched(config, segmenter):
 
 
 def asked_model(segmenter, asked, **options):
-    whole = Experiment(segmenter=SegmenterConfig(architecture="samis_tiny"), frame=FrameConfig(frame_px=128))
+    whole = Experiment(segmenter=SegmenterConfig(architecture="samis_lite"), frame=FrameConfig(frame_px=128))
     model = Loaded(segmenter, whole, 0.3, "validation")
     chosen, prompter, threshold, source = how_asked(model, asked, Options(**options))
     return Predictor(chosen, build.build_framing(whole), prompter), threshold, source

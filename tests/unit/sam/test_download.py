@@ -145,5 +145,5 @@ def test_a_full_disk_is_told(tmp_path, official, monkeypatch):
 
 
 def test_only_official_names_can_be_fetched(tmp_path):
-    with pytest.raises(UserError, match="expected official weights, one of vit_b, vit_l, vit_h, got 'samis_tiny'"):
-        download("samis_tiny", folder=tmp_path)
+    with pytest.raises(UserError, match="expected official weights, one of vit_b, vit_l, vit_h, got 'samis_lite'"):
+        download("samis_lite", folder=tmp_path)

@@ -21,7 +21,7 @@ from samis.sam.weights import load_sam
 
 SIDE = 64
 BYTES = 2 * 128 * 4 * 4 + 128
-"""One embedding of samis_tiny at 64 px, with numpy's header."""
+"""One embedding of samis_lite at 64 px, with numpy's header."""
 
 
 class Drawn:
@@ -46,7 +46,7 @@ class Drawn:
 @pytest.fixture(scope="module")
 def sam():
     torch.manual_seed(0)
-    return build_sam("samis_tiny", frame_px=SIDE).requires_grad_(False)
+    return build_sam("samis_lite", frame_px=SIDE).requires_grad_(False)
 
 
 def batch(count=3, **options):
@@ -190,7 +190,7 @@ def test_the_estimate_is_what_the_files_take(sam, tmp_path):
 
 
 def test_maps_are_those_without_a_cache_within_half_precision(tmp_path):
-    tiny = load_sam("samis_tiny").requires_grad_(False)
+    tiny = load_sam("samis_lite").requires_grad_(False)
     framed = FramedDataset(Drawn(2), Framing(256))
     given = collate([framed[0], framed[1]])
     plain, kept = SamSegmenter(tiny), SamSegmenter(tiny, prompt=PromptConfig("empty"), embed=EmbeddingCache(tmp_path))

@@ -10,7 +10,7 @@ from samis.sam.encoder_options import checkpoint_blocks, compile_encoder
 
 def encoder():
     torch.manual_seed(0)
-    encoder = build_sam("samis_tiny", frame_px=64).image_encoder
+    encoder = build_sam("samis_lite", frame_px=64).image_encoder
     for parameter in encoder.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.02)
     return encoder

@@ -8,9 +8,9 @@ from samis.sam.resize import resized_weights
 
 def test_a_constant_stays_constant_and_shapes_fit():
     weights = {
-        name: torch.full_like(tensor, 0.5) for name, tensor in build_sam("samis_tiny", frame_px=64).state_dict().items()
+        name: torch.full_like(tensor, 0.5) for name, tensor in build_sam("samis_lite", frame_px=64).state_dict().items()
     }
-    target = build_sam("samis_tiny", frame_px=96)
+    target = build_sam("samis_lite", frame_px=96)
     moved = resized_weights(weights, target.state_dict())
     target.load_state_dict(moved)
     for name, tensor in moved.items():
@@ -32,7 +32,7 @@ def test_a_ramp_keeps_its_direction_and_middle():
 
 
 def test_the_same_frame_changes_nothing():
-    weights = build_sam("samis_tiny", frame_px=64).state_dict()
+    weights = build_sam("samis_lite", frame_px=64).state_dict()
     moved = resized_weights(weights, weights)
     assert all(moved[name] is weights[name] for name in weights)
 

@@ -22,7 +22,7 @@ KINDS = pytest.mark.parametrize("kind", PROMPTERS)
 @pytest.fixture(scope="module")
 def sam():
     torch.manual_seed(0)
-    sam = build_sam("samis_tiny", frame_px=64)
+    sam = build_sam("samis_lite", frame_px=64)
     for mlp in sam.mask_decoder.output_hypernetworks_mlps:
         mlp.layers[-1].weight.data *= 100  # so that logits spread, as those of a trained network do
     return sam
@@ -184,13 +184,13 @@ class TestDescribe:
             sam,
             prompt=PromptConfig(kind="grid", points_per_side=8),
             mask_rule="union_topk",
-            architecture="samis_tiny",
+            architecture="samis_lite",
             weights_sha256="ab",
             details={"adapter": "lora"},
         ).describe()
         assert said == {
             "kind": "zero_shot", "prompt": "grid", "mask_rule": "union_topk", "oracle": False,
-            "architecture": "samis_tiny", "frame_px": 64, "weights_sha256": "ab", "adapter": "lora",
+            "architecture": "samis_lite", "frame_px": 64, "weights_sha256": "ab", "adapter": "lora",
             "rule_parameters": {"top_k": 5, "background_share": 0.5, "points_per_side": 8, "min_iou": 0.88,
                                 "min_stability": 0.95, "stability_offset": 1.0, "nms_iou": 0.7},
         }  # fmt: skip

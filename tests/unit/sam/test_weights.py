@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from samis.contracts import UserError
-from samis.sam.architectures import ARCHITECTURES, build_sam
+from samis.sam.architectures import ARCHITECTURES, EMBEDDED, build_sam
 from samis.sam.attention import _fused_forward
 from samis.sam.weights import architecture_of, find_weights, load_sam, read_weights, weights_sha256
 
@@ -16,16 +16,16 @@ from samis.sam.weights import architecture_of, find_weights, load_sam, read_weig
 @pytest.fixture(scope="module")
 def state():
     torch.manual_seed(0)
-    return build_sam("samis_tiny", frame_px=64).state_dict()
+    return build_sam("samis_lite", frame_px=64).state_dict()
 
 
 def assert_loads(path, state):
-    got = load_sam("samis_tiny", weights=path, frame_px=64).state_dict()
+    got = load_sam("samis_lite", weights=path, frame_px=64).state_dict()
     assert got.keys() == state.keys()
     assert all(torch.equal(got[name], state[name]) for name in state)
 
 
-def refused(path, architecture="samis_tiny") -> str:
+def refused(path, architecture="samis_lite") -> str:
     with pytest.raises(UserError) as caught:
         load_sam(architecture, weights=path)
     message = str(caught.value)
@@ -37,7 +37,7 @@ class TestUnderstood:
     def test_half_precision_on_disk_is_float32_in_memory(self, tmp_path, state):
         path = tmp_path / "model.safetensors"
         save_file({name: tensor.half().contiguous() for name, tensor in state.items()}, path)
-        sam = load_sam("samis_tiny", weights=path, frame_px=64)
+        sam = load_sam("samis_lite", weights=path, frame_px=64)
         assert {tensor.dtype for tensor in sam.state_dict().values()} == {torch.float32}
         assert not sam.training
         assert_loads(path, {name: tensor.half().float() for name, tensor in state.items()})
@@ -62,20 +62,20 @@ class TestUnderstood:
     def test_a_run_folder(self, tmp_path, state, inner):
         (tmp_path / inner).parent.mkdir(exist_ok=True)
         save_file(state, tmp_path / inner)
-        assert find_weights("samis_tiny", tmp_path) == tmp_path / inner
+        assert find_weights("samis_lite", tmp_path) == tmp_path / inner
         assert_loads(tmp_path, state)
 
     def test_another_frame_interpolates_positions_and_nothing_else(self, tmp_path, state):
         torch.save(state, tmp_path / "a.pth")
-        moved = load_sam("samis_tiny", weights=tmp_path / "a.pth", frame_px=96).state_dict()
+        moved = load_sam("samis_lite", weights=tmp_path / "a.pth", frame_px=96).state_dict()
         assert moved["image_encoder.pos_embed"].shape[1:3] == (6, 6)
         same = [name for name in state if "pos_embed" not in name and "rel_pos" not in name]
         assert all(torch.equal(moved[name], state[name]) for name in same)
 
     def test_random_needs_no_file_and_attention_is_fused_unless_told(self):
-        fused = load_sam("samis_tiny", weights="random", frame_px=64).image_encoder.blocks[0].attn
+        fused = load_sam("samis_lite", weights="random", frame_px=64).image_encoder.blocks[0].attn
         stock = (
-            load_sam("samis_tiny", weights="random", frame_px=64, fused_attention=False).image_encoder.blocks[0].attn
+            load_sam("samis_lite", weights="random", frame_px=64, fused_attention=False).image_encoder.blocks[0].attn
         )
         assert fused.forward.__func__ is _fused_forward
         assert stock.forward.__func__ is not _fused_forward
@@ -113,8 +113,28 @@ class TestRefused:
 
     def test_another_architecture_is_named(self, tmp_path, state):
         torch.save(state, tmp_path / "a.pth")
-        message = refused(tmp_path / "a.pth", "samis_small")
-        assert "expected weights of samis_small, got others; this looks like samis_tiny" in message
+        message = refused(tmp_path / "a.pth", "vit_b")
+        assert "expected weights of vit_b, got others; this looks like samis_lite" in message
+        assert "segmenter.architecture=samis_lite" in message
+
+    @pytest.mark.parametrize(("name", "width", "depth"), [("samis_tiny", 192, 8), ("samis_small", 384, 12)])
+    def test_weights_of_a_removed_architecture_are_named_with_what_to_do(self, tmp_path, name, width, depth):
+        """The names and shapes of the weights that this project shipped until commit 31d036d."""
+        path = tmp_path / "model.safetensors"
+        state = {f"image_encoder.blocks.{i}.norm1.weight": torch.zeros(width) for i in range(depth)}
+        state["image_encoder.pos_embed"] = torch.zeros(1, 16, 16, width)
+        state["image_encoder.patch_embed.inner.0.weight"] = torch.zeros(32, 3, 3, 3)
+        state["image_encoder.patch_embed.proj.weight"] = torch.zeros(width, 128, 3, 3)
+        save_file(state, path)
+        message = refused(path, EMBEDDED)
+        assert (
+            f"this looks like {name}: it was removed; set segmenter.weights=null for the weights of {EMBEDDED}"
+            in message
+        )
+
+    def test_a_removed_architecture_is_named_with_what_to_do(self):
+        with pytest.raises(UserError, match=r"samis_tiny was removed; take samis_lite and tune again"):
+            load_sam("samis_tiny")
 
     def test_a_missing_an_unknown_and_a_misshapen_tensor(self, tmp_path, state):
         for change, words in (
@@ -130,7 +150,7 @@ class TestRefused:
             assert words in refused(tmp_path / "a.pth")
 
     def test_a_missing_file(self, tmp_path):
-        assert "expected weights of samis_tiny, got no such file" in refused(tmp_path / "a.pth")
+        assert "expected weights of samis_lite, got no such file" in refused(tmp_path / "a.pth")
 
     def test_missing_official_weights_come_with_the_command(self, tmp_path, monkeypatch):
         monkeypatch.setenv("SAMIS_CHECKPOINTS", str(tmp_path))
@@ -143,19 +163,19 @@ class TestRefused:
 
     def test_missing_embedded_weights(self, tmp_path, monkeypatch):
         monkeypatch.setenv("SAMIS_CHECKPOINTS", str(tmp_path))
-        with pytest.raises(UserError, match=r"samis_tiny.model.safetensors: expected the embedded weights"):
-            load_sam("samis_tiny")
+        with pytest.raises(UserError, match=r"samis_lite.model.safetensors: expected the embedded weights"):
+            load_sam("samis_lite")
 
     def test_an_unknown_architecture(self):
         with pytest.raises(UserError, match=r"expected one of vit_b, .*, got 'vitb'; did you mean 'vit_b'\?"):
             load_sam("vitb")
 
     def test_a_frame_that_is_no_multiple_of_a_token(self):
-        with pytest.raises(UserError, match="frame_px for samis_tiny: expected a multiple of 16, got 100"):
-            load_sam("samis_tiny", weights="random", frame_px=100)
+        with pytest.raises(UserError, match="frame_px for samis_lite: expected a multiple of 16, got 100"):
+            load_sam("samis_lite", weights="random", frame_px=100)
 
 
-@pytest.mark.parametrize("name", ["samis_tiny", "samis_small"])
+@pytest.mark.parametrize("name", [EMBEDDED])
 def test_architectures_are_recognised_at_any_frame(name):
     assert architecture_of(build_sam(name, frame_px=128).state_dict()) == name
 
@@ -173,7 +193,7 @@ def test_read_weights_leaves_buffers_of_the_old_format_out(tmp_path, state):
 
 
 def test_embedded_weights_fit_into_12_mb(state):
-    assert sum(tensor.numel() for tensor in build_sam("samis_tiny").state_dict().values()) * 2 < 12e6
+    assert sum(tensor.numel() for tensor in build_sam("samis_lite").state_dict().values()) * 2 < 12e6
 
 
 def test_sha256_is_of_the_bytes(tmp_path):
