@@ -43,9 +43,8 @@ def test_reaches_its_score_on_fixed_scenes():
         ).metrics
     finally:
         torch.set_grad_enabled(True)
-    print({name: round(value, 3) for name, value in metrics.items() if name.startswith("iou")})
-    assert metrics["iou_box"] > 0.55
-    assert metrics["iou_point"] > 0.44
-    assert metrics["iou_empty"] > 0.55
+    assert metrics["iou_box"] > 0.6
+    assert metrics["iou_point"] > 0.55
+    assert metrics["iou_empty"] > 0.7
     untrained = load_sam("samis_lite", weights="random")
     assert validation(PromptablePretraining(untrained, LossConfig(dice=1))).metrics["iou"] == pytest.approx(0, abs=0.1)
