@@ -34,16 +34,24 @@ def one_line(text: str) -> str:
 def main() -> None:
     """Examine the config's three splits and print what was found."""
     config, arguments = parse(__doc__, Experiment, extend=options)
-    from samis.data import DATASETS, load_dataset  # heavy imports come after the cheap checks
+    from samis.data import (
+        DATASETS,
+        has_clean_lists,
+        load_dataset,
+        loader_options,
+    )  # heavy imports come after the cheap checks
     from samis.data.doctor import examine_named, write_contact_sheet
 
     data = config.data
     splits = list(dict.fromkeys([data.train, data.val, data.test]))
     if data.name not in DATASETS:
         load_dataset(data.name)  # raises the error that names the near one
-    found = examine_named(DATASETS[data.name], splits, root=data.root, **data.options)
+    more = loader_options(data.name, data.options)
+    if data.clean_share and has_clean_lists(data.name):
+        more["clean"] = True
+    found = examine_named(DATASETS[data.name], splits, root=data.root, **more)
     if arguments.sheet:
-        write_contact_sheet(load_dataset(data.name, root=data.root, split=splits[0], **data.options), arguments.sheet)
+        write_contact_sheet(load_dataset(data.name, root=data.root, split=splits[0], **more), arguments.sheet)
     if arguments.json:
         print(json.dumps(found.as_dict()))
         sys.exit(found.exit_code)

@@ -247,29 +247,31 @@ def load_data(row: ScoreRow, roots: list[str], *, fingerprint: str) -> Any:
         ValueError: if it cannot be loaded, or is not the one the row saw.
     """
     from samis.contracts import UserError
-    from samis.data import load_dataset
+    from samis.data import load_dataset, loader_options
 
     named = dict(root.split("=", 1) for root in roots if "=" in root)
     plain = [root for root in roots if "=" not in root]
-    root = named.get(row.dataset, plain[-1] if plain else None)
+    name = data_config(row).get("name", row.dataset)
+    root = named.get(name, plain[-1] if plain else None)
+    fingerprint = fingerprint.partition("+")[0]  # what follows is of images that are only judged apart
     try:
-        data = load_dataset(row.dataset, root=root, split=row.split, **data_options(row))
+        options = loader_options(name, data_config(row).get("options") or {})
+        data = load_dataset(name, root=root, split=row.split, **options)
         if fingerprint and data.fingerprint() != fingerprint:
             raise ValueError(
                 f"--data-root: expected the images that {row.name!r} was scored on, got others (data fingerprint "
-                f"{data.fingerprint()[:8]} is not {fingerprint[:8]}); pass --data-root {row.dataset}=DIR"
+                f"{data.fingerprint()[:8]} is not {fingerprint[:8]}); pass --data-root {name}=DIR"
             )
     except UserError as error:
         raise ValueError(str(error)) from error
     return data
 
 
-def data_options(row: ScoreRow) -> dict[str, Any]:
-    """Return the data set's own options from the row's config, such as ``pairs`` of a user's folder."""
+def data_config(row: ScoreRow) -> dict[str, Any]:
+    """Return which data set the row's config names, with its own options, such as ``csv`` of a user's folder."""
     config = row.provenance.get("config")
     data = config.get("data") if isinstance(config, dict) else None
-    options = data.get("options") if isinstance(data, dict) else None
-    return options if isinstance(options, dict) else {}
+    return data if isinstance(data, dict) else {}
 
 
 if __name__ == "__main__":

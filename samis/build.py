@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,9 @@ from samis.baselines.references import REFERENCES, BoxReference
 from samis.baselines.saved_maps import SavedMaps
 from samis.config import DataConfig, Experiment, load_config, to_yaml
 from samis.contracts import Batch, Dataset, Segmenter, UserError
-from samis.data import load_dataset
+from samis.data import dataset_label, has_clean_lists, load_dataset, loader_options
 from samis.data.augment import build_augment
-from samis.data.base import subset
+from samis.data.base import CLEAN, subset
 from samis.data.doctor import quick_check
 from samis.data.frame import Framing
 from samis.data.loading import EpochLoader, build_loader
@@ -46,10 +47,40 @@ from samis.training.signals import StopRequest
 from samis.training.trainer import Selection, Trainer
 
 
-def load_split(config: DataConfig, split: str, *, limit: int = 0, seed: int = 0) -> Dataset:
-    """Load one split; with `limit`, only that many of its images, drawn by seed and spread over the classes."""
-    dataset = load_dataset(config.name, root=config.root, split=split, **config.options)
-    return subset(dataset, limit, seed=seed) if limit else dataset
+def load_split(config: DataConfig, split: str, *, clean: bool = False) -> Dataset:
+    """Load one split.
+
+    Args:
+        config: which data set.
+        split: its name.
+        clean: whether to add the split's defect-free images, where the data set keeps them apart.
+    """
+    options = loader_options(config.name, config.options)
+    if clean and has_clean_lists(config.name) and not split.startswith(CLEAN):
+        options["clean"] = True
+    return load_dataset(config.name, root=config.root, split=split, **options)
+
+
+def load_training(config: Experiment) -> Dataset:
+    """Load the training split, with defect-free images for ``data.clean_share``; with ``data.limit``, some of its images.
+
+    Those are drawn by seed and spread over the classes; with a clean share they are so many defective ones.
+    """
+    share, limit = config.data.clean_share, config.data.limit
+    dataset = load_split(config.data, config.data.train, clean=share > 0)
+    return subset(dataset, limit, seed=config.seed, besides=CLEAN if share else None) if limit else dataset
+
+
+def with_clean(config: DataConfig, dataset: Dataset) -> Dataset:
+    """Return a split together with its defect-free images, or itself where it has them already or there are none."""
+    if not has_clean_lists(config.name):
+        return dataset
+    try:
+        whole = load_split(config, dataset.split, clean=True)
+    except UserError as error:
+        print(f"defect-free images are left out: {error}", file=sys.stderr)
+        return dataset
+    return whole if len(whole) > len(dataset) else dataset
 
 
 def build_framing(config: Experiment) -> Framing:
@@ -82,6 +113,7 @@ def build_batches(
         training=training,
         rank=rank,
         world=world,
+        clean_share=config.data.clean_share if training else 0.0,
     )
 
 
@@ -246,14 +278,16 @@ def train(config: Experiment, *, dry_run: bool = False) -> Path:
         return Path()
     accelerator = open_accelerator(config.training.mixed_precision)
     folder = Path(config.training.out or f"checkpoints/runs/{config.experiment}")
-    training = load_split(config.data, config.data.train, limit=config.data.limit, seed=config.seed)
+    training = load_training(config)
     validation = load_split(config.data, config.data.val)
+    judged = with_clean(config.data, validation)
     with together(accelerator):
         if config.data.check and accelerator.is_main_process:
-            print(check_data(config.data, training, validation))
+            print(check_data(config.data, training, judged))
     rank, world = accelerator.process_index, accelerator.num_processes
     stop = StopRequest()
-    evaluator = build_evaluator(config, validation, accelerator=accelerator, bootstrap=0, stop=stop)
+    watched = judged if config.data.clean_share else validation
+    evaluator = build_evaluator(config, watched, accelerator=accelerator, bootstrap=0, stop=stop)
     fixed = gallery_batch(config, validation) if config.training.gallery else None
     if accelerator.is_main_process:
         print(
@@ -261,7 +295,7 @@ def train(config: Experiment, *, dry_run: bool = False) -> Path:
         )
         print(parameter_table(learner))
     batches = build_batches(config, training, training=True, rank=rank, world=world)
-    said = cache_embeddings(config, learner, validation, training=batches)
+    said = cache_embeddings(config, learner, judged, training=batches)
     if said:
         accelerator.print(said)
     trainer = Trainer(
@@ -286,7 +320,7 @@ def train(config: Experiment, *, dry_run: bool = False) -> Path:
             learner.load(folder / "best")
             birth |= recompute_statistics(config, learner, training, validation, folder=folder / "best")
             found = search_threshold(
-                learner.eval().segmenter(), build_batches(config, validation), device=accelerator.device
+                learner.eval().segmenter(), build_batches(config, judged), device=accelerator.device
             )
             birth["threshold"] = found
         write_atomic(folder / "provenance.json", json.dumps(birth, indent=1) + "\n")
@@ -294,6 +328,12 @@ def train(config: Experiment, *, dry_run: bool = False) -> Path:
         shown = ", ".join(
             f"{name} {metrics[name]:.4f}" for name in ("s_measure", "weighted_f", "mae", "iou") if name in metrics
         )
+        if birth.get("threshold") and "kept_clean" in birth["threshold"]:
+            at = birth["threshold"]
+            shown += (
+                f"; at threshold {at['value']:.3f} {at['kept_clean']:.0%} of {at['clean_images']} clean images are kept clean "
+                f"and {at['defect_recall']:.0%} of {at['images']} defective ones found"
+            )
         print(f"best validation: {shown}; score it with: python evaluate/score.py {folder}")
     return folder
 
@@ -349,7 +389,7 @@ def check_data(config: DataConfig, training: Dataset, validation: Dataset) -> st
     """
     splits = {config.train: training, config.val: validation}
     with contextlib.suppress(UserError):  # a training needs no test split
-        splits.setdefault(config.test, load_split(config, config.test))
+        splits.setdefault(config.test, load_split(config, config.test, clean=config.clean_share > 0))
     found = quick_check(splits)
     sizes = ", ".join(f"{name} {len(dataset)}" for name, dataset in splits.items())
     counts = found.as_dict()["counts"]
@@ -372,7 +412,8 @@ def references(config: Experiment) -> dict[str, dict[str, float]]:
         print(f"no reference lines in TensorBoard: {error}")
         return {}
     splits, protocol = (config.data.val, config.data.test), config.metrics.protocol
-    return reference_lines(rows, dataset=config.data.name, splits=splits, protocol=protocol, metric=config.keep_best)
+    label = dataset_label(config.data.name, config.data.options)
+    return reference_lines(rows, dataset=label, splits=splits, protocol=protocol, metric=config.keep_best)
 
 
 def parameter_table(learner: torch.nn.Module) -> str:

@@ -28,10 +28,14 @@ class DataConfig:
         root: folder of the download; null looks in $SAMIS_DATA and ../shared/data.
         train: split to learn from. val: split that chooses the best epoch. test: split that is only ever scored.
         augment: none, light or default.
-        limit: use only this many training images, drawn by seed (few-shot); 0 uses all.
+        limit: use only this many training images, drawn by seed (few-shot); 0 uses all. With clean_share: so many defective
+            ones.
+        clean_share: share of an epoch's images drawn from the defect-free ones (class "clean"), in [0, 0.9], each defective
+            image coming once; 0 leaves a split as it is.
         salt_pepper: share of pixels replaced by noise when scoring, in [0, 1).
         check: look the splits over before training (pairs, sizes, some masks, one photo in two splits); errors stop it.
-        options: further arguments of the data set, e.g. {pairs: pairs.csv}.
+        options: further arguments of the data set, e.g. {csv: pairs.csv}; {split: by_tile} chooses magnetic_tile's second
+            division.
     """
 
     name: str = "sd_saliency_900"
@@ -41,6 +45,7 @@ class DataConfig:
     test: str = "test"
     augment: str = "default"
     limit: int = 0
+    clean_share: float = 0.0
     salt_pepper: float = 0.0
     check: bool = True
     options: dict[str, Any] = field(default_factory=dict)

@@ -8,7 +8,7 @@ per-image rows are gathered with their ids, never means of means.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,11 +21,13 @@ from samis.metrics import (
     DIRECTIONS,
     SCORES_CLEAN,
     ImageScores,
+    Judged,
     TruthCache,
+    inspect,
+    judge,
     mean_curves,
     numbers_of,
     quantise,
-    score_clean,
     score_image,
     stack_scores,
     summarise_stack,
@@ -60,6 +62,9 @@ class Evaluator:
         device: where batches are sent.
         on_map: called with (name, id, (H, W) uint8 map) for each map scored by this process, or None.
         stop: asked between batches; a number other than 0 (a signal's) ends the evaluation on every process.
+        threshold: map value above which a pixel is called defective, where a threshold is needed: clean images, how many
+            defective ones are found, and the ``inspection`` protocol.
+        apart: ids of clean images scored in addition to a split; their empty maps are not counted.
         truth_cache: bytes of what is computed from truths to keep between evaluations; 0 where there is only one.
         alone: this process has all batches and joins nothing, though there may be others.
     """
@@ -75,6 +80,8 @@ class Evaluator:
         device: torch.device | str = "cpu",
         on_map: Callable[[str, str, np.ndarray], None] | None = None,
         stop: Callable[[], int] | None = None,
+        threshold: float = 0.5,
+        apart: Collection[str] = (),
         truth_cache: int = 1 << 30,
         alone: bool = False,
     ) -> None:
@@ -82,6 +89,7 @@ class Evaluator:
         self.bootstrap, self.device, self.on_map = bootstrap, device, on_map
         self.stop = stop or (lambda: 0)
         self.alone = alone
+        self.threshold, self.apart = threshold, frozenset(apart)
         self._truths = TruthCache(truth_cache)
 
     def __call__(self, segmenter: Segmenter) -> Evaluation:
@@ -130,10 +138,10 @@ class Evaluator:
             row["nothing"], row["everything"] = not above.any(), bool(above.all())
         if truth.any() or self.protocol in SCORES_CLEAN:
             fields = self._truths.get(sample_id, truth)
-            row["scores"] = score_image(map_u8, truth, self.names, self.protocol, fields)
-        if not truth.any():
-            judged = score_clean(map_u8)
-            row["clean"] = {"false_positive_area": judged.false_positive_area, "kept_clean": float(judged.kept_clean)}
+            row["scores"] = score_image(
+                map_u8, truth, self.names, self.protocol, fields, threshold=max(self.threshold, 1 / 512)
+            )  # that metric counts "at or above", which no byte but 0 tells from "above"
+        row["judged"] = judge(map_u8, truth, threshold=self.threshold)
         return row
 
     def _evaluation(self, found: dict[str, dict[str, Any]], seconds: float) -> Evaluation:
@@ -144,8 +152,8 @@ class Evaluator:
             )
         rows = [found[sample_id] for sample_id in self.ids]
         scored = [row for row in rows if "scores" in row]
-        clean = [row["clean"] for row in rows if "clean" in row]
-        evaluation = Evaluation({}, empty_maps=sum(row["empty_map"] for row in rows), seconds=seconds)
+        empty = sum(row["empty_map"] for row in rows if row["id"] not in self.apart)
+        evaluation = Evaluation({}, empty_maps=empty, seconds=seconds)
         defective = [row for row in rows if "nothing" in row]
         if defective:
             evaluation.nothing = float(np.mean([row["nothing"] for row in defective]))
@@ -166,11 +174,8 @@ class Evaluator:
                 evaluation.intervals = _intervals(
                     lambda index: self._asked(summarise_stack(stack, index)), len(scored), self.bootstrap
                 )
-        if clean:
-            evaluation.clean = {"n_images": float(len(clean))}
-            for name in clean[0]:
-                evaluation.clean[name] = float(np.mean([row[name] for row in clean]))
-        evaluation.images = [_flat(row) for row in rows]
+        evaluation.clean = inspect([row["judged"] for row in rows], threshold=self.threshold)
+        evaluation.images = [_flat(row, found=evaluation.clean is not None) for row in rows]
         return evaluation
 
     def _asked(self, numbers: dict[str, float]) -> dict[str, float]:
@@ -184,8 +189,15 @@ def higher_is_better(metric: str) -> bool:
     return DIRECTIONS.get(metric, 1) > 0
 
 
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    numbers = (row["scores"].values if "scores" in row else {}) | row.get("clean", {})
+def _flat(row: dict[str, Any], *, found: bool) -> dict[str, Any]:
+    """Return an image's line: its metrics, and whether it was kept clean or, where that is of interest, `found`."""
+    numbers = dict(row["scores"].values) if "scores" in row else {}
+    judged: Judged = row["judged"]
+    if judged.false_positive_area is not None:
+        numbers["false_positive_area"] = judged.false_positive_area
+        numbers["kept_clean"] = judged.false_positive_area == 0
+    elif found:
+        numbers["found"] = bool(judged.found)
     return {"id": row["id"], "class_name": row["class_name"], **{name: float(value) for name, value in numbers.items()}}
 
 

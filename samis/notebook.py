@@ -124,7 +124,7 @@ def load_run(folder: str | Path) -> Model:
 def score(model: Model, dataset: Dataset, *, protocol: str = "pysod") -> ScoreRow:
     """Score a model on a data set with the one evaluator."""
     model.config.data.name, model.config.metrics.protocol = dataset.name, protocol
-    return scoring.score(model.segmenter, model.config, dataset, name=model.name)[0]
+    return scoring.score(model.segmenter, model.config, dataset, name=model.name, threshold=model.threshold)[0]
 
 
 def read_rows(folder: str | Path) -> Rows:

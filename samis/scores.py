@@ -33,7 +33,8 @@ class ScoreRow:
     Attributes:
         name: what the report prints, e.g. ``"SAM tiny, grid, contrast"``.
         kind: one of ``KINDS``.
-        dataset: key in DATASETS. split: ``"test"``, ``"val"`` ... n_images: images scored, defect-free ones included.
+        dataset: the data set's label: its key in DATASETS, and the options that make it another one.
+        split: ``"test"``, ``"val"`` ... n_images: images of the split.
         prompt: ``"grid"``, ``"empty"``, ``"whole"``, ``"box"``, ``"point"``; ``"none"`` for networks that take no prompt.
         mask_rule: how many masks became one map, or None.
         oracle: True if the prompt or the rule saw the ground truth; such rows never share a column with others.
@@ -42,7 +43,9 @@ class ScoreRow:
         intervals: name -> [low, high], 95 % percentile bootstrap over images.
         per_class: class name -> metrics of its images, plus ``"n_images"``.
         curves: name -> 256 values, mean over images, threshold 255 down to 0 as the metrics' docstrings say.
-        clean: defect-free images apart: ``n_images``, ``false_positive_area``, ``kept_clean``; None if there are none.
+        clean: defect-free images apart, those of the split or those that its data set keeps beside it: ``n_images``,
+            ``threshold``, ``false_positive_area``, ``kept_clean``, and of the defective images ``defect_recall`` and
+            ``image_auroc``, as ``samis.metrics.clean.inspect`` says; None if there are none.
         empty_maps: how many maps were all zero (SAM offered no mask at all).
         provenance: config, commit, versions, weights_sha256, data_fingerprint, created, command, seconds_per_image ...
         images: per-image rows: id, class_name, and each metric; written beside the row as CSV, not into the JSON.
@@ -74,6 +77,9 @@ class ScoreRow:
     def table(self) -> tuple[str, str, str, bool, str]:
         """What must agree for two rows to stand in one table or be subtracted."""
         fingerprint = str(self.provenance.get("data_fingerprint", ""))
+        beside = self.provenance.get("clean_fingerprint")
+        if beside and self.protocol == "inspection":  # the only one whose metrics count clean images
+            fingerprint += f"+{beside}"
         return self.dataset, self.split, self.protocol, self.oracle, fingerprint
 
     def save(self, path: str | Path) -> Path:

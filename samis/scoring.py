@@ -15,9 +15,10 @@ import numpy as np
 from PIL import Image
 
 from samis.baselines.saved_maps import SavedMaps
-from samis.build import build_evaluator, build_segmenter, cache_embeddings, load_run, load_split
+from samis.build import build_evaluator, build_segmenter, cache_embeddings, load_run, load_split, with_clean
 from samis.config import Experiment, to_dict
 from samis.contracts import Dataset, Evaluation, Segmenter, UserError
+from samis.data import dataset_label
 from samis.provenance import provenance
 from samis.sam.segmenter import SamSegmenter
 from samis.scores import ScoreRow
@@ -48,9 +49,15 @@ def score_and_save(
     name = name or made
     every_rule = config.segmenter.name == "sam" and config.segmenter.mask_rule == "all"
     on_map = (
-        _map_writer(maps, lambda rule: _stem(_label(name, rule), config.data.name, dataset.split)) if maps else None
+        _map_writer(maps, lambda rule: _stem(_label(name, rule), _dataset_label(config, dataset), dataset.split))
+        if maps
+        else None
     )
-    rows = score(segmenter, config, dataset, name=name, every_rule=every_rule, on_map=on_map)
+    whole = _with_clean(config, segmenter, dataset)
+    threshold = float((birth.get("threshold") or {}).get("value", 0.5))
+    rows = score(
+        segmenter, config, dataset, name=name, every_rule=every_rule, on_map=on_map, whole=whole, threshold=threshold
+    )
     for row in rows:
         row.provenance |= {"training": birth} if birth else {}
         path = row.save(out / f"{_stem(row.name, row.dataset, row.split)}.json")
@@ -69,8 +76,22 @@ def score(
     name: str,
     every_rule: bool = False,
     on_map: Any = None,
+    whole: Dataset | None = None,
+    threshold: float = 0.5,
 ) -> list[ScoreRow]:
-    """Score a segmenter on a data set; one row, or one for each mask rule from the same pass."""
+    """Score a segmenter on a data set; one row, or one for each mask rule from the same pass.
+
+    Args:
+        segmenter: who answers.
+        config: how.
+        dataset: what the metrics are about.
+        name: of the row.
+        every_rule: whether to score each mask rule.
+        on_map: takes (rule, id, map).
+        whole: `dataset` with defect-free images beside it, which are judged apart; None: there are none beside it.
+        threshold: at which clean images are judged and defective ones found.
+    """
+    whole = whole or dataset
     if isinstance(segmenter, SavedMaps):
         if config.data.salt_pepper:
             raise UserError(
@@ -78,22 +99,27 @@ def score(
                 "score maps of noisy images under a name that says so"
             )
         segmenter.check(dataset.ids)
-    told = cache_embeddings(config, segmenter, dataset)
+    told = cache_embeddings(config, segmenter, whole)
     if told:
         print(told, file=sys.stderr)
-    evaluator = build_evaluator(config, dataset, on_map=on_map, truth_cache=0)
+    apart = set(whole.ids) - set(dataset.ids)
+    evaluator = build_evaluator(config, whole, on_map=on_map, truth_cache=0, threshold=threshold, apart=apart)
     if every_rule and isinstance(segmenter, SamSegmenter):
         found = evaluator.many(segmenter.predict_all_rules)
         said = {rule: segmenter.describe(rule) for rule in found}
     else:
         found, said = {"": evaluator(segmenter)}, {"": segmenter.describe()}
-    return [build_row(f"{name}, {rule}" if rule else name, found[rule], said[rule], config, dataset) for rule in found]
+    rows = [build_row(_label(name, rule), found[rule], said[rule], config, dataset) for rule in found]
+    for row in rows:
+        row.provenance["seconds_per_image"] *= len(dataset) / len(whole)
+        row.provenance |= {"clean_fingerprint": whole.fingerprint()} if apart else {}
+    return rows
 
 
 def build_row(
     name: str, evaluation: Evaluation, said: dict[str, Any], config: Experiment, dataset: Dataset
 ) -> ScoreRow:
-    """Put an evaluation and its birth certificate into a row."""
+    """Put an evaluation and its provenance into a row."""
     noise = f" +{config.data.salt_pepper:.0%} salt-and-pepper" if config.data.salt_pepper else ""
     about = {key: value for key, value in said.items() if key not in ("kind", "prompt", "mask_rule", "oracle")}
     birth = provenance() | about
@@ -102,7 +128,7 @@ def build_row(
     birth["seconds_per_image"] = evaluation.seconds / max(1, len(dataset))
     birth["config"] = to_dict(config)
     return ScoreRow(
-        name=name, kind=said["kind"], dataset=config.data.name, split=dataset.split + noise, n_images=len(dataset),
+        name=name, kind=said["kind"], dataset=_dataset_label(config, dataset), split=dataset.split + noise, n_images=len(dataset),
         prompt=said["prompt"], mask_rule=said.get("mask_rule"), oracle=bool(said["oracle"]), protocol=config.metrics.protocol,
         metrics=evaluation.metrics, intervals=evaluation.intervals, per_class=evaluation.per_class, curves=evaluation.curves,
         clean=evaluation.clean, empty_maps=evaluation.empty_maps, provenance=birth, images=evaluation.images,
@@ -121,15 +147,42 @@ def table(rows: list[ScoreRow]) -> str:
             f"{label:{width}s}" + "".join(f"{row.metrics.get(column, float('nan')):14.4f}" for column in columns)
         )
         if row.clean:
-            area, kept = row.clean["false_positive_area"], row.clean["kept_clean"]
-            lines.append(
-                f"  {row.clean['n_images']:.0f} clean images apart: {kept:.0%} kept clean, false-positive area {area:.2%}"
-            )
+            lines.append(f"  {_clean_line(row.clean)}")
         if row.empty_maps:
             lines.append(f"  {row.empty_maps} of {row.n_images} maps were empty")
         if row.provenance.get("resized"):
             lines.append(f"  {row.provenance['resized']} of {row.n_images} maps were resized to their image's size")
     return "\n".join(lines)
+
+
+def _clean_line(clean: dict[str, float]) -> str:
+    """Say in one line how clean images fared, and at what price."""
+    text = f"{clean['n_images']:.0f} clean images apart, threshold {clean['threshold']:.3f}: {clean['kept_clean']:.0%} kept clean"
+    if "defect_recall" in clean:
+        text += f", {clean['defect_recall']:.0%} of the defective images found, image AUROC {clean['image_auroc']:.3f}"
+    return f"{text}, false-positive area {clean['false_positive_area']:.2%}"
+
+
+def _with_clean(config: Experiment, segmenter: Segmenter, dataset: Dataset) -> Dataset:
+    """Return the split with its defect-free images, where the segmenter can be judged on them.
+
+    A prompt made from the truth asks nothing about a clean image, and published maps seldom cover them.
+    """
+    if segmenter.describe()["oracle"]:
+        return dataset
+    whole = with_clean(config.data, dataset)
+    if isinstance(segmenter, SavedMaps):
+        try:
+            segmenter.check(whole.ids)
+        except UserError:
+            return dataset
+    return whole
+
+
+def _dataset_label(config: Experiment, dataset: Dataset) -> str:
+    """Return what rows call a data set; one that was loaded elsewhere bears its own name."""
+    same = dataset.name.split(" ")[0] == config.data.name
+    return dataset_label(config.data.name, config.data.options) if same else dataset.name
 
 
 def _segmenter(config: Experiment) -> tuple[Segmenter, Experiment, str, dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from samis.data.nrsd_mn import load_nrsd_mn
 from samis.data.rsdds import load_rsdds
 from samis.data.sd_saliency_900 import load_sd_saliency_900
 
-__all__ = ["DATASETS", "Record", "RecordDataset", "load_dataset"]
+__all__ = ["DATASETS", "Record", "RecordDataset", "dataset_label", "has_clean_lists", "load_dataset", "loader_options"]
 
 
 def load_procedural(*, root: Path | str | None = None, split: str = "test", **options: Any) -> Dataset:
@@ -59,6 +59,53 @@ def load_dataset(name: str, *, root: Path | str | None = None, split: str = "tes
         raise UserError(f"data.name: expected one of {known}, got '{name}'{did_you_mean(name, DATASETS)}")
     _check_options(name, DATASETS[name], options)
     return DATASETS[name](root=root, split=split, **options)
+
+
+def loader_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config's ``data.options`` as keyword arguments of a loader.
+
+    ``split: by_tile`` in a config chooses a division; the loaders call it ``division``, since ``split`` names a part of it.
+
+    Raises:
+        UserError: if the data set has one division only.
+
+    >>> loader_options("magnetic_tile", {"split": "by_tile"})
+    {'division': 'by_tile'}
+    """
+    found = dict(options)
+    if "split" in found and name in DATASETS:
+        if "division" not in inspect.signature(DATASETS[name]).parameters:
+            raise UserError(
+                f"data.options: expected no 'split' for {name}, which is divided in one way only, got "
+                f"'{found['split']}'; name the parts with data.train, data.val and data.test"
+            )
+        found["division"] = found.pop("split")
+    return found
+
+
+def dataset_label(name: str, options: Mapping[str, Any]) -> str:
+    """Return what rows, tables and file names call a data set: its name, and the options that make it another one.
+
+    >>> dataset_label("magnetic_tile", {"split": "by_tile"}), dataset_label("magnetic_tile", {"split": "usual"})
+    ('magnetic_tile (by tile)', 'magnetic_tile')
+    >>> dataset_label("folder", {"seed": 1, "masks": "masks"})
+    'folder (seed=1)'
+    """
+    if name not in DATASETS:
+        return name
+    defaults = {key: p.default for key, p in inspect.signature(DATASETS[name]).parameters.items()}
+    words = []
+    for key, value in sorted(loader_options(name, options).items()):
+        if key == "division" and value != defaults[key]:
+            words.append(str(value).replace("_", " "))
+        elif key not in defaults or value != defaults[key]:
+            words.append(f"{key}={value}")
+    return f"{name} ({', '.join(words)})" if words else name
+
+
+def has_clean_lists(name: str) -> bool:
+    """Tell whether a data set keeps its defect-free photos apart, and adds them to a split by ``clean=True``."""
+    return name in DATASETS and "clean" in inspect.signature(DATASETS[name]).parameters
 
 
 def _check_options(name: str, loader: Callable[..., Any], options: dict[str, Any]) -> None:

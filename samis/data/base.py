@@ -184,13 +184,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def read_split(name: str, split: str) -> list[str]:
-    """Return the committed ids of one split of a data set; ``trainval`` is ``train`` and ``val`` together.
+    """Return the committed ids of one split of a data set; ``(clean_)trainval`` is ``(clean_)train`` and ``(clean_)val``.
 
     Raises:
         UserError: if there is no such list.
     """
-    if split == "trainval":
-        return read_split(name, "train") + read_split(name, "val")
+    if split.endswith("trainval"):
+        prefix = split.removesuffix("trainval")
+        return read_split(name, f"{prefix}train") + read_split(name, f"{prefix}val")
     path = Path(__file__).parent / "splits" / name / f"{split}.txt"
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
@@ -243,13 +244,19 @@ class Subset:
         return hashlib.sha256("\n".join([self._dataset.fingerprint(), *self.ids]).encode()).hexdigest()
 
 
-def subset(dataset: Dataset, count: int, *, seed: int = 0) -> Subset:
-    """Draw `count` samples by seed, taking classes in turn so that each has its share; all if there are fewer."""
+def subset(dataset: Dataset, count: int, *, seed: int = 0, besides: str | None = None) -> Subset:
+    """Draw `count` samples by seed, taking classes in turn so that each has its share; all if there are fewer.
+
+    Samples of the class `besides` are all taken, and do not count.
+    """
+    kept = [index for index, name in enumerate(dataset.class_names) if name == besides]
     order = np.random.default_rng(seed).permutation(len(dataset))
     rounds: dict[str, int] = {}
     ranked: list[tuple[int, int, int]] = []
     for index in order.tolist():
         name = dataset.class_names[index]
+        if name == besides:
+            continue
         rounds[name] = rounds.get(name, 0) + 1
         ranked.append((rounds[name], len(ranked), index))
-    return Subset(dataset, [index for *_, index in sorted(ranked)[:count]])
+    return Subset(dataset, kept + [index for *_, index in sorted(ranked)[:count]])

@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Sampler, get_worker_info
+from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
 
 from samis.contracts import Batch, Dataset, Placement, Prompt, Sample, UserError
 from samis.data.augment import Augment, variants
 from samis.data.batching import FramedSample, collate, concat_prompts
 from samis.data.frame import Framing, frame_image, frame_mask, place, view_key
+from samis.data.sampling import EpochSampler
 
 __all__ = ["FramedDataset", "FramedSample", "Prompter", "build_loader", "collate", "concat_prompts", "random_crop"]
 
@@ -160,43 +161,11 @@ def random_crop(
     return x0, y0, x0 + width, y0 + height
 
 
-class EpochSampler(Sampler[int]):
-    """Yields one process's share of the indices, shuffled by (seed, epoch); every process draws the same order itself.
-
-    The shares are made of whole rounds: process r of n takes places r, r + n, r + 2n ... of the epoch's order. A
-    training share is filled up from the order's start, so that all processes make equally many steps; a share to be
-    scored is not, so that no image counts twice.
-    """
-
-    def __init__(
-        self, dataset: FramedDataset, *, shuffle: bool, seed: int, rank: int = 0, world: int = 1, even: bool = False
-    ) -> None:
-        self.dataset = dataset
-        self.shuffle, self.seed = shuffle, seed
-        self.rank, self.world, self.even = rank, world, even
-        self.skip = 0
-
-    def __len__(self) -> int:
-        return len(self._share()) - self.skip
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._share()[self.skip :])
-
-    def _share(self) -> list[int]:
-        count = len(self.dataset)
-        order = list(range(count))
-        if self.shuffle:
-            order = np.random.default_rng((self.seed, self.dataset.epoch, count)).permutation(count).tolist()
-        if self.even:
-            order += [order[i % count] for i in range(-count % self.world)]
-        return order[self.rank :: self.world]
-
-
 class EpochLoader:
     """Batches of an epoch, and of the rest of one that was cut: what ``samis.training.batches.Loader`` asks for."""
 
-    def __init__(self, loader: DataLoader[Any], sampler: EpochSampler, batch_size: int) -> None:
-        self._loader, self._sampler, self._batch_size = loader, sampler, batch_size
+    def __init__(self, loader: DataLoader[Any], dataset: FramedDataset, sampler: EpochSampler, batch_size: int) -> None:
+        self._loader, self._dataset, self._sampler, self._batch_size = loader, dataset, sampler, batch_size
         self._batches = len(loader)
 
     def __len__(self) -> int:
@@ -208,17 +177,16 @@ class EpochLoader:
     @property
     def images(self) -> int:
         """Images of the data set, over all processes."""
-        return len(self._sampler.dataset)
+        return len(self._dataset)
 
     @property
     def views_an_image(self) -> int | None:
         """How many different views an image is shown as, over all epochs; None: a new one each time."""
-        dataset = self._sampler.dataset
-        return variants(dataset.augment) if dataset.keyed else None
+        return variants(self._dataset.augment) if self._dataset.keyed else None
 
     def set_epoch(self, epoch: int, *, skip: int = 0) -> None:
         """Choose the epoch's order, changes, crops and prompts; leave out its first `skip` batches."""
-        self._sampler.dataset.set_epoch(epoch)
+        self._dataset.set_epoch(epoch)
         self._sampler.skip = skip * self._batch_size
 
 
@@ -238,6 +206,7 @@ def build_loader(
     training: bool = False,
     rank: int = 0,
     world: int = 1,
+    clean_share: float = 0.0,
 ) -> EpochLoader:
     """Build one process's loader of one data set.
 
@@ -255,6 +224,7 @@ def build_loader(
         training: whether an item is one random crop (where tiles or crops are asked for) and needs truth.
         rank: which share of the epoch this process takes.
         world: how many processes share it.
+        clean_share: share of an epoch's images drawn from those of class "clean", in [0, 0.9]; 0 shows all images once.
 
     Returns:
         A loader of ``samis.contracts.Batch``.
@@ -272,7 +242,9 @@ def build_loader(
     framed = FramedDataset(
         dataset, framing, prompter, augment=augment, crop=random_crop_px, training=training, seed=seed
     )
-    sampler = EpochSampler(framed, shuffle=shuffle, seed=seed, rank=rank, world=world, even=training)
+    sampler = EpochSampler(
+        framed, shuffle=shuffle, seed=seed, rank=rank, world=world, even=training, clean_share=clean_share
+    )
     loader = DataLoader(
         framed,
         batch_size=batch_size,
@@ -286,7 +258,7 @@ def build_loader(
         prefetch_factor=prefetch if workers > 0 else None,
         generator=torch.Generator().manual_seed(seed),
     )
-    return EpochLoader(loader, sampler, batch_size)
+    return EpochLoader(loader, framed, sampler, batch_size)
 
 
 @atexit.register

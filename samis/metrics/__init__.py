@@ -28,7 +28,7 @@ from samis.contracts import UserError
 from samis.metrics.aupro import AUPRO
 from samis.metrics.base import ImageMetric, ImageScores, score_pair
 from samis.metrics.boundary_f import BoundaryF
-from samis.metrics.clean import Clean, CleanScore, score_clean
+from samis.metrics.clean import Clean, CleanScore, Judged, inspect, judge, score_clean
 from samis.metrics.e_measure import EMeasure
 from samis.metrics.f_measure import FMeasure
 from samis.metrics.fixed_threshold import FixedThreshold
@@ -86,12 +86,15 @@ __all__ = [
     "CleanScore",
     "ImageMetric",
     "ImageScores",
+    "Judged",
     "Pair",
     "ScoreStack",
     "TruthCache",
     "TruthFields",
     "choose_threshold",
     "find_metrics",
+    "inspect",
+    "judge",
     "mean_curves",
     "numbers_of",
     "quantise",

@@ -1,4 +1,4 @@
-"""The threshold that turns maps into masks, chosen on a validation split.
+"""The threshold that turns maps into masks, chosen on a validation split and its defect-free images.
 
 Differs: the threshold curves of the metrics stretch each map to [0, 1] first, as the field's protocols do, so their best
 threshold belongs to stretched maps. Predictions of new photos are not stretched (noise on a clean part would become a
@@ -13,17 +13,23 @@ import numpy as np
 import torch
 
 from samis.contracts import Batch, Segmenter
+from samis.metrics.clean import FOUND_IOU
 
 LEVELS = 256
 """Thresholds tried: k / 256 for k = 0 .. 255."""
 
 
 class ThresholdSearch:
-    """Mean IoU over images of ``map > k / 256``, for every k; images without a defect are left out (their IoU is 0 or 0/0)."""
+    """What ``map > k / 256`` comes to, for every k: mean IoU over defective images, share of clean ones left alone.
+
+    With both kinds of images the best threshold is the one with the highest harmonic mean of the two, so that a line neither
+    stops for clean parts nor lets defects pass: a threshold that calls nothing defective is as bad as one that calls every
+    part so. Without a clean image, or where no threshold keeps any clean while it finds anything, the IoU alone decides.
+    """
 
     def __init__(self) -> None:
-        self._sum = np.zeros(LEVELS)
-        self._images = 0
+        self._sum, self._found, self._kept = np.zeros(LEVELS), np.zeros(LEVELS), np.zeros(LEVELS)
+        self._images = self._clean = 0
 
     def add(self, values: np.ndarray, truth: np.ndarray) -> None:
         """Count one image.
@@ -32,18 +38,24 @@ class ThresholdSearch:
             values: (H, W) float32 map in [0, 1].
             truth: (H, W) bool.
         """
-        if not truth.any():
-            return
         # Multiplying a float by 256 is exact, so that ``map > k / 256`` is counted here as it will be applied.
         bins = np.ceil(values.astype(np.float32) * LEVELS).clip(0, LEVELS).astype(np.int64)
+        if not truth.any():
+            self._kept += np.arange(LEVELS) >= bins.max()
+            self._clean += 1
+            return
         above = [np.bincount(bins[where], minlength=LEVELS + 1)[:0:-1].cumsum()[::-1] for where in (truth, ~truth)]
-        self._sum += above[0] / (truth.sum() + above[1])
+        iou = above[0] / (truth.sum() + above[1])
+        self._sum += iou
+        self._found += iou >= FOUND_IOU
         self._images += 1
 
     def best(self) -> dict[str, float] | None:
         """Return ``value`` (the threshold), ``iou`` (at it) and ``images``; None without a defective image.
 
-        Of equally good neighbours the middle one is taken.
+        With clean images also, at it, ``kept_clean`` (share of them without a pixel above it), ``defect_recall`` (share of
+        the defective images with an IoU of at least ``FOUND_IOU``) and ``clean_images``. Of equally good neighbours the
+        middle one is taken.
 
         >>> search = ThresholdSearch()
         >>> search.add(np.array([[0.1, 0.3, 0.9]], np.float32), np.array([[False, True, True]]))
@@ -52,11 +64,21 @@ class ThresholdSearch:
         """
         if not self._images:
             return None
-        curve = self._sum / self._images
+        ious = self._sum / self._images
+        curve = ious
+        if self._clean:
+            kept = self._kept / self._clean
+            both = 2 * ious * kept / np.maximum(ious + kept, 1e-12)
+            curve = both if both.max() > 0 else ious
         top = np.flatnonzero(curve >= curve.max() - 1e-12)
         run = top[: 1 + int(np.argmax(np.diff(top, append=LEVELS + 1) > 1))]  # neighbours of the first best one
-        value = int(run[len(run) // 2]) / LEVELS
-        return {"value": value, "iou": float(curve.max()), "images": self._images}
+        level = int(run[len(run) // 2])
+        best = {"value": level / LEVELS, "iou": float(ious[level]), "images": self._images}
+        if self._clean:
+            best["kept_clean"] = float(self._kept[level] / self._clean)
+            best["defect_recall"] = float(self._found[level] / self._images)
+            best["clean_images"] = self._clean
+        return best
 
 
 def search_threshold(

@@ -3,10 +3,14 @@
 Stretching would turn the faintest noise on a clean image into a full-range map, and the E-measure gives the ideal
 answer, an empty map, the value 0. So clean images are never averaged with defective ones; they are judged by this
 alone.
+
+What a line needs is both: clean parts left alone, and defects found. ``inspect`` gives the two shares for one threshold,
+and how well the maps' largest values tell clean from defective images.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,6 +18,7 @@ import numpy as np
 
 from samis.contracts import UserError
 from samis.metrics.base import ImageMetric, ImageScores
+from samis.metrics.image_level import auroc
 from samis.metrics.pair import Pair
 
 
@@ -56,6 +61,73 @@ def score_clean(image: np.ndarray, threshold: float = 0.5) -> CleanScore:
         raise UserError(f"map: expected values in [0, 1], got {came}; apply the sigmoid, or divide by 255")
     called = int(np.count_nonzero(values >= threshold))
     return CleanScore(called / values.size, called == 0)
+
+
+FOUND_IOU = 0.1
+"""A defective image counts as found if its detected pixels have at least this IoU with the truth."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One image, its map cut at a threshold.
+
+    Attributes:
+        false_positive_area: share of a clean image's pixels called defective; None of a defective one.
+        found: whether a defective image counts as found; None of a clean one.
+        peak: the map's largest value, 0..255.
+    """
+
+    false_positive_area: float | None
+    found: bool | None
+    peak: int
+
+
+def judge(map_u8: np.ndarray, truth: np.ndarray, *, threshold: float = 0.5) -> Judged:
+    """Judge one image by its map as it is.
+
+    Args:
+        map_u8: (H, W) uint8.
+        truth: (H, W) bool; all False for a clean image.
+        threshold: pixels above it are called defective, [0, 1).
+
+    Example:
+        >>> judge(np.array([[0, 255, 200]], np.uint8), np.array([[False, True, False]]))
+        Judged(false_positive_area=None, found=True, peak=255)
+    """
+    called = np.arange(256)[map_u8] / 255 > threshold
+    if truth.any():
+        iou = np.count_nonzero(called & truth) / np.count_nonzero(called | truth)
+        return Judged(None, bool(iou >= FOUND_IOU), int(map_u8.max()))
+    return Judged(np.count_nonzero(called) / called.size, None, int(map_u8.max()))
+
+
+def inspect(judged: Sequence[Judged], *, threshold: float) -> dict[str, float] | None:
+    """Return what a row says of the clean images of a set; None if there are none.
+
+    Args:
+        judged: all images of the set, defective and clean, by ``judge``.
+        threshold: that they were judged at.
+
+    Returns:
+        ``n_images`` (clean ones), ``threshold``, ``false_positive_area`` (mean over them), ``kept_clean`` (share of them
+        without a single pixel called defective); and, if there are defective images, ``defect_recall`` (share of those
+        found, see ``FOUND_IOU``) and ``image_auroc`` (of the maps' largest values).
+    """
+    areas = [each.false_positive_area for each in judged if each.false_positive_area is not None]
+    found = [each.found for each in judged if each.found is not None]
+    if not areas:
+        return None
+    numbers = {
+        "n_images": float(len(areas)),
+        "threshold": threshold,
+        "false_positive_area": float(np.mean(areas)),
+        "kept_clean": float(np.mean([area == 0 for area in areas])),
+    }
+    if found:
+        peaks = [np.array([e.peak for e in judged if (e.found is None) == clean]) for clean in (False, True)]
+        defective, clean_peaks = (np.bincount(each, minlength=256) for each in peaks)
+        numbers |= {"defect_recall": float(np.mean(found)), "image_auroc": auroc(defective, clean_peaks)}
+    return numbers
 
 
 class Clean(ImageMetric):

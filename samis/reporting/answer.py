@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from samis.reporting.gap import Difference, Gap, difference, gap_closed, percent
 from samis.reporting.labels import higher_is_better, label, number, signed, span
 from samis.reporting.rows import Chosen, TableKey, choose, group_rows, has, title
-from samis.reporting.table import INTERVAL_NOTE, Block, Cell, Line, Table, column
+from samis.reporting.table import (
+    CLEAN_NOTE,
+    INTERVAL_NOTE,
+    Block,
+    Cell,
+    Line,
+    Table,
+    clean_cells,
+    clean_metrics,
+    column,
+)
 from samis.scores import ScoreRow
 
 BEGIN, END = "<!-- answer:begin -->", "<!-- answer:end -->"
@@ -226,9 +236,25 @@ def answer_table(found: dict[TableKey, list[Answer]], *, metrics: int = 3) -> Ta
             lines.append(
                 Line([answer.title if position == 0 else "", column(answer.metric)], [*cells, _gap_cell(answer.gap)])
             )
+        lines += _clean_lines(group[0].chosen)
         table.blocks.append(Block("", lines))
     table.note = "Small: the row's name; for the gap its 95 % bootstrap interval over images."
+    table.note += (
+        f" {CLEAN_NOTE}" if clean_metrics(row for g in tested(found).values() for row in g[0].chosen.present) else ""
+    )
     return table
+
+
+def _clean_lines(chosen: Chosen) -> list[Line]:
+    """Return the lines about defect-free images, of the rows that the leading metric chose."""
+    lines = []
+    for metric in clean_metrics(chosen.present):
+        cells = []
+        for row in (chosen.zero_shot, chosen.tuned, chosen.best):
+            value = clean_cells(row, [metric])[0].text if row else "–"
+            cells.append(Cell(value, row.name if row and value != "–" else ""))
+        lines.append(Line(["", column(metric)], [*cells, Cell("–")]))
+    return lines
 
 
 def tuned_table(
@@ -243,7 +269,9 @@ def tuned_table(
     """
     kept = tested(found)
     names = list(dict.fromkeys(answer.metric for group in kept.values() for answer in group[:metrics]))
-    table = Table("", ["Data set", "Tuned"], [*map(column, names), "Gap closed"])
+    tuned = [row for key in kept for row in groups[key] if row.kind == "tuned" and not row.oracle]
+    beside = clean_metrics(tuned)
+    table = Table("", ["Data set", "Tuned"], [*map(column, [*names, *beside]), "Gap closed"])
     for key, group in kept.items():
         lead, chosen = group[0].metric, group[0].chosen
         rows = [row for row in groups[key] if row.kind == "tuned" and not row.oracle and has(row, lead)]
@@ -254,10 +282,12 @@ def tuned_table(
             gap = None
             if chosen.zero_shot and chosen.best:
                 gap = gap_closed(chosen.zero_shot, row, chosen.best, metric=lead)
+            cells += clean_cells(row, beside)
             lines.append(Line([group[0].title if position == 0 else "", row.name], [*cells, _gap_cell(gap)]))
         if lines:
             table.blocks.append(Block("", lines))
     table.note = f"Gap closed: in {label(names[0])}, with its 95 % bootstrap interval over images." if names else ""
+    table.note += f" {CLEAN_NOTE}" if beside else ""
     return table
 
 

@@ -202,6 +202,8 @@ def paired_values(rows: Sequence[ScoreRow], metric: str) -> tuple[np.ndarray | N
         if not row.images:
             return None, f"no interval: {row.name} has no per-image rows"
     tables = [{str(image["id"]): image for image in row.images} for row in rows]
+    if len({frozenset(table) for table in tables}) > 1:  # defect-free images may have been judged beside some rows only
+        tables = [{key: each for key, each in table.items() if each.get("class_name") != CLEAN} for table in tables]
     ids = sorted(tables[0])
     for row, table in zip(rows, tables, strict=True):
         odd = sorted(set(ids) ^ set(table))

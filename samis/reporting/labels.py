@@ -19,7 +19,9 @@ LABELS = {
     "overlap_ratio": "OR",
     "pratt": "PFOM",
     "false_positive_area": "false-positive area",
-    "kept_clean": "kept clean",
+    "kept_clean": "clean kept clean",
+    "defect_recall": "defective found",
+    "image_auroc": "image AUROC",
 }
 """Metric -> what tables print; a metric that is not here prints its own name."""
 

@@ -198,7 +198,7 @@ def rows_csv(rows: Mapping[Path, ScoreRow]) -> str:
         for metric in metrics:
             line[metric] = row.metrics.get(metric)
             line[f"{metric}_low"], line[f"{metric}_high"] = row.intervals.get(metric, (None, None))
-        for name in ("n_images", "false_positive_area", "kept_clean"):
+        for name in ("n_images", "threshold", "false_positive_area", "kept_clean", "defect_recall", "image_auroc"):
             line[f"clean_{name}"] = (row.clean or {}).get(name)
         for name in ("data_fingerprint", "commit", "weights_sha256"):
             line[name] = row.provenance.get(name)

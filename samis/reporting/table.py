@@ -70,6 +70,13 @@ class Table:
     caution: bool = False
 
 
+CLEAN_METRICS = ("kept_clean", "defect_recall")
+FEWEST_CLEAN = 5
+"""A share of fewer defect-free images is no column."""
+CLEAN_NOTE = (
+    "Clean kept clean: share of the defect-free images without a single pixel above the row's threshold. Defective found: "
+    "share of the defective images whose pixels above it have an IoU of at least 0.1 with the truth."
+)
 INTERVAL_NOTE = "Small: 95 % bootstrap interval over images."
 
 
@@ -108,17 +115,37 @@ def _measured(
     title: str, rows: Sequence[ScoreRow], metrics: Sequence[str], note: str, *, caution: bool = False
 ) -> Table:
     some_empty = any(row.empty_maps for row in rows)
-    table = Table(title, ["Method", "Asked"], [column(metric) for metric in metrics], note=note, caution=caution)
+    beside = [] if caution else clean_metrics(rows)
+    columns = [column(metric) for metric in (*metrics, *beside)]
+    table = Table(title, ["Method", "Asked"], columns, note=note, caution=caution)
+    table.note += f" {CLEAN_NOTE}" if beside else ""
     if some_empty:
         table.heads.append("No mask")
         table.note += " No mask: images on which nothing at all was offered, scored as an empty map."
 
     def line(row: ScoreRow) -> Line:
         heads = [row.name, _asked(row)] + ([str(row.empty_maps)] if some_empty else [])
-        return Line(heads, [_cell(row, metric) for metric in metrics])
+        return Line(heads, [*(_cell(row, metric) for metric in metrics), *clean_cells(row, beside)])
 
-    _fill(table, rows, line, metrics)
+    _fill(table, rows, line, [*metrics, *beside])
     return table
+
+
+def clean_metrics(rows: Iterable[ScoreRow]) -> list[str]:
+    """Return which columns about defect-free images some of the rows fill: none, or two that belong together."""
+    return list(CLEAN_METRICS) if any(_of_clean(row) for row in rows) else []
+
+
+def clean_cells(row: ScoreRow, metrics: Sequence[str]) -> list[Cell]:
+    """Return a row's cells of ``clean_metrics``."""
+    return [Cell(number(_of_clean(row).get(metric, math.nan), metric)) for metric in metrics]
+
+
+def _of_clean(row: ScoreRow) -> dict[str, float]:
+    """Return what the columns show of a row; nothing of one that saw the truth or has too few defect-free images."""
+    clean = row.clean or {}
+    shown = not row.oracle and clean.get("n_images", 0) >= FEWEST_CLEAN and all(key in clean for key in CLEAN_METRICS)
+    return clean if shown else {}
 
 
 def _fill(table: Table, rows: Sequence[ScoreRow], line: Callable[[ScoreRow], Line], metrics: Sequence[str]) -> None:
@@ -177,13 +204,18 @@ def clean_table(title: str, rows: Sequence[ScoreRow]) -> Table | None:
     rows = [row for row in rows if not row.oracle and row.clean and row.clean.get("n_images")]
     if not rows:
         return None
-    metrics = ("false_positive_area", "kept_clean")
+    known = ("kept_clean", "false_positive_area", "defect_recall", "image_auroc", "threshold")
+    metrics = [metric for metric in known if any(metric in (row.clean or {}) for row in rows)]
     note = (
-        "Images without a defect have no part in the means above. Kept clean: share of them without a single "
-        "pixel called defective."
+        f"Images without a defect have no part in the means above. {CLEAN_NOTE} False-positive area: mean share of a clean "
+        "image's pixels above it. Image AUROC: of each map's largest value, clean against defective images; it needs no "
+        "threshold."
     )
     table = Table(
-        f"{title}: defect-free images", ["Method", "Images"], [column(metric) for metric in metrics], note=note
+        f"{title}: defect-free images",
+        ["Method", "Images"],
+        ["threshold" if metric == "threshold" else column(metric) for metric in metrics],
+        note=note,
     )
 
     def line(row: ScoreRow) -> Line:
@@ -192,6 +224,9 @@ def clean_table(title: str, rows: Sequence[ScoreRow]) -> Table | None:
         return Line([row.name, f"{int(clean['n_images'])}"], cells)
 
     _fill(table, rows, line, metrics)
+    for each in (line for block in table.blocks for line in block.lines):
+        if "threshold" in metrics:
+            each.cells[metrics.index("threshold")].rank = 0  # neither way is better
     return table
 
 

@@ -3,6 +3,7 @@ import pytest
 import torch
 from py_sod_metrics import MAE, Smeasure
 from scipy.stats import bootstrap
+from sklearn.metrics import roc_auc_score
 
 from samis.contracts import Batch, UserError
 from samis.data.frame import place
@@ -74,10 +75,41 @@ def test_numbers_are_the_references(drawn):
 
 def test_clean_images_stand_apart(drawn):
     found = evaluate(*drawn)
-    assert found.clean == {"n_images": 1.0, "false_positive_area": pytest.approx(2 / 23), "kept_clean": 0.0}
+    assert found.clean == {
+        "n_images": 1.0, "threshold": 0.5, "false_positive_area": pytest.approx(2 / 23), "kept_clean": 0.0,
+        "defect_recall": 1.0, "image_auroc": 1.0,
+    }  # fmt: skip
     assert len(found.images) == 7
     assert sum(entry["n_images"] for entry in found.per_class.values()) == 6
     assert "clean" not in found.per_class
+
+
+def test_clean_images_beside_a_split_leave_its_metrics_alone(drawn):
+    """By scikit-learn and plain loops; the metrics over defective images are the same to the bit."""
+    truths, maps = drawn
+    rng = np.random.default_rng(1)
+    more = {f"photo_{k}": np.zeros((15, 11), bool) for k in range(6)}
+    more_maps = {key: (rng.random((15, 11)) * (0.4 + 0.1 * k)).astype(np.float32) for k, key in enumerate(more)}
+    more_maps["photo_0"][:] = 0
+    maps["image_5"] *= 0.5  # nothing above 0.6, so not found
+    alone = evaluate(truths, maps, bootstrap=50, threshold=0.6)
+    found = evaluate(truths | more, maps | more_maps, bootstrap=50, threshold=0.6, apart=more)
+    assert (found.metrics, found.intervals, found.per_class) == (alone.metrics, alone.intervals, alone.per_class)
+    assert (alone.empty_maps, found.empty_maps) == (0, 0)
+    bytes_of = {key: np.floor(values.astype(float) * 255 + 0.5) for key, values in (maps | more_maps).items()}
+    called = {key: values / 255 > 0.6 for key, values in bytes_of.items()}
+    clean = [key for key, truth in (truths | more).items() if not truth.any()]
+    defective = [key for key, truth in truths.items() if truth.any()]
+    hits = [(called[k] & truths[k]).sum() / (called[k] | truths[k]).sum() >= 0.1 for k in defective]
+    assert found.clean["n_images"] == 7
+    assert found.clean["kept_clean"] == pytest.approx(np.mean([not called[key].any() for key in clean]))
+    assert 0 < found.clean["kept_clean"] < 1
+    assert found.clean["defect_recall"] == pytest.approx(np.mean(hits)) and not all(hits)
+    labels = [key in defective for key in [*defective, *clean]]
+    peaks = [bytes_of[key].max() for key in [*defective, *clean]]
+    assert found.clean["image_auroc"] == pytest.approx(roc_auc_score(labels, peaks))
+    lines = {line["id"]: line for line in found.images}
+    assert lines["image_5"]["found"] == 0.0 and lines["photo_0"]["kept_clean"] == 1.0
 
 
 def test_batch_size_changes_nothing(drawn):

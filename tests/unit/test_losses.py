@@ -259,3 +259,27 @@ def test_mask_loss_mixes_and_leaves_out():
     expected = expected + 0.3 * ssim(LOGITS, TRUTH)
     assert torch.allclose(each, expected) and set(parts) == {"bce", "dice", "focal", "ssim"}
     assert not any(part.requires_grad for part in parts.values())
+
+
+@pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("name", LOSSES)
+def test_an_empty_mask_pulls_the_map_down(name, balance):
+    """Defect-free photos in training: finite, and each step of the gradient calls less of the surface defective."""
+    torch.manual_seed(0)
+    logits = torch.randn(2, 1, 24, 24).mul(3).requires_grad_()
+    truth = torch.zeros(2, 1, 24, 24)
+    truth[1, :, 4:9, 5:12] = 1  # beside a defective photo, as in a batch
+    inside = torch.ones_like(truth, dtype=torch.bool)
+    inside[:, :, 18:] = False
+    loss = LOSSES[name]
+    each = loss(logits, truth, inside, balance=balance) if name == "bce" else loss(logits, truth, inside)
+    each.mean().backward()
+    gradient = logits.grad[0]
+    assert torch.isfinite(each).all() and torch.isfinite(logits.grad).all()
+    assert gradient.sum() > 0 and (gradient[:, 18:] == 0).all()
+    if name not in ("ssim", "hybrid"):  # whose local variances also even a map out
+        assert (gradient[:, :18] > 0).all()
+    with torch.no_grad():
+        stepped = logits - 0.5 * logits.grad / logits.grad.abs().amax()
+    area = [x[0, :, :18].sigmoid().mean().item() for x in (logits.detach(), stepped)]
+    assert area[1] < area[0]

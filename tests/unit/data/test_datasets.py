@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from samis.contracts import Dataset, UserError
-from samis.data import DATASETS, load_dataset
+from samis.data import DATASETS, dataset_label, load_dataset, loader_options
 from samis.data.base import Record, RecordDataset, find_root, read_split
 from samis.data.folder import load_folder
 from samis.data.nrsd_mn import load_nrsd_mn
@@ -37,6 +37,31 @@ def load_real(name: str, split: str) -> Dataset:
     except UserError:
         pytest.skip(f"{name} is not on this machine (set SAMIS_DATA)")
     return load_dataset(name, split=split)
+
+
+@pytest.mark.parametrize("division", ["usual", "by_tile"])
+def test_clean_tiles_join_their_split(division: str) -> None:
+    load_real("magnetic_tile", "test")
+    alone = load_dataset("magnetic_tile", split="val", division=division)
+    both = load_dataset("magnetic_tile", split="val", division=division, clean=True)
+    assert both.ids[: len(alone)] == alone.ids and "clean" not in alone.class_names
+    assert set(both.class_names[len(alone) :]) == {"clean"}
+    assert both.ids[len(alone) :] == load_dataset("magnetic_tile", split="clean_val", division=division).ids
+    everything = load_dataset("magnetic_tile", split="trainval", division=division, clean=True)
+    assert set(both.ids) < set(everything.ids)
+
+
+def test_the_division_is_part_of_the_name() -> None:
+    assert dataset_label("magnetic_tile", {"split": "by_tile"}) == "magnetic_tile (by tile)"
+    assert (
+        dataset_label("magnetic_tile", {"division": "usual"}) == dataset_label("magnetic_tile", {}) == "magnetic_tile"
+    )
+    assert dataset_label("coco", {"json": "a.json", "seed": 0}) == "coco (json=a.json)"
+    assert loader_options("magnetic_tile", {"split": "by_tile"}) == {"division": "by_tile"}
+    with pytest.raises(UserError, match="divided in one way only"):
+        loader_options("rsdds", {"split": "by_tile"})
+    with pytest.raises(UserError, match="did you mean 'by_tile'"):
+        load_dataset("magnetic_tile", division="bytile")
 
 
 def check_contract(dataset: Dataset) -> None:

@@ -14,10 +14,11 @@ from samis.contracts import UserError
 from samis.data import load_dataset
 from samis.data.base import RecordDataset, file_sha256, read_split
 from samis.data.duplicates import group_pairs, near_pairs, thumbnail
-from samis.data.magnetic_tile import tile_pairs
+from samis.data.magnetic_tile import BY_TILE, every_photo, tile_pairs
 from samis.data.pairing import natural_key
 from samis.data.reading import read_image
 from samis.data.splitting import carve, shares
+from samis.data.tile_splits import SHOTS_OF_ONE_TILE, make_lists
 
 FOLDER = Path(samis.data.base.__file__).parent / "splits"
 NAMES = ("sd_saliency_900", "magnetic_tile", "rsdds")
@@ -25,7 +26,7 @@ NAMES = ("sd_saliency_900", "magnetic_tile", "rsdds")
 
 def test_lists_are_disjoint_and_sorted() -> None:
     files = sorted(FOLDER.glob("*/*.txt"))
-    assert len(files) == 9
+    assert len(files) == 9 + 3 + 6  # and the clean lists of magnetic tile, and its division by tile
     for path in files:
         names = path.read_text().split("\n")[:-1]
         assert names == sorted(set(names), key=natural_key), path
@@ -94,6 +95,60 @@ def test_no_image_of_val_is_near_one_of_train_in_magnetic_tile() -> None:
     pairs = near(data) + tile_pairs(data.ids)
     assert len(pairs) > 100
     assert not [pair for pair in pairs if (data.ids[pair[0]] in val) != (data.ids[pair[1]] in val)]
+
+
+CLASSES = ("blowhole", "break", "crack", "fray", "uneven")
+
+
+def tiles() -> tuple[dict[str, str], dict[str, int]]:
+    """Return class and group number (tile, near duplicates with it) of all photos of magnetic tile, by id."""
+    try:
+        records = every_photo()
+    except UserError as error:
+        pytest.skip(f"magnetic_tile is not on this machine: {error}")
+    ids = [record.id for record in records]
+    twins = near_pairs(np.stack([thumbnail(read_image(record.image_path)) for record in records]))
+    groups = group_pairs(len(ids), twins + tile_pairs(ids, shots=SHOTS_OF_ONE_TILE))
+    return {record.id: record.class_name for record in records}, dict(zip(ids, groups, strict=True))
+
+
+def test_no_tile_is_in_two_splits_of_the_division_by_tile() -> None:
+    class_of, group_of = tiles()
+    sides: dict[int, set[str]] = {}
+    for split in ("train", "val", "test"):
+        for key in read_split(BY_TILE, split) + read_split(BY_TILE, f"clean_{split}"):
+            sides.setdefault(group_of[key], set()).add(split)
+    assert len(sides) > 100 and all(len(side) == 1 for side in sides.values())
+    for split, share in (("train", 0.65), ("val", 0.13), ("test", 0.22)):
+        names = read_split(BY_TILE, split)
+        for kind in CLASSES:
+            there = sum(kind == name for name in class_of.values())
+            assert abs(sum(class_of[key] == kind for key in names) / there - share) < 0.08, (split, kind)
+        assert {class_of[key] for key in read_split(BY_TILE, f"clean_{split}")} == {"clean"}
+    assert sum(len(read_split(BY_TILE, split)) for split in ("trainval", "test")) == 392 - 6
+
+
+def test_clean_tiles_of_the_usual_division_are_in_one_split() -> None:
+    class_of, group_of = tiles()
+    of_split = {
+        split: {group_of[key] for key in read_split("magnetic_tile", split)} for split in ("train", "val", "test")
+    }
+    clean = {split: read_split("magnetic_tile", f"clean_{split}") for split in of_split}
+    for split, names in clean.items():
+        assert len(names) >= 45 and {class_of[key] for key in names} == {"clean"}
+        for other in set(of_split) - {split}:
+            mine = {group_of[key] for key in names}
+            assert not mine & of_split[other] and not mine & {group_of[key] for key in clean[other]}, (split, other)
+
+
+def test_lists_of_magnetic_tile_by_tile_can_be_made_again() -> None:
+    tiles()
+    made = make_lists()
+    assert set(made) == {BY_TILE, "magnetic_tile"}
+    assert [len(lists) for lists in made.values()] == [6, 3]
+    for division, lists in made.items():
+        for name, ids in lists.items():
+            assert ids == read_split(division, name), (division, name)
 
 
 @settings(max_examples=60, deadline=None)

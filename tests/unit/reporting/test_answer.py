@@ -107,3 +107,17 @@ def test_the_readme_keeps_all_but_its_block():
 def test_the_markers_must_be_there_once(text):
     with pytest.raises(ValueError, match=r"README\.md: expected the markers"):
         replace_block(text, "new", name="README.md")
+
+
+def test_clean_kept_clean_stands_in_the_answer(three_rows):
+    for row, kept in zip(three_rows, (0.0, 0.96, 0.88), strict=True):
+        row.clean = {"n_images": 75, "kept_clean": kept, "defect_recall": 1 - kept / 10, "false_positive_area": 0.1}
+    found = answers(three_rows, ["s_measure", "mae"])
+    text = to_markdown(answer_table(found))
+    assert "| clean kept clean ↑ | 0.000<br><sub>zero_shot</sub> | 0.960<br><sub>tuned</sub> | 0.880<br>" in text
+    assert "| defective found ↑ | 1.000" in text and "without a single pixel above the row's threshold" in text
+    tuned = to_markdown(tuned_table(group_rows(three_rows), found))
+    assert "| clean kept clean ↑ | defective found ↑ | Gap closed |" in tuned and "| 0.960 | 0.904 |" in tuned
+    for row in three_rows:
+        row.clean = None
+    assert "clean" not in to_markdown(answer_table(found)) + to_markdown(tuned_table(group_rows(three_rows), found))

@@ -143,6 +143,12 @@ def test_defect_free_images_have_no_part(three_rows):
     assert gap_closed(*three_rows) == expected
 
 
+def test_rows_with_and_without_clean_images_beside_them_are_paired(three_rows):
+    expected = gap_closed(*three_rows)
+    three_rows[1].images.append({"id": "free", "class_name": "clean", "kept_clean": 1.0})
+    assert gap_closed(*three_rows) == expected
+
+
 def test_metrics_over_all_images_are_paired_too(make_row):
     rows = [make_row(k, {"false_alarms_50": v}) for k, v in (("zero_shot", [2.0, 4.0]), ("tuned", [1.0, 2.0]))]
     for row in rows:

@@ -87,6 +87,27 @@ def test_per_class(make_row):
     assert per_class_table("steel", rows, "mae") is None
 
 
+def test_clean_images_are_columns_where_there_are_some(make_row):
+    clean = {"n_images": 75, "false_positive_area": 0.01, "kept_clean": 0.92, "defect_recall": 0.905, "threshold": 0.5}
+    rows = [
+        make_row("zero_shot", metrics={"s_measure": 0.5}),
+        make_row("tuned", metrics={"s_measure": 0.9}, clean=clean),
+        make_row("baseline", metrics={"s_measure": 0.8}, clean=clean | {"n_images": 1, "kept_clean": 1.0}),
+    ]
+    text = to_markdown(main_table("tile", rows, ["s_measure"]))
+    assert "| Method | Asked | S ↑ | clean kept clean ↑ | defective found ↑ |" in text
+    assert "| tuned | – | **0.900** | 0.920 | 0.905 |" in text and "single pixel above the row's threshold" in text
+    assert "| baseline | – | *0.800* | – | – |" in text  # a share of one image says nothing
+    assert "clean" not in to_markdown(main_table("tile", [rows[0], rows[2]], ["s_measure"]))
+    helped = make_row("zero_shot", metrics={"s_measure": 1.0}, oracle=True, clean=clean, name="helped")
+    assert "clean" not in to_markdown(oracle_table("tile", [*rows, helped], ["s_measure"]))
+    assert "| tuned | 75 | 0.920 | 0.0100 | 0.905 | – | 0.500 |" in to_markdown(
+        clean_table(
+            "tile", [rows[1], make_row("tuned", metrics={"s_measure": 0.9}, clean=clean | {"image_auroc": 0.5})]
+        )
+    )
+
+
 def test_clean_images(make_row):
     clean = {"n_images": 9, "false_positive_area": 0.0125, "kept_clean": 2 / 3}
     rows = [
@@ -94,7 +115,7 @@ def test_clean_images(make_row):
         make_row("baseline", metrics={"s_measure": 0.9}),
     ]
     text = to_markdown(clean_table("tile", rows))
-    assert "| tuned | 9 | 0.0125 | 0.667 |" in text
+    assert "| tuned | 9 | 0.667 | 0.0125 |" in text
     assert clean_table("tile", rows[1:]) is None
 
 

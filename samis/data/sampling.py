@@ -1,0 +1,97 @@
+"""Which images an epoch shows, in which order, and which of them a process takes: by seed and epoch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from samis.contracts import Dataset, UserError
+from samis.data.base import CLEAN
+
+MOST_CLEAN = 0.9
+"""Largest ``data.clean_share``."""
+
+
+class OfAnEpoch(Protocol):
+    """A data set that knows which epoch it is in, such as ``samis.data.loading.FramedDataset``."""
+
+    @property
+    def dataset(self) -> Dataset: ...
+
+    @property
+    def epoch(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+
+class EpochSampler(Sampler[int]):
+    """Yields one process's share of the indices, shuffled by (seed, epoch); every process draws the same order itself.
+
+    The shares are made of whole rounds: process r of n takes places r, r + n, r + 2n ... of the epoch's order. A
+    training share is filled up from the order's start, so that all processes make equally many steps; a share to be
+    scored is not, so that no image counts twice.
+
+    With a `clean_share`, an epoch shows each defective image once, and so many defect-free ones that they make up that
+    share: all of them equally often, or one time more, which ones being drawn again for each epoch. (One that comes twice in
+    an epoch is changed, cropped and asked about alike.)
+
+    Raises:
+        UserError: a share outside [0, 0.9], or one of images that are not there.
+    """
+
+    def __init__(
+        self,
+        dataset: OfAnEpoch,
+        *,
+        shuffle: bool,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        even: bool = False,
+        clean_share: float = 0.0,
+    ) -> None:
+        self.dataset = dataset
+        self.shuffle, self.seed = shuffle, seed
+        self.rank, self.world, self.even = rank, world, even
+        self.skip = 0
+        self.clean_share = clean_share
+        names = dataset.dataset.class_names
+        self._clean = [index for index, name in enumerate(names) if name == CLEAN]
+        self._defective = [index for index, name in enumerate(names) if name != CLEAN]
+        if not 0 <= clean_share <= MOST_CLEAN:
+            raise UserError(f"data.clean_share: expected a share in [0, {MOST_CLEAN}], got {clean_share}")
+        for kind, there in (("defect-free", self._clean), ("defective", self._defective)):
+            if clean_share and not there:
+                raise UserError(
+                    f"{dataset.dataset.name}, split '{dataset.dataset.split}': expected {kind} images for data.clean_share="
+                    f"{clean_share:g}, got none; add some (docs/your-own-data.md says how), or set data.clean_share=0"
+                )
+
+    def __len__(self) -> int:
+        return len(self._share()) - self.skip
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._share()[self.skip :])
+
+    def _share(self) -> list[int]:
+        order = self._epoch_images()
+        count = len(order)
+        if self.shuffle:
+            places = np.random.default_rng((self.seed, self.dataset.epoch, count)).permutation(count)
+            order = [order[place] for place in places.tolist()]
+        if self.even:
+            order += [order[i % count] for i in range(-count % self.world)]
+        return order[self.rank :: self.world]
+
+    def _epoch_images(self) -> list[int]:
+        """Return the indices that the epoch shows, not yet shuffled; equally many in every epoch."""
+        if not self.clean_share:
+            return list(range(len(self.dataset)))
+        wanted = max(1, round(len(self._defective) * self.clean_share / (1 - self.clean_share)))
+        rounds, rest = divmod(wanted, len(self._clean))
+        rng = np.random.default_rng((self.seed, self.dataset.epoch, len(self._clean), wanted))
+        drawn = rng.permutation(len(self._clean))[:rest].tolist()
+        return self._defective + rounds * self._clean + [self._clean[place] for place in drawn]
