@@ -5,11 +5,12 @@ ROWS := reports/demo/rows
 RUNS := checkpoints/runs
 DEMO := configs/demo.yaml
 
-.PHONY: help install demo test test-slow check format pretrain report clean
+.PHONY: help install demo test test-slow test-gpu check format pretrain report clean
 
 help:
 	@echo "make demo      zero-shot -> LoRA -> the same evaluator -> report, on drawn surfaces, on a CPU (about 8 minutes)"
 	@echo "make test      the tests"
+	@echo "make test-gpu  what only a GPU can show (about 5 minutes on one)"
 	@echo "make check     lint, types"
 	@echo "make pretrain  make the embedded SAM again from its recipe (minutes on a GPU, hours on a CPU)"
 	@echo "make report    the comparison report and the README's answer from evaluate/results"
@@ -40,6 +41,9 @@ test: install
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow
+
+test-gpu: install
+	$(BIN)/python -m pytest tests/gpu -m gpu --durations=0
 
 check: install
 	$(BIN)/ruff check .
