@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,9 @@ from safetensors.torch import load_file, save_file
 from samis.config import Pretraining, to_yaml
 from samis.contracts import UserError
 from samis.data.promptable import PromptedScenes, PromptMix, SceneLoader
+from samis.data.questions import ask
 from samis.data.scenes import draw_scene
+from samis.data.textures import bank
 from samis.provenance import provenance
 from samis.sam.architectures import ARCHITECTURES, build_sam, check_architecture
 from samis.sam.attention import use_fused_attention
@@ -57,6 +61,7 @@ def pretrain(config: Pretraining, *, dry_run: bool = False) -> Path:
         accelerator=accelerator,
         config=config,
     )
+    accelerator.print(drawing_note(scenes, workers=config.training.workers))
     best = trainer.fit()
     if accelerator.is_main_process and not (trainer.finished and (folder / "provenance.json").exists()):
         write_atomic(
@@ -64,6 +69,24 @@ def pretrain(config: Pretraining, *, dry_run: bool = False) -> Path:
             json.dumps(provenance() | trainer.record() | {"validation": best.metrics}, indent=1) + "\n",
         )
     return folder
+
+
+def drawing_note(scenes: PromptedScenes, *, workers: int, seconds: float = 0.5) -> str:
+    """Draw for half a second of this core and say what the loader's processes can draw in an hour.
+
+    Args:
+        scenes: what is drawn; its state is left as it is. workers: of the loader. seconds: of processor time.
+    """
+    bank(scenes.side)
+    start, drawn = time.process_time(), 0
+    while (spent := time.process_time() - start) < seconds or drawn < 4:
+        ask(np.random.default_rng([VALIDATION_SEED, drawn]), scenes.side, scenes.mix, small=scenes.small)
+        drawn += 1
+    rate, cores = drawn / spent, max(1, min(workers, os.cpu_count() or 1))
+    return (
+        f"drawing: {rate:,.0f} scenes/s per core, {cores} loader process{'es' if cores > 1 else ''}: "
+        f"at most {rate * cores * 3600 / 1e6:.1f} M scenes an hour"
+    )
 
 
 def embed(runs: list[Path], folder: Path) -> Path:

@@ -70,10 +70,11 @@ def normalised(grey: Tensor, gain: Tensor) -> Tensor:
     Args:
         grey: (B, 1, S, S) uint8. gain: (B, 3) float32.
     """
-    mean = torch.tensor(PIXEL_MEAN, device=grey.device).view(1, 3, 1, 1)
-    std = torch.tensor(PIXEL_STD, device=grey.device).view(1, 3, 1, 1)
-    tinted = (grey * gain[:, :, None, None]).clamp(0, 255).floor()
-    return (tinted - mean) / std
+    images = (grey * gain[:, :, None, None]).clamp_(0, 255).floor_()
+    for channel, (mean, std) in enumerate(zip(PIXEL_MEAN, PIXEL_STD, strict=True)):
+        # Numbers of Python, since a tensor made on the host would wait for the GPU.
+        images[:, channel].sub_(mean).div_(std)
+    return images
 
 
 class PromptedScenes(IterableDataset[SceneBatch]):
