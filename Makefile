@@ -12,7 +12,7 @@ help:
 	@echo "make test      the tests"
 	@echo "make test-gpu  what only a GPU can show (about 5 minutes on one)"
 	@echo "make check     lint, types"
-	@echo "make pretrain  make the embedded SAM again from its recipe (minutes on a GPU, hours on a CPU)"
+	@echo "make pretrain  make the embedded SAM again, in two stages, and embed it; see train/README.md for what a GPU hour gives"
 	@echo "make report    the comparison report and the README's answer from evaluate/results"
 
 install: .venv/.installed

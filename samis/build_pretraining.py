@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from samis.config import Pretraining, to_yaml
+from samis.config import Pretraining, load_config, to_yaml
 from samis.contracts import UserError
 from samis.data.promptable import PromptedScenes, PromptMix, SceneLoader
 from samis.data.questions import ask
@@ -22,7 +22,7 @@ from samis.provenance import provenance
 from samis.sam.architectures import ARCHITECTURES, build_sam, check_architecture
 from samis.sam.attention import use_fused_attention
 from samis.sam.pretraining import PromptablePretraining, PromptValidation
-from samis.sam.resize import resized_weights
+from samis.sam.weights import load_sam, weights_sha256
 from samis.scores import write_atomic
 from samis.training.precision import open_accelerator, resolve_precision
 from samis.training.trainer import Selection, Trainer
@@ -43,6 +43,8 @@ def pretrain(config: Pretraining, *, dry_run: bool = False) -> Path:
     learner = PromptablePretraining(_sam(config), config.loss)
     if dry_run:
         print(to_yaml(config))
+        fixed = _scenes(config, seed=VALIDATION_SEED, batch_size=1, batches=1)
+        print(drawing_note(fixed, workers=config.training.workers))
         return Path()
     accelerator = open_accelerator(config.training.mixed_precision)
     folder = Path(config.training.out or f"checkpoints/runs/{config.experiment}")
@@ -92,6 +94,8 @@ def drawing_note(scenes: PromptedScenes, *, workers: int, seconds: float = 0.5) 
 def embed(runs: list[Path], folder: Path) -> Path:
     """Write the last stage's best weights in half precision, with each stage's config and validation curve; return the file.
 
+    Stages are numbered from 1, or go on after those of the folder where the first run started from its weights.
+
     Args:
         runs: run folders of the stages, in order.
         folder: ``checkpoints/samis_lite``.
@@ -103,16 +107,27 @@ def embed(runs: list[Path], folder: Path) -> Path:
         if not (run / "best" / "model.safetensors").is_file():
             raise UserError(f"{run}: expected the run folder of a finished stage, with best/model.safetensors")
     folder.mkdir(parents=True, exist_ok=True)
+    init = load_config(runs[0] / "config.yaml", schema=Pretraining).init
+    goes_on = init is not None and Path(init).resolve() in (folder.resolve(), (folder / "model.safetensors").resolve())
+    before = len(list(folder.glob("stage_*_config.yaml"))) if goes_on else 0
     weights = {name: tensor.half() for name, tensor in load_file(runs[-1] / "best" / "model.safetensors").items()}
     path = folder / "model.safetensors"
     temporary = path.with_name(".model.safetensors.tmp")
     save_file(weights, temporary)
     temporary.chmod(0o644)  # safetensors writes files that only their owner may read
     temporary.replace(path)
-    for number, run in enumerate(runs, 1):
+    if not goes_on:
+        for old in folder.glob("stage_*"):
+            old.unlink()
+    for number, run in enumerate(runs, before + 1):
         for name in ("config.yaml", "validation.jsonl"):
             write_atomic(folder / f"stage_{number}_{name}", (run / name).read_text(encoding="utf-8"))
     return path
+
+
+def embedded_note(path: Path) -> str:
+    """Return what to do after ``embed``: the model card states the file's sha256 and its validation."""
+    return f"{path}: sha256 {weights_sha256(path)}; put it and the new validation into {path.parent / 'README.md'}"
 
 
 def draw_sheet(path: Path, *, side: int = 192, columns: int = 8, rows: int = 3, seed: int = 0) -> None:
@@ -135,17 +150,16 @@ def _sam(config: Pretraining) -> torch.nn.Module:
     check_architecture(config.architecture)
     if config.pretrained not in ("imagenet", "random"):
         raise UserError(f"pretrained: expected imagenet or random, got {config.pretrained!r}")
-    sam = build_sam(config.architecture, frame_px=config.frame_px)
-    trunk = ARCHITECTURES[config.architecture].trunk
-    if trunk and config.pretrained == "imagenet" and not config.init:
-        sam.image_encoder.patch_embed.load_imagenet(trunk)
-    use_fused_attention(sam.image_encoder)
     if config.init:
         path = Path(config.init)
-        path = path / "best" / "model.safetensors" if path.is_dir() else path
-        if not path.is_file():
-            raise UserError(f"{path}: expected the weights of the stage before; run its config first")
-        sam.load_state_dict(resized_weights(load_file(path), sam.state_dict()))
+        if not any((path / name).is_file() for name in ("", "model.safetensors", "best/model.safetensors")):
+            raise UserError(f"init: {path}: expected the weights of the stage before; run its config first")
+        return load_sam(config.architecture, weights=path, frame_px=config.frame_px)
+    sam = build_sam(config.architecture, frame_px=config.frame_px)
+    trunk = ARCHITECTURES[config.architecture].trunk
+    if trunk and config.pretrained == "imagenet":
+        sam.image_encoder.patch_embed.load_imagenet(trunk)
+    use_fused_attention(sam.image_encoder)
     return sam
 
 

@@ -5,6 +5,11 @@ configs/pretrain_focal.yaml from its weights. A run that was cut goes on by the 
 written by
 
   python train/pretrain.py configs/pretrain.yaml --embed checkpoints/runs/{pretrain,pretrain_focal}
+
+`make pretrain` runs the three commands. To train the committed weights further and embed the result:
+
+  python train/pretrain.py configs/pretrain_focal.yaml experiment=pretrain_on seed=7 init=checkpoints/samis_lite
+  python train/pretrain.py configs/pretrain_focal.yaml --embed checkpoints/runs/pretrain_on
 """
 
 import argparse
@@ -32,7 +37,8 @@ def main() -> None:
     if arguments.sheet:
         build_pretraining.draw_sheet(arguments.sheet, seed=config.seed)
     elif arguments.embed:
-        print(build_pretraining.embed(arguments.embed, Path("checkpoints") / config.architecture))
+        path = build_pretraining.embed(arguments.embed, Path("checkpoints") / config.architecture)
+        print(build_pretraining.embedded_note(path))
     else:
         build_pretraining.pretrain(config, dry_run=arguments.dry_run)
 
