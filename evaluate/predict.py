@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "photos",
         nargs="+",
-        help="files, folders, quoted globs; key=value overrides (of a run: frame.tile_px, frame.overlap)",
+        help="files, folders, quoted globs; key=value overrides (of a run: frame.tile_px, frame.overlap, segmenter.tta)",
     )
     add("--out", type=Path, required=True, help="folder for what is found", metavar="DIR")
     add("--threshold", type=float, help="map value above which a pixel is defect (default: the best one on validation)")

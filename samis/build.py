@@ -45,6 +45,7 @@ from samis.training.agree import together
 from samis.training.precision import open_accelerator, resolve_precision
 from samis.training.signals import StopRequest
 from samis.training.trainer import Selection, Trainer
+from samis.tta import FLIPS, FlippedSegmenter, build_tta
 
 
 def load_split(config: DataConfig, split: str, *, clean: bool = False) -> Dataset:
@@ -144,10 +145,15 @@ def cache_embeddings(config: Experiment, user: Any, scored: Dataset, *, training
     Raises:
         UserError: as ``samis.sam.embeddings.open_cache``; or ``always``, but training never shows a view twice.
     """
+    passes = 1
+    if isinstance(user, FlippedSegmenter):
+        user, passes = user.inner, len(FLIPS)
     if not isinstance(user, SamTuning | SamSegmenter):
         return ""
     sam = user.adapted.sam if isinstance(user, SamTuning) else user.sam
-    views = len(scored) * (len(build_framing(config).placements(scored[0].image.shape[:2])) if len(scored) else 0)
+    views = (
+        passes * len(scored) * (len(build_framing(config).placements(scored[0].image.shape[:2])) if len(scored) else 0)
+    )
     again = training.views_an_image if training else 1
     if training and again is not None:
         views += again * training.images
@@ -203,7 +209,22 @@ def build_learner(config: Experiment) -> Any:
 
 
 def build_segmenter(config: Experiment) -> Segmenter:
-    """Build what is scored: zero-shot SAM, a run, or a folder of saved maps."""
+    """Build what is scored: zero-shot SAM, a run, or a folder of saved maps; with test-time augmentation if asked for.
+
+    Raises:
+        UserError: a name that cannot be scored, or test-time augmentation of what is no network.
+    """
+    s = config.segmenter
+    if s.name == "run":
+        return load_run(s.run or "", tta=s.tta).segmenter
+    if s.tta != "none" and (s.name == "saved_maps" or s.name in REFERENCES):
+        raise UserError(
+            f"segmenter.tta: expected none for {s.name}, which computes nothing, got {s.tta!r}; leave it out"
+        )
+    return build_tta(_segmenter(config), s.tta)
+
+
+def _segmenter(config: Experiment) -> Segmenter:
     s = config.segmenter
     if s.name == "saved_maps":
         if not s.maps:
@@ -211,8 +232,6 @@ def build_segmenter(config: Experiment) -> Segmenter:
         return SavedMaps(s.maps)
     if s.name in REFERENCES:
         return BoxReference(s.name)
-    if s.name == "run":
-        return load_run(s.run or "").segmenter
     if s.name != "sam":
         raise UserError(
             f"segmenter.name: expected sam, saved_maps, {', '.join(REFERENCES)} or run, got {s.name!r}; train a baseline "
@@ -243,8 +262,11 @@ class Run:
     learner: Any = None
 
 
-def load_run(folder: str | Path) -> Run:
+def load_run(folder: str | Path, *, tta: str | None = None) -> Run:
     """Load the best weights of a run folder.
+
+    Args:
+        folder: of the run. tta: test-time augmentation in place of the config's ``segmenter.tta``.
 
     Raises:
         UserError: no run folder, or its base weights are not those it was tuned from.
@@ -265,7 +287,8 @@ def load_run(folder: str | Path) -> Run:
     learner.to(default_device()).eval()
     provenance_file = folder / "provenance.json"
     birth = json.loads(provenance_file.read_text(encoding="utf-8")) if provenance_file.exists() else {}
-    return Run(config, learner.segmenter(), folder, birth, learner)
+    config.segmenter.tta = tta if tta is not None else config.segmenter.tta
+    return Run(config, build_tta(learner.segmenter(), config.segmenter.tta), folder, birth, learner)
 
 
 def train(config: Experiment, *, dry_run: bool = False) -> Path:
@@ -320,7 +343,9 @@ def train(config: Experiment, *, dry_run: bool = False) -> Path:
             learner.load(folder / "best")
             birth |= recompute_statistics(config, learner, training, validation, folder=folder / "best")
             found = search_threshold(
-                learner.eval().segmenter(), build_batches(config, judged), device=accelerator.device
+                build_tta(learner.eval().segmenter(), config.segmenter.tta),
+                build_batches(config, judged),
+                device=accelerator.device,
             )
             birth["threshold"] = found
         write_atomic(folder / "provenance.json", json.dumps(birth, indent=1) + "\n")

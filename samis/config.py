@@ -99,6 +99,8 @@ class SegmenterConfig:
         run: run folder, for run.
         checkpoint_activations: compute the encoder's blocks again in the backward pass: less memory, a third more time.
         compile: let torch.compile speed the encoder up; where it cannot, the run says so and goes on without.
+        tta: test-time augmentation when scoring and predicting: none, or flips (the mean of the maps of an image mirrored
+            left-right, top-bottom, both and not at all: four times the time).
         backbone: timm feature extractor, for a baseline; null takes its paper's.
         pretrained: start the backbone from ImageNet weights: tf_efficientnet_lite0 and lite2 from a package (samis[imagenet]),
             others by timm's download (needs a network or a filled cache).
@@ -114,6 +116,7 @@ class SegmenterConfig:
     run: str | None = None
     checkpoint_activations: bool = False
     compile: bool = False
+    tta: str = "none"
     backbone: str | None = None
     pretrained: bool = False
 

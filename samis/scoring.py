@@ -22,6 +22,7 @@ from samis.data import dataset_label
 from samis.provenance import provenance
 from samis.sam.segmenter import SamSegmenter
 from samis.scores import ScoreRow
+from samis.tta import FlippedSegmenter
 
 SHOWN = ("s_measure", "weighted_f", "e_mean", "f_max", "iou", "mae", "overlap_ratio", "pratt")
 
@@ -47,6 +48,8 @@ def score_and_save(
     dataset = load_split(config.data, split or config.data.test)  # first, since most mistakes are about the data
     segmenter, config, made, birth = _segmenter(config)
     name = name or made
+    if "tta" in segmenter.describe() and "flip" not in name:
+        name += ", flips"  # not the row, nor the file, of the same without
     every_rule = config.segmenter.name == "sam" and config.segmenter.mask_rule == "all"
     on_map = (
         _map_writer(maps, lambda rule: _stem(_label(name, rule), _dataset_label(config, dataset), dataset.split))
@@ -104,7 +107,7 @@ def score(
         print(told, file=sys.stderr)
     apart = set(whole.ids) - set(dataset.ids)
     evaluator = build_evaluator(config, whole, on_map=on_map, truth_cache=0, threshold=threshold, apart=apart)
-    if every_rule and isinstance(segmenter, SamSegmenter):
+    if every_rule and isinstance(segmenter, SamSegmenter | FlippedSegmenter):
         found = evaluator.many(segmenter.predict_all_rules)
         said = {rule: segmenter.describe(rule) for rule in found}
     else:
@@ -189,7 +192,7 @@ def _segmenter(config: Experiment) -> tuple[Segmenter, Experiment, str, dict[str
     """Return segmenter, the config whose data, frame and prompt are used, a name for the row, and how it was trained."""
     s = config.segmenter
     if s.name == "run":
-        run = load_run(s.run or "")
+        run = load_run(s.run or "", tta=s.tta)
         # The data, and how it is scored, may differ from what the run was tuned on; frame and prompt are part of what was learnt.
         run.config.data, run.config.metrics, run.config.cache = config.data, config.metrics, config.cache
         return run.segmenter, run.config, run.config.experiment, run.birth

@@ -28,6 +28,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         {"segment_anything", "onnx", "onnxruntime", "transformers", "timm"},
     ),
     "baselines": ({"contracts", "config", "losses", "sdpa", "data.frame", "imagenet"}, {"timm"}),
+    "tta": ({"contracts", "data.frame"}, set()),
     "evaluator": ({"contracts", "metrics"}, set()),
     "training": ({"contracts", "config"}, {"accelerate", "tensorboard", "torch.utils.tensorboard"}),
     "sweeping": ({"config", "reporting.labels"}, set()),

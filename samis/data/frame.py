@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -219,6 +219,45 @@ def _tile_weight(height: int, width: int, device: torch.device) -> Tensor:
         return torch.minimum(steps + 1, length - steps) / ((length + 1) / 2)
 
     return ramp(height)[:, None] * ramp(width)[None]
+
+
+def mirror_placements(placements: Sequence[Placement], *, x: bool, y: bool) -> list[Placement]:
+    """Return where the views are when their files are mirrored: left-right (`x`), top-bottom (`y`) or both.
+
+    >>> [p.crop_xyxy for p in mirror_placements([place((4, 9), (0, 1, 3, 4), 32)], x=True, y=True)]
+    [(6, 0, 9, 3)]
+    """
+    mirrored = []
+    for placement in placements:
+        (x0, y0, x1, y1), (height, width) = placement.crop_xyxy, placement.file_hw
+        x0, x1 = (width - x1, width - x0) if x else (x0, x1)
+        y0, y1 = (height - y1, height - y0) if y else (y0, y1)
+        mirrored.append(replace(placement, crop_xyxy=(x0, y0, x1, y1)))
+    return mirrored
+
+
+def mirror_views(framed: Tensor, placements: Sequence[Placement], *, x: bool, y: bool) -> Tensor:
+    """Mirror what (V, C, S, S) frames show of the image, in a copy; padding stays right and below."""
+    axes = [axis for axis, mirrored in ((-2, y), (-1, x)) if mirrored]
+    mirrored = framed.clone()
+    for view, placement in enumerate(placements):
+        height, width = placement.scaled_hw
+        mirrored[view, :, :height, :width] = framed[view, :, :height, :width].flip(axes)
+    return mirrored
+
+
+def mirror_points(points_xy: Tensor, placements: Sequence[Placement], *, x: bool, y: bool) -> Tensor:
+    """Mirror (V, ..., 2) frame coordinates with the image that their frames show; 0 is its left or upper edge."""
+    sizes = [(placement.scaled_hw[1], placement.scaled_hw[0]) for placement in placements]
+    size = torch.tensor(sizes, dtype=points_xy.dtype, device=points_xy.device)
+    size = size.reshape(len(placements), *[1] * (points_xy.ndim - 2), 2)
+    return torch.where(torch.tensor([x, y], device=points_xy.device), size - points_xy, points_xy)
+
+
+def mirror_boxes(boxes_xyxy: Tensor, placements: Sequence[Placement], *, x: bool, y: bool) -> Tensor:
+    """Mirror (V, P, 4) boxes of the frame with the image that their frames show."""
+    corners = mirror_points(boxes_xyxy.reshape(*boxes_xyxy.shape[:-1], 2, 2), placements, x=x, y=y)
+    return torch.cat([corners.amin(-2), corners.amax(-2)], -1)
 
 
 def points_to_frame(points_xy: np.ndarray, placement: Placement) -> np.ndarray:

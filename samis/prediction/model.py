@@ -13,7 +13,7 @@ from samis.config import ConfigError, Experiment, load_config
 from samis.contracts import Segmenter
 from samis.provenance import file_sha256
 
-OF_A_RUN = ("frame.tile_px", "frame.overlap")
+OF_A_RUN = ("frame.tile_px", "frame.overlap", "segmenter.tta")
 """Keys that may differ from a run's own config; all else is part of what was learnt."""
 SAMS_OWN = 0.5
 """The threshold of SAM itself: where the logit is 0."""
@@ -50,8 +50,8 @@ def load_model(model: str | Path, overrides: Sequence[str] = ()) -> Loaded:
         return _loaded_run(path, overrides)
     config: Experiment = load_config(path, overrides)
     if config.segmenter.name == "run":
-        frame = [override for override in overrides if override.startswith(OF_A_RUN)]
-        return _loaded_run(Path(config.segmenter.run or ""), frame)
+        kept = [override for override in overrides if override.startswith(OF_A_RUN)]
+        return _loaded_run(Path(config.segmenter.run or ""), [*kept, f"segmenter.tta={config.segmenter.tta}"])
     if config.segmenter.name != "sam":
         raise ConfigError(f"{path}: segmenter.name: expected sam or run to predict with, got {config.segmenter.name}")
     return Loaded(build_segmenter(config), config, SAMS_OWN, "SAM's own", {"model": str(path)})
@@ -61,8 +61,9 @@ def _loaded_run(folder: Path, overrides: Sequence[str]) -> Loaded:
     for override in overrides:
         if override.partition("=")[0] not in OF_A_RUN:
             raise ConfigError(f"{override}: a run is used as it was tuned; only {', '.join(OF_A_RUN)} may differ")
-    run = load_run(folder)
-    run.config.frame = load_config(folder / "config.yaml", overrides).frame
+    asked: Experiment | None = load_config(folder / "config.yaml", overrides) if overrides else None
+    run = load_run(folder, tta=asked.segmenter.tta if asked else None)
+    run.config.frame = asked.frame if asked else run.config.frame
     found = run.birth.get("threshold") or {}
     digest = hashlib.sha256()
     for file in sorted((folder / "best").glob("*.safetensors")):

@@ -26,6 +26,7 @@ from samis.reporting.predictions import PredictionFolder
 from samis.reporting.regions import Region, find_regions, kept_mask
 from samis.sam.merge import SINGLE
 from samis.sam.segmenter import SamSegmenter
+from samis.tta import FlippedSegmenter, build_tta
 
 
 @dataclass
@@ -172,7 +173,9 @@ def how_asked(
     Raises:
         UserError: prompts for a network that takes none, or none for a run that was tuned on the truth's boxes.
     """
-    segmenter = model.segmenter
+    segmenter, tta = model.segmenter, "none"
+    if isinstance(segmenter, FlippedSegmenter):
+        segmenter, tta = segmenter.inner, "flips"
     threshold, source = model.threshold, model.threshold_from
     if asked is None:
         kind = model.config.prompt.kind
@@ -193,7 +196,7 @@ def how_asked(
         threshold, source = SAMS_OWN, "SAM's own"
     if options.threshold is not None:
         threshold, source = options.threshold, "given"
-    return segmenter, prompter, threshold, source
+    return build_tta(segmenter, tta), prompter, threshold, source
 
 
 def _description(model: Loaded, asked: Mapping[str, list[Asked]] | None, options: Options) -> dict[str, Any]:
