@@ -1,7 +1,7 @@
 # Every target installs what it needs into .venv; nothing else has to be on the machine but Python 3.10 or newer.
 PYTHON ?= python3
 BIN := .venv/bin
-ROWS := reports/demo/rows
+DEMO_ROWS := reports/demo/rows
 RUNS := checkpoints/runs
 DEMO := configs/demo.yaml
 
@@ -9,6 +9,7 @@ DEMO := configs/demo.yaml
 
 help:
 	@echo "make demo      zero-shot -> LoRA -> the same evaluator -> report, on drawn surfaces, on a CPU (about 8 minutes)"
+	@echo "make reproduce the README's answer: tune, train, score, compare; reproduce.mk says how (make -j6 reproduce MINUTES=12)"
 	@echo "make test      the tests"
 	@echo "make test-gpu  what only a GPU can show (about 5 minutes on one)"
 	@echo "make check     lint, types"
@@ -25,14 +26,14 @@ install: .venv/.installed
 
 demo: install
 	rm -rf $(RUNS)/demo_lora $(RUNS)/demo_unet reports/demo
-	$(BIN)/python evaluate/score.py $(DEMO) --out $(ROWS) --save-maps reports/demo/maps prompt.kind=grid segmenter.mask_rule=all
-	$(BIN)/python evaluate/score.py $(DEMO) --out $(ROWS) --save-maps reports/demo/maps prompt.kind=empty
-	$(BIN)/python evaluate/score.py $(DEMO) --out $(ROWS) prompt.kind=box
+	$(BIN)/python evaluate/score.py $(DEMO) --out $(DEMO_ROWS) --save-maps reports/demo/maps prompt.kind=grid segmenter.mask_rule=all
+	$(BIN)/python evaluate/score.py $(DEMO) --out $(DEMO_ROWS) --save-maps reports/demo/maps prompt.kind=empty
+	$(BIN)/python evaluate/score.py $(DEMO) --out $(DEMO_ROWS) prompt.kind=box
 	$(BIN)/python train/baseline.py configs/demo_unet.yaml
 	$(BIN)/python train/adapt.py $(DEMO)
-	$(BIN)/python evaluate/score.py $(RUNS)/demo_unet --out $(ROWS) --save-maps reports/demo/maps
-	$(BIN)/python evaluate/score.py $(RUNS)/demo_lora --out $(ROWS) --save-maps reports/demo/maps
-	$(BIN)/python evaluate/compare.py $(ROWS) --out reports/demo --maps reports/demo/maps
+	$(BIN)/python evaluate/score.py $(RUNS)/demo_unet --out $(DEMO_ROWS) --save-maps reports/demo/maps
+	$(BIN)/python evaluate/score.py $(RUNS)/demo_lora --out $(DEMO_ROWS) --save-maps reports/demo/maps
+	$(BIN)/python evaluate/compare.py $(DEMO_ROWS) --out reports/demo --maps reports/demo/maps
 	@echo "The report lies in reports/demo (open reports/demo/index.html)."
 	@echo "The runs in TensorBoard: $(BIN)/tensorboard --logdir $(RUNS)"
 
@@ -65,3 +66,5 @@ report: install
 
 clean:
 	rm -rf reports .pytest_cache .mypy_cache .ruff_cache
+
+include reproduce.mk
