@@ -12,7 +12,7 @@ ROWS      ?= $(REPRODUCE)/rows
 SETS      ?= $(if $(QUICK),steel,steel tile tile_by_tile rail)
 RECIPES   ?= lora $(BASELINES)
 BASELINES ?= unet f3net
-# set.recipe; names to add here are few-shot draws and other adapters of the table below, such as steel.lora_30
+# Further trainings as set.recipe: few-shot draws and other adapters of the recipes below, such as EXTRA="steel.lora_30 rail.full"
 EXTRA     ?=
 TRAININGS ?= $(foreach s,$(SETS),$(RECIPES:%=$s.%)) $(EXTRA)
 ZERO_SHOT ?= grid empty whole box point untrained_box
@@ -36,7 +36,7 @@ adapt.tile_by_tile := tile
 adapt.rail := rail
 stem.steel        := sd_saliency_900-test
 stem.tile         := magnetic_tile-test
-stem.tile_by_tile := magnetic_tile-test
+stem.tile_by_tile := magnetic_tile_by_tile-test
 stem.rail         := rsdds-test
 
 # ---- the recipes: $1 is the data set. A new one is two lines, and its name in RECIPES, or as set.recipe in EXTRA. ----
@@ -46,11 +46,11 @@ encoder_too = train/adapt.py configs/adapt/$(adapt.$1)_lora.yaml
 decoder_only = train/adapt.py configs/adapt/$(adapt.$1)_decoder_lora.yaml
 train.lora         = $(encoder_too)
 label.lora         = LoRA, encoder + decoder
-train.lora_10      = $(encoder_too) data.limit=10
+train.lora_10      = $(encoder_too) data.limit=10 training.epochs=60 training.validate_every=30
 label.lora_10      = LoRA, encoder + decoder, 10 images
-train.lora_30      = $(encoder_too) data.limit=30
+train.lora_30      = $(encoder_too) data.limit=30 training.epochs=60 training.validate_every=15
 label.lora_30      = LoRA, encoder + decoder, 30 images
-train.lora_100     = $(encoder_too) data.limit=100
+train.lora_100     = $(encoder_too) data.limit=100 training.epochs=30 training.validate_every=15
 label.lora_100     = LoRA, encoder + decoder, 100 images
 train.decoder_lora = $(decoder_only)
 label.decoder_lora = LoRA, decoder
@@ -62,10 +62,13 @@ train.full         = $(encoder_too) adapter.name=unfreeze adapter.preset=full op
 label.full         = Full tuning
 train.scratch      = $(train.full) segmenter.weights=random
 label.scratch      = The same network from scratch
+specialised.tile = training.epochs=150
+specialised.tile_by_tile = $(specialised.tile)
+specialised.rail = frame.frame_px=160 $(tiles.rail) training.epochs=600 training.validate_every=30
 # The same trunk, with the same ImageNet weights, as the embedded SAM has.
-train.unet         = train/baseline.py configs/baselines/unet_lite0.yaml $(tiles.$1)
+train.unet         = train/baseline.py configs/baselines/unet_lite0.yaml $(specialised.$1)
 label.unet         = U-Net, EfficientNet-Lite0
-train.f3net        = train/baseline.py configs/baselines/f3net_lite0.yaml $(tiles.$1)
+train.f3net        = train/baseline.py configs/baselines/f3net_lite0.yaml $(specialised.$1)
 label.f3net        = F3Net, EfficientNet-Lite0
 
 # ---- zero-shot prompts and references ----
@@ -89,8 +92,8 @@ after.grid := $(comma) oracle_best
 
 # ---- drawn data, a few steps ----
 ifdef QUICK
-$(foreach s,$(SETS),$(eval data.$s := data.name=procedural 'data.options={surface: $(adapt.$s), count: 8}' data.augment=light))
-$(foreach s,$(SETS),$(eval stem.$s := procedural-test))
+$(foreach s,$(SETS),$(eval data.$s := data.name=procedural data.test=val data.limit=8 data.augment=light))
+$(foreach s,$(SETS),$(eval stem.$s := procedural-val))
 SMALL := frame.frame_px=64 cache.embeddings=never
 SMALL_TRAINING := $(SMALL) training.epochs=1 training.batch_size=4 training.gallery=0
 SMALL_SCORING := $(SMALL) prompt.points_per_side=4 metrics.bootstrap=20

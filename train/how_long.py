@@ -48,12 +48,11 @@ def split(words: list[str]) -> list[tuple[str, list[str]]]:
 
 def seconds(config: Experiment) -> float:
     """Return the seconds that all steps of a training take, by the second of two micro-batches, forward and backward."""
-    from samis.build import build_batches, build_learner, default_device, load_split
+    from samis.build import build_batches, build_learner, default_device, load_training
 
     device = default_device()
     learner = build_learner(config).to(device).train()
-    training = load_split(config.data, config.data.train, limit=config.data.limit, seed=config.seed)
-    batches = build_batches(config, training, training=True)
+    batches = build_batches(config, load_training(config), training=True)
     took = 0.0
     for turn, batch in enumerate(batches):
         start = time.perf_counter()

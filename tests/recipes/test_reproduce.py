@@ -15,7 +15,12 @@ from samis.config import Experiment, load_config
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
-DATASETS = {"steel": "sd_saliency_900", "tile": "magnetic_tile", "rail": "rsdds"}
+DATASETS = {
+    "steel": "sd_saliency_900",
+    "tile": "magnetic_tile",
+    "tile_by_tile": "magnetic_tile (by tile)",
+    "rail": "rsdds",
+}
 STAND_IN = """#!{python} -S
 import os, re, sys
 from pathlib import Path
@@ -33,11 +38,12 @@ for word in words:
         (folder / "provenance.json").write_text("{{}}")
 if "evaluate/score.py" in words:
     out, name = (words[words.index(option) + 1] for option in ("--out", "--name"))
-    data = {datasets!r}[Path(out).name.partition("_")[0]]
+    data = {datasets!r}[Path(out).name]
     for rule in ("top_iou", "oracle_best") if "segmenter.mask_rule=all" in words else ("",):
         row = name + ", " + rule if rule else name
         Path(out).mkdir(parents=True, exist_ok=True)
-        (Path(out) / ("-".join(re.sub(r"[^\\w.+-]+", "_", part) for part in (data, "test", row)) + ".json")).write_text("{{}}")
+        parts = [re.sub(r"[^\\w.+-]+", "_", part).strip("_") for part in (data, "test", row)]
+        (Path(out) / ("-".join(parts) + ".json")).write_text("{{}}")
 """
 
 
@@ -119,7 +125,8 @@ def test_each_command_is_a_config_that_loads(stand_in, tmp_path):
             config.segmenter.name in ("unet", "f3net", "filled_box", "otsu_box", "saved_maps")
         )
         where = config.experiment if "train" in script else Path(words[words.index("--out") + 1]).name
-        assert config.data.name == DATASETS[where.partition("_")[0]], words
+        names = [name for name in DATASETS if where.startswith(name)]
+        assert config.data.name == DATASETS[names[-1]].partition(" ")[0], words
         assert config.data.options == ({"split": "by_tile"} if where.startswith("tile_by_tile") else {})
 
 
