@@ -3,15 +3,19 @@
   python benchmarks/everything.py            16 x 16 points on a 1024 px image, decoder of vit_b's size; samis_lite 32 x 32
   python benchmarks/everything.py --quick    6 x 6 points
 
+  python benchmarks/everything.py --device cuda    the same on a GPU, the median of three rounds after a first one
+
 Two decoders: one of vit_b's size with random weights (what it costs; masks are blobs), and that of the embedded
 samis_lite on a drawn surface (real masks, real thresholds). Both sides get the same points and thresholds; kept masks are
-compared one to one by IoU. Then three images at once, against segment_anything's loop over them.
+compared one to one by IoU. Then three images at once, against segment_anything's loop over them. Sizes are such that all
+ends within 60 s on a GPU; no part begins after ``--seconds``.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +28,7 @@ from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
 from benchmarks.sides import finish, measure, parse, report, spread
-from samis.config import PromptConfig
+from samis.config import PromptConfig, SegmenterConfig
 from samis.contracts import Batch, Sample
 from samis.data import load_dataset
 from samis.data.frame import Framing, inside
@@ -52,7 +56,7 @@ class Remembered(nn.Module):
         return self.embeddings[(self.next - 1) % len(self.embeddings)][None]
 
 
-def big_sam(images: int) -> tuple[Sam, Tensor]:
+def big_sam(images: int, device: str) -> tuple[Sam, Tensor]:
     """Return a decoder of vit_b's size whose random masks are stable blobs, and smooth random embeddings for it."""
     sam = build_sam("vit_b")
     sam.image_encoder.blocks = nn.ModuleList()  # never asked
@@ -62,7 +66,7 @@ def big_sam(images: int) -> tuple[Sam, Tensor]:
     with torch.no_grad():
         for mlp in sam.mask_decoder.output_hypernetworks_mlps:
             mlp.layers[-1].weight *= 1000
-    return sam, embeddings
+    return sam.to(device), embeddings.to(device)
 
 
 def limits_for(sam: Sam, embeddings: Tensor, batch: Batch, share: float) -> Everything:
@@ -101,7 +105,7 @@ def our_masks(sam: Sam, embeddings: Tensor, batch: Batch, points: int, limits: E
     segmenter = SamSegmenter(sam, prompt=config, everything=limits)
     side = 4 * embeddings.shape[-1]
     step = batch.images.shape[-1] // side
-    image = inside(batch.placements)[:, 0, ::step, ::step]
+    image = inside(batch.placements, embeddings.device)[:, 0, ::step, ::step]
 
     def run() -> list[tuple[Tensor, Tensor]]:
         with torch.inference_mode():
@@ -115,13 +119,13 @@ def agreement(stock: list[dict[str, Any]], logits: Tensor, hw: tuple[int, int]) 
     """Return how many masks stock kept, how many ours, and how many pairs are the same (IoU of at least 0.99)."""
     if not stock or not len(logits):
         return len(stock), len(logits), 0
-    theirs = torch.from_numpy(np.stack([record["segmentation"] for record in stock])).flatten(1).float()
+    theirs = torch.from_numpy(np.stack([record["segmentation"] for record in stock])).flatten(1).to(logits)
     large = nn.functional.interpolate(logits[None], hw, mode="bilinear", align_corners=False)[0]
-    mine = (large > 0).flatten(1).float()
+    mine = (large > 0).flatten(1).to(logits)
     overlap = theirs @ mine.T
     iou = overlap / (theirs.sum(1)[:, None] + mine.sum(1)[None] - overlap)
-    best = iou.argmax(1)
-    pairs = {(int(best[i]), i) for i in range(len(theirs)) if iou[i, best[i]] >= 0.99}
+    highest, best = iou.max(1)
+    pairs = {(mine_index, i) for i, mine_index in enumerate(best.tolist()) if float(highest[i]) >= 0.99}
     return len(theirs), len(mine), len({mine_index for mine_index, _ in pairs})
 
 
@@ -131,18 +135,21 @@ def compare(
     """Measure one decoder on the samples, which fill the frame."""
     side = sam.image_encoder.img_size
     framed = FramedDataset(Held(samples), Framing(side), build_prompter(PromptConfig("grid", points)))
-    batch = collate([framed[index] for index in range(len(samples))])
+    device = embeddings.device.type
+    batch = collate([framed[index] for index in range(len(samples))]).to(device)
     limits = limits or limits_for(sam, embeddings, batch, 0.3)
     stock = stock_masks(sam, embeddings, [sample.image for sample in samples], points, limits)
     ours = our_masks(sam, embeddings, batch, points, limits)
-    measured = measure(stock, ours, rounds=1)
+    if device == "cuda":
+        stock(), ours()  # the first calls load kernels
+    measured = measure(stock, ours, rounds=3 if device == "cuda" else 1, device=device)
     theirs = mine = same = 0
     for records, (logits, _) in zip(measured[0].result, measured[1].result, strict=True):
         found = agreement(records, logits, samples[0].image.shape[:2])
         theirs, mine, same = theirs + found[0], mine + found[1], same + found[2]
     print(f"{name}: {theirs} masks kept by stock, {mine} by ours, {same} the same (IoU >= 0.99)")
     equal = same >= 1 and max(theirs, mine) - same <= 0.01 * max(theirs, mine)
-    return report(f"everything: {name}", *measured, equal=equal, per=len(samples), names=NAMES)
+    return report(f"everything: {name}, {device}", *measured, equal=equal, per=len(samples), names=NAMES)
 
 
 class Held:
@@ -169,37 +176,41 @@ def extend(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--points", type=int, help="a side of the grid (default: 16, with --quick 6); samis_lite gets twice as many"
     )
+    parser.add_argument(
+        "--seconds", type=float, default=40, help="begin no further part after them (default: %(default)s; CUDA only)"
+    )
     parser.add_argument("--images", type=int, default=3, help="of the batch (default: %(default)s)")
 
 
 def main() -> None:
     """Measure and report; the line for machines is that of one image with vit_b's decoder."""
+    start = time.monotonic()
     options = parse(__doc__, extend)
     points = options.points or (6 if options.quick else 16)
     noise = np.random.default_rng(0).integers(0, 256, (1024, 1024, 3), dtype=np.uint8)
-    sam, embeddings = big_sam(1)
+    sam, embeddings = big_sam(1, options.device)
     one = compare(
         f"vit_b's decoder, {points} x {points} points, 1 image", sam, embeddings, [Sample("a", noise)], points, None
     )
-    tiny = load_sam("samis_lite")
+    name = SegmenterConfig().architecture
+    light = load_sam(name).to(options.device)
     drawn = load_dataset("procedural", split="test", surface="steel", count=options.images)
     samples = [
         Sample(str(index), np.ascontiguousarray(_square(drawn[index].image, 256))) for index in range(options.images)
     ]
     framed = FramedDataset(Held(samples), Framing(256))
     with torch.no_grad():
-        made = tiny.image_encoder(collate([framed[index] for index in range(len(samples))]).images)
+        made = light.image_encoder(collate([framed[index] for index in range(len(samples))]).images.to(options.device))
     found = {}
     for count in (1, options.images):
-        found[count] = compare(
-            f"samis_lite, {2 * points} x {2 * points} points, {count} images", tiny, made[:count], samples[:count],
-            2 * points, Everything(min_iou=0.3, min_stability=0.5),
-        )  # fmt: skip
-    equal = one["equal"] and all(line["equal"] for line in found.values())
-    finish(
-        options,
-        one | {"equal": equal, "tiny_ratio": found[1]["ratio"], "tiny_batch_ratio": found[options.images]["ratio"]},
-    )
+        what = f"{name}, {2 * points} x {2 * points} points, {count} images"
+        if options.device == "cuda" and time.monotonic() - start > options.seconds:
+            print(f"everything: {what}: left out, {options.seconds:g} s are over")
+            continue
+        limits = Everything(min_iou=0.3, min_stability=0.5)
+        found[count] = compare(what, light, made[:count], samples[:count], 2 * points, limits)
+    ratios = {f"light_ratio_{count}": line["ratio"] for count, line in found.items()}
+    finish(options, one | {"equal": one["equal"] and all(line["equal"] for line in found.values())} | ratios)
 
 
 def _square(image: np.ndarray, side: int) -> np.ndarray:

@@ -26,6 +26,8 @@ FINE = 4
 """Pixels of the frame along a cell."""
 COARSE_ERROR = 4.0
 """Over the square root of a mask's cells: how far its stability at low resolution may lie from that of the enlarged mask."""
+WHOLE_BYTES = 256 << 20
+"""What masks that are enlarged at once may take on a GPU, float32."""
 SMALL = 2048
 """A mask of fewer cells has its box measured finely too."""
 RING_SHARE = 1 / 16
@@ -132,7 +134,7 @@ def mask_boxes(masks: Tensor) -> Tensor:
 
 
 def measure_finely(logits: Tensor, inside: Tensor, offset: float) -> tuple[Tensor, Tensor]:
-    """Measure masks as if they were enlarged to the frame, each only where it is.
+    """Measure masks as if they were enlarged to the frame.
 
     Args:
         logits: (K, h, w). inside: (K, h, w) bool. offset: as in ``Everything``.
@@ -140,8 +142,29 @@ def measure_finely(logits: Tensor, inside: Tensor, offset: float) -> tuple[Tenso
     Returns:
         (K,) stability, and (K, 4) boxes in cells, to a quarter of one; zeros for an empty mask.
     """
+    return (_measure_crops if logits.device.type == "cpu" else _measure_whole)(logits, inside, offset)
+
+
+def _measure_whole(logits: Tensor, inside: Tensor, offset: float) -> tuple[Tensor, Tensor]:
+    """Measure masks finely by enlarging them whole, many at once: a GPU would wait for the host at each crop."""
+    height, width = logits.shape[1:]
+    step = max(1, WHOLE_BYTES // (4 * FINE * FINE * height * width))
+    measured, found = [logits.new_zeros(0)], [logits.new_zeros(0, 4)]
+    for part in (slice(start, start + step) for start in range(0, len(logits), step)):
+        fine = F.interpolate(logits[part, None], (FINE * height, FINE * width), mode="bilinear", align_corners=False)[
+            :, 0
+        ]
+        shown = inside[part].repeat_interleave(FINE, 1).repeat_interleave(FINE, 2)
+        measured.append(stability(fine, shown, offset))
+        found.append(mask_boxes((fine > 0) & shown) / FINE)
+    return torch.cat(measured), torch.cat(found)
+
+
+def _measure_crops(logits: Tensor, inside: Tensor, offset: float) -> tuple[Tensor, Tensor]:
+    """Measure masks finely, each only where it is: a CPU is fastest so."""
     measured, found = logits.new_zeros(len(logits)), logits.new_zeros(len(logits), 4)
-    loose = mask_boxes((logits > -offset) & inside).int().tolist()
+    # Padding counts for the crop: its cells reach into the last ones of the image when enlarged.
+    loose = mask_boxes(logits > -offset).int().tolist()
     for number, (x0, y0, x1, y1) in enumerate(loose):
         top, left = max(0, y0 - 1), max(0, x0 - 1)  # a cell around, which interpolation reads
         crop = logits[number, top : y1 + 1, left : x1 + 1][None]

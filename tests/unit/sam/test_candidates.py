@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from samis.sam.candidates import Candidates, Everything, keep_everything, mask_boxes, stability
+from samis.sam.candidates import (
+    Candidates,
+    Everything,
+    _measure_crops,
+    _measure_whole,
+    keep_everything,
+    mask_boxes,
+    stability,
+)
 from samis.sam.forward import SamOutput
 
 INSIDE = torch.ones(4, 4, dtype=torch.bool)
@@ -92,3 +100,20 @@ class TestKeepEverything:
     def test_no_prompt_at_all_gives_no_mask(self):
         kept = keep_everything([], torch.ones(2, 8, 8, dtype=torch.bool), Everything())
         assert [logits.shape for logits, _ in kept] == [(0, 8, 8)] * 2
+
+
+@pytest.mark.parametrize("held", [1, 256 << 20])
+def test_masks_measured_whole_are_those_measured_in_crops(held, monkeypatch):
+    """The way of a GPU against that of a CPU: blobs at the border, over padding, and one that is empty."""
+    monkeypatch.setattr("samis.sam.candidates.WHOLE_BYTES", held)
+    draw = torch.Generator().manual_seed(0)
+    logits = (
+        6 * torch.nn.functional.interpolate(torch.randn(6, 1, 3, 4, generator=draw), (12, 16), mode="bicubic")[:, 0]
+    )
+    logits[3] = -9.0
+    inside = torch.ones(6, 12, 16, dtype=torch.bool)
+    inside[:, 9:] = False
+    whole, crops = (measure(logits, inside, 1.0) for measure in (_measure_whole, _measure_crops))
+    assert crops[0].count_nonzero() >= 4
+    for one, other in zip(whole, crops, strict=True):
+        assert torch.equal(one, other)
