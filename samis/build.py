@@ -19,15 +19,17 @@ from samis.baselines import BASELINES, build_baseline
 from samis.baselines.learner import BaselineLearner
 from samis.baselines.references import REFERENCES, BoxReference
 from samis.baselines.saved_maps import SavedMaps
-from samis.config import DataConfig, Experiment, load_config, to_yaml
+from samis.config import DataConfig, Experiment, check, load_config, to_yaml
+from samis.config_rules import near_name
 from samis.contracts import Batch, Dataset, Segmenter, UserError
-from samis.data import dataset_label, has_clean_lists, load_dataset, loader_options
+from samis.data import check_options, dataset_label, has_clean_lists, load_dataset, loader_options
 from samis.data.augment import build_augment
 from samis.data.base import CLEAN, subset
 from samis.data.doctor import quick_check
 from samis.data.frame import Framing
 from samis.data.loading import EpochLoader, build_loader
 from samis.evaluator import Evaluator, higher_is_better
+from samis.metrics import find_metrics
 from samis.metrics.best_threshold import search_threshold
 from samis.prompts import build_prompter
 from samis.provenance import file_sha256, provenance
@@ -291,8 +293,30 @@ def load_run(folder: str | Path, *, tta: str | None = None) -> Run:
     return Run(config, build_tta(learner.segmenter(), config.segmenter.tta), folder, birth, learner)
 
 
+def check_experiment(config: Experiment) -> None:
+    """Refuse what the schema's ranges and choices do not see, before anything is loaded.
+
+    Raises:
+        ConfigError: a value outside its range or choices (for configs made in Python; files are checked on reading).
+        UserError: an option that the data set lacks, an unknown metric, or a ``keep_best`` that is not computed.
+    """
+    check(config)
+    check_options(config.data.name, config.data.options)
+    computed = find_metrics(config.metrics.names or None, config.metrics.protocol)
+    numbers = [number for metric in computed for number in (*metric.values, *metric.finished)]
+    if config.keep_best not in numbers:
+        near = near_name(config.keep_best, numbers)
+        proposal = f"; did you mean {near}?" if near else ""
+        raise UserError(f"keep_best: expected one of {', '.join(numbers)}, got {config.keep_best!r}{proposal}")
+
+
 def train(config: Experiment, *, dry_run: bool = False) -> Path:
-    """Train what the config names and keep the best epoch by validation; return the run folder."""
+    """Train what the config names and keep the best epoch by validation; return the run folder.
+
+    Raises:
+        ConfigError, UserError: as ``check_experiment``, and what the data, the weights and the run folder are refused for.
+    """
+    check_experiment(config)
     resolve_precision(config.training.mixed_precision)  # a mistake is told before anything is built
     learner = build_learner(config)
     if dry_run:

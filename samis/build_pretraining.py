@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from samis.config import Pretraining, load_config, to_yaml
+from samis.config import Pretraining, check, load_config, to_yaml
 from samis.contracts import UserError
 from samis.data.promptable import PromptedScenes, PromptMix, SceneLoader
 from samis.data.questions import ask
@@ -39,6 +39,7 @@ def pretrain(config: Pretraining, *, dry_run: bool = False) -> Path:
             cannot be.
     """
     resolve_precision(config.training.mixed_precision)  # a mistake is told before anything is built
+    check(config)
     torch.manual_seed(config.seed)
     learner = PromptablePretraining(_sam(config), config.loss)
     if dry_run:

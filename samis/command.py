@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from samis.config import ConfigError, describe_keys, load_config
+from samis.config_files import keys_named
 
 T = TypeVar("T")
 
@@ -42,8 +43,21 @@ def parse(
     parser.add_argument("--dry-run", action="store_true", help="print the resolved config and stop before any work")
     if extend:
         extend(parser)
-    arguments = parser.parse_intermixed_args(argv)
+    arguments, unknown = parser.parse_known_intermixed_args(argv)
+    if unknown:
+        raise ConfigError(_unknown_option(unknown, schema))
     return load_config(arguments.config, arguments.overrides, schema=schema), arguments
+
+
+def _unknown_option(unknown: Sequence[str], schema: type) -> str:
+    """Return the message for options that a script does not have, such as ``--epochs 5``: the override to write instead."""
+    option, _, value = unknown[0].partition("=")
+    name = option.lstrip("-").replace("-", "_")
+    keys = [key for part in (name, name.rpartition(".")[2]) for key in keys_named(schema, part) if key.endswith(name)]
+    if not option.startswith("-") or not keys:
+        return f"{option}: unknown option; --help lists options and keys, and a key is set by key=value"
+    given = value or (unknown[1] if len(unknown) > 1 and not unknown[1].startswith("-") else "VALUE")
+    return f"{option}: unknown option; write {' or '.join(f'{key}={given}' for key in dict.fromkeys(keys))}"
 
 
 def run(main: Callable[[], None]) -> None:

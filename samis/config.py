@@ -9,14 +9,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from samis import config_files
-from samis.config_files import ConfigError, apply_overrides, describe_keys, from_dict, to_dict, to_yaml
+from samis.config_files import ConfigError, apply_overrides, check, describe_keys, from_dict, to_dict, to_yaml
+from samis.config_rules import Range, one_of, table
 
-__all__ = ["ConfigError", "apply_overrides", "describe_keys", "from_dict", "load_config", "to_dict", "to_yaml"]
+__all__ = ["ConfigError", "apply_overrides", "check", "describe_keys", "from_dict", "load_config", "to_dict", "to_yaml"]
 
 T = TypeVar("T")
+Count = Annotated[int, Range(low=0)]
+Positive = Annotated[int, Range(low=1)]
+Share = Annotated[float, Range(low=0, high=1)]
+Weight = Annotated[float, Range(low=0)]
+Architecture = Annotated[
+    str,
+    one_of(table("samis.sam.architectures", "ARCHITECTURES"), later=table("samis.sam.architectures", "REMOVED")),
+]
+SEGMENTERS = one_of(
+    "sam", "saved_maps", "run", table("samis.baselines", "BASELINES"), table("samis.baselines.references", "REFERENCES")
+)
+ENCODER_WORDS = one_of(table("samis.adapters.targets", "ENCODER"), table("samis.adapters.targets", "ENCODER_WHOLE"))
 
 
 @dataclass
@@ -38,15 +51,15 @@ class DataConfig:
             division.
     """
 
-    name: str = "sd_saliency_900"
+    name: Annotated[str, one_of(table("samis.data", "DATASETS"))] = "sd_saliency_900"
     root: str | None = None
     train: str = "train"
     val: str = "val"
     test: str = "test"
-    augment: str = "default"
-    limit: int = 0
-    clean_share: float = 0.0
-    salt_pepper: float = 0.0
+    augment: Annotated[str, one_of(table("samis.data.augment", "PRESETS"))] = "default"
+    limit: Count = 0
+    clean_share: Annotated[float, Range(low=0, high=0.9)] = 0.0
+    salt_pepper: Annotated[float, Range(low=0, below=1)] = 0.0
     check: bool = True
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -61,9 +74,9 @@ class FrameConfig:
         overlap: share of a tile that its neighbour repeats.
     """
 
-    frame_px: int = 0
-    tile_px: int = 0
-    overlap: float = 0.25
+    frame_px: Count = 0
+    tile_px: Count = 0
+    overlap: Annotated[float, Range(low=0, below=1)] = 0.25
 
 
 @dataclass
@@ -77,10 +90,10 @@ class PromptConfig:
         jitter: deviation of an oracle box's sides, as a share of its size.
     """
 
-    kind: str = "empty"
-    points_per_side: int = 16
-    per: str = "component"
-    jitter: float = 0.0
+    kind: Annotated[str, one_of(table("samis.prompts", "PROMPTERS"))] = "empty"
+    points_per_side: Positive = 16
+    per: Annotated[str, one_of(table("samis.prompts.box", "PER"))] = "component"
+    jitter: Weight = 0.0
 
 
 @dataclass
@@ -106,17 +119,17 @@ class SegmenterConfig:
             others by timm's download (needs a network or a filled cache).
     """
 
-    name: str = "sam"
-    architecture: str = "samis_lite"
+    name: Annotated[str, SEGMENTERS] = "sam"
+    architecture: Architecture = "samis_lite"
     weights: str | None = None
-    mask_rule: str = "top_iou"
-    min_iou: float = 0.88
-    min_stability: float = 0.95
+    mask_rule: Annotated[str, one_of(table("samis.sam.merge", "MASK_RULES"), "single", "all")] = "top_iou"
+    min_iou: Share = 0.88
+    min_stability: Share = 0.95
     maps: str | None = None
     run: str | None = None
     checkpoint_activations: bool = False
     compile: bool = False
-    tta: str = "none"
+    tta: Annotated[str, one_of(table("samis.tta", "KINDS"))] = "none"
     backbone: str | None = None
     pretrained: bool = False
 
@@ -136,16 +149,18 @@ class AdapterConfig:
         preset: of unfreeze: decoder, norm, full.
     """
 
-    name: str = "lora"
-    encoder: list[str] = field(default_factory=list)
-    decoder: list[str] = field(default_factory=lambda: ["attention", "mlp"])
-    rank: int = 8
-    alpha: float = 16.0
-    dropout: float = 0.0
+    name: Annotated[str, one_of(table("samis.adapters", "ADAPTERS"))] = "lora"
+    encoder: list[Annotated[str, ENCODER_WORDS]] = field(default_factory=list)
+    decoder: list[Annotated[str, one_of(table("samis.adapters.targets", "DECODER"), "full")]] = field(
+        default_factory=lambda: ["attention", "mlp"]
+    )
+    rank: Positive = 8
+    alpha: Annotated[float, Range(above=0)] = 16.0
+    dropout: Annotated[float, Range(low=0, below=1)] = 0.0
     dora: bool = False
     rslora: bool = False
-    width: int = 32
-    preset: str = "decoder"
+    width: Positive = 32
+    preset: Annotated[str, one_of(table("samis.adapters.unfreeze", "PRESETS"))] = "decoder"
 
 
 @dataclass
@@ -159,14 +174,14 @@ class LossConfig:
         focal: focal loss (20 in SAM's own mix). l1: absolute difference. ssim: 1 - structural similarity (1 in BASNet).
     """
 
-    bce: float = 1.0
-    edge_weight: float = 5.0
-    balance: float = 0.0
-    iou: float = 1.0
-    dice: float = 0.0
-    focal: float = 0.0
-    l1: float = 0.0
-    ssim: float = 0.0
+    bce: Weight = 1.0
+    edge_weight: Weight = 5.0
+    balance: Share = 0.0
+    iou: Weight = 1.0
+    dice: Weight = 0.0
+    focal: Weight = 0.0
+    l1: Weight = 0.0
+    ssim: Weight = 0.0
 
 
 @dataclass
@@ -180,13 +195,13 @@ class OptimConfig:
         clip_norm: largest gradient norm; 0 never clips. beta2: of AdamW.
     """
 
-    lr: float = 1e-3
-    pretrained_lr_scale: float = 0.2
-    weight_decay: float = 0.01
-    warmup_share: float = 0.05
-    final_lr_share: float = 0.01
-    clip_norm: float = 1.0
-    beta2: float = 0.999
+    lr: Annotated[float, Range(above=0)] = 1e-3
+    pretrained_lr_scale: Weight = 0.2
+    weight_decay: Weight = 0.01
+    warmup_share: Share = 0.05
+    final_lr_share: Share = 0.01
+    clip_norm: Weight = 1.0
+    beta2: Annotated[float, Range(low=0, below=1)] = 0.999
 
 
 @dataclass
@@ -211,23 +226,23 @@ class TrainingConfig:
             validation in TensorBoard; null, or a folder that is not there, draws none.
     """
 
-    epochs: int = 30
-    batch_size: int = 8
-    accumulation: int = 1
-    mixed_precision: str = "auto"
-    workers: int = 0
-    prefetch: int = 2
-    log_every: int = 20
-    validate_every: int = 1
-    patience: int = 0
-    save_every_min: float = 5.0
-    save_every_steps: int = 0
-    on_nan: str = "stop"
-    nan_limit: int = 10
-    spike_ratio: float = 10.0
-    collapse_after: int = 3
+    epochs: Positive = 30
+    batch_size: Positive = 8
+    accumulation: Positive = 1
+    mixed_precision: Annotated[str, one_of(table("samis.training.precision", "CHOICES"))] = "auto"
+    workers: Count = 0
+    prefetch: Positive = 2
+    log_every: Positive = 20
+    validate_every: Positive = 1
+    patience: Count = 0
+    save_every_min: Weight = 5.0
+    save_every_steps: Count = 0
+    on_nan: Annotated[str, one_of("stop", "skip")] = "stop"
+    nan_limit: Positive = 10
+    spike_ratio: Weight = 10.0
+    collapse_after: Count = 3
     out: str | None = None
-    gallery: int = 6
+    gallery: Count = 6
     reference_rows: str | None = "evaluate/results"
 
 
@@ -242,10 +257,10 @@ class MetricsConfig:
         batch_size: images scored at once.
     """
 
-    protocol: str = "pysod"
+    protocol: Annotated[str, one_of(table("samis.metrics", "PROTOCOLS"))] = "pysod"
     names: list[str] = field(default_factory=list)
-    bootstrap: int = 1000
-    batch_size: int = 8
+    bootstrap: Count = 1000
+    batch_size: Positive = 8
 
 
 @dataclass
@@ -258,9 +273,9 @@ class CacheConfig:
         limit_gb: what the folder may hold; what was used least recently goes first.
     """
 
-    embeddings: str = "auto"
+    embeddings: Annotated[str, one_of("auto", "always", "never")] = "auto"
     folder: str | None = None
-    limit_gb: float = 20.0
+    limit_gb: Annotated[float, Range(above=0)] = 20.0
 
 
 @dataclass
@@ -274,7 +289,7 @@ class Experiment:
     """
 
     experiment: str = "unnamed"
-    seed: int = 0
+    seed: Count = 0
     data: DataConfig = field(default_factory=DataConfig)
     frame: FrameConfig = field(default_factory=FrameConfig)
     prompt: PromptConfig = field(default_factory=PromptConfig)
@@ -298,13 +313,13 @@ class ScenesConfig:
         grid_px: frame pixels a cell of the answer covers.
     """
 
-    batches: int = 200
-    validation_images: int = 64
-    boxes: int = 3
-    points: int = 2
-    clicks: int = 1
-    jitter: float = 0.06
-    grid_px: int = 2
+    batches: Positive = 200
+    validation_images: Positive = 64
+    boxes: Positive = 3
+    points: Positive = 2
+    clicks: Positive = 1
+    jitter: Weight = 0.06
+    grid_px: Positive = 2
 
 
 @dataclass
@@ -320,16 +335,16 @@ class Pretraining:
     """
 
     experiment: str = "pretrain"
-    seed: int = 0
-    architecture: str = "samis_lite"
-    frame_px: int = 256
-    pretrained: str = "imagenet"
+    seed: Count = 0
+    architecture: Architecture = "samis_lite"
+    frame_px: Annotated[int, Range(low=16)] = 256
+    pretrained: Annotated[str, one_of("imagenet", "random")] = "imagenet"
     init: str | None = None
     scenes: ScenesConfig = field(default_factory=ScenesConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
-    keep_best: str = "iou"
+    keep_best: Annotated[str, one_of("iou", "iou_box", "iou_point", "iou_clicks", "iou_empty")] = "iou"
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = (), *, schema: type[T] = Experiment) -> T:  # type: ignore[assignment]

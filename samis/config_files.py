@@ -19,6 +19,8 @@ from typing import Any, TypeVar
 
 import yaml
 
+from samis.config_rules import broken_rules
+
 T = TypeVar("T")
 _UNREADABLE = "\x85\u2028\u2029\ufeff"  # PyYAML writes these line breaks as they are, and reads them as others
 MAX_CHARACTERS = 1_000_000
@@ -89,8 +91,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, schema: type
     """Read a YAML file into a dataclass and apply dotted overrides such as ``adapter.rank=16``.
 
     Raises:
-        ConfigError: no such file, no YAML, an unknown key (the near one is proposed), or a value of the wrong type; the
-            message names the file and the key.
+        ConfigError: no such file, no YAML, an unknown key (the near one is proposed), a value of the wrong type, or one
+            outside its range or choices; the message names the file and the key.
     """
     path = Path(path)
     try:
@@ -102,7 +104,28 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, schema: type
         raise ConfigError(f"{path}: expected UTF-8 text, but {error.reason} at byte {error.start}") from error
     content = read_yaml(text, where=str(path))
     config = from_dict(schema, {} if content is None else content, where=str(path))
-    return apply_overrides(config, overrides)
+    config = apply_overrides(config, overrides)
+    check(config, where=str(path), overrides=overrides)
+    return config
+
+
+def check(config: Any, *, where: str = "config", overrides: Sequence[str] = ()) -> None:
+    """Hold a config against the ranges and choices of its fields.
+
+    Args:
+        config: a dataclass whose types may be right and values wrong.
+        where: names the file. overrides: what was set on the command line, which messages name instead of the file.
+
+    Raises:
+        ConfigError: one line for each value that breaks its rule: where, key, what was expected, what it is.
+    """
+    overridden = {override.partition("=")[0] for override in overrides}
+    faults = [
+        f"{'override' if key.partition('[')[0] in overridden else where}: {key}: {message}"
+        for key, message in broken_rules(config)
+    ]
+    if faults:
+        raise ConfigError("\n".join(faults))
 
 
 def from_dict(schema: type[T], content: Any, *, where: str = "config", prefix: str = "") -> T:
@@ -149,12 +172,30 @@ def apply_overrides(config: T, overrides: Sequence[str]) -> T:
             hints = typing.get_type_hints(schema) if dataclasses.is_dataclass(schema) else None
             if hints is not None and name not in hints:
                 unknown = _plain(".".join([*sections[:depth], name]))
-                raise ConfigError(f"override {shown}: unknown key {unknown}{_proposal(name, hints)}")
+                nested = [] if depth else keys_named(type(config), key)
+                proposal = f"; did you mean {' or '.join(nested)}?" if nested else _proposal(name, hints)
+                raise ConfigError(f"override {shown}: unknown key {unknown}{proposal}")
             if depth < len(sections):
                 schema = hints[name] if hints else None
                 target = target.setdefault(name, {})
         target[last] = read_yaml(text, where=f"override {shown}")
     return from_dict(type(config), content, where="override")
+
+
+def keys_named(schema: Any, name: str, prefix: str = "") -> list[str]:
+    """Return the dotted keys of a schema whose last part is `name`.
+
+    >>> from samis.config import Experiment
+    >>> keys_named(Experiment, "epochs"), keys_named(Experiment, "batch_size")
+    (['training.epochs'], ['training.batch_size', 'metrics.batch_size'])
+    """
+    found = []
+    for key, hint in typing.get_type_hints(schema).items():
+        if dataclasses.is_dataclass(hint):
+            found += keys_named(hint, name, f"{prefix}{key}.")
+        elif key == name:
+            found.append(prefix + key)
+    return found
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -244,7 +285,10 @@ def _typed(kind: Any, value: Any, *, where: str, key: str) -> Any:
     expected = origin or kind
     if (expected is int and isinstance(value, bool)) or not isinstance(value, expected):
         name = getattr(expected, "__name__", str(expected))
-        raise ConfigError(f"{where}: {key}: expected {name}, got {_short(value)}")
+        todo = ""
+        if expected is list and isinstance(value, str) and value.isprintable():
+            todo = f"; write [{', '.join(word.strip() for word in value[:80].split(','))}]"
+        raise ConfigError(f"{where}: {key}: expected {name}, got {_short(value)}{todo}")
     if expected is list and arguments:
         return [_typed(arguments[0], item, where=where, key=f"{key}[{i}]") for i, item in enumerate(value)]
     return value

@@ -14,9 +14,10 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "scores": (set(), set()),
     "provenance": (set(), set()),
     "sdpa": (set(), set()),
-    "config": ({"config_files"}, set()),
-    "config_files": (set(), {"yaml"}),
-    "command": ({"config"}, set()),
+    "config": ({"config_files", "config_rules"}, set()),
+    "config_files": ({"config_rules"}, {"yaml"}),
+    "config_rules": (set(), set()),
+    "command": ({"config", "config_files"}, set()),
     "losses": ({"config"}, set()),
     "imagenet": ({"contracts"}, set()),
     "metrics": ({"contracts"}, {"torchmetrics"}),
@@ -37,7 +38,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
 """``build``, ``build_pretraining``, ``scoring``, ``prediction``, ``exporting`` and ``notebook`` know every room."""
 KNOW_ALL = {"build", "build_pretraining", "scoring", "prediction", "exporting", "environment", "notebook", "__init__"}
 OWNED = {party for _, parties in ROOMS.values() for party in parties}
-NO_TORCH = {"scores", "provenance", "config", "config_files", "command", "sweeping", "reporting"}
+NO_TORCH = {"scores", "provenance", "config", "config_files", "config_rules", "command", "sweeping", "reporting"}
 
 
 def modules() -> list[Path]:

@@ -17,7 +17,16 @@ from samis.data.nrsd_mn import load_nrsd_mn
 from samis.data.rsdds import load_rsdds
 from samis.data.sd_saliency_900 import load_sd_saliency_900
 
-__all__ = ["DATASETS", "Record", "RecordDataset", "dataset_label", "has_clean_lists", "load_dataset", "loader_options"]
+__all__ = [
+    "DATASETS",
+    "Record",
+    "RecordDataset",
+    "check_options",
+    "dataset_label",
+    "has_clean_lists",
+    "load_dataset",
+    "loader_options",
+]
 
 
 def load_procedural(*, root: Path | str | None = None, split: str = "test", **options: Any) -> Dataset:
@@ -106,6 +115,18 @@ def dataset_label(name: str, options: Mapping[str, Any]) -> str:
 def has_clean_lists(name: str) -> bool:
     """Tell whether a data set keeps its defect-free photos apart, and adds them to a split by ``clean=True``."""
     return name in DATASETS and "clean" in inspect.signature(DATASETS[name]).parameters
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse options of a config that the data set's loader does not take; reads no file.
+
+    Raises:
+        UserError: names the option and, where there is one, the near option.
+    """
+    loader = DATASETS[name]
+    if loader is load_procedural:
+        from samis.data.procedural import ProceduralDataset as loader  # type: ignore[no-redef]
+    _check_options(name, loader, loader_options(name, options))
 
 
 def _check_options(name: str, loader: Callable[..., Any], options: dict[str, Any]) -> None:
