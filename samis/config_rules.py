@@ -108,7 +108,7 @@ def _names_in_source(module: str, name: str) -> tuple[str, ...]:
         targets = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [])
         if any(isinstance(target, ast.Name) and target.id == name for target in targets):
             content: Any = getattr(node, "value", None)
-            keys = content.keys if isinstance(content, ast.Dict) else content.elts
+            keys: list[Any] = content.keys if isinstance(content, ast.Dict) else content.elts
             return tuple(str(key.value) for key in keys)
     raise LookupError(f"{path} has no {name}")
 
