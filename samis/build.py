@@ -37,7 +37,7 @@ from samis.reporting.gallery import gallery_picture
 from samis.reporting.references import reference_lines
 from samis.sam.architectures import ARCHITECTURES, check_architecture
 from samis.sam.candidates import Everything
-from samis.sam.embeddings import learns, open_cache
+from samis.sam.embeddings import EmbeddingCache, learns, open_cache
 from samis.sam.encoder_options import checkpoint_blocks, compile_encoder
 from samis.sam.segmenter import SamSegmenter
 from samis.sam.tuning import SamTuning
@@ -165,6 +165,8 @@ def cache_embeddings(config: Experiment, user: Any, scored: Dataset, *, training
             "of frame.tile_px make each anew; set data.augment=light and frame.tile_px=0, or cache.embeddings=auto"
         )
     user.embed, said = open_cache(config.cache, sam, views=views)
+    if training is not None and again is not None and isinstance(user.embed, EmbeddingCache):
+        training.read_embeddings(user.embed.reader)
     hint = "; training's are not, its views never come again (data.augment=light would)"
     return said + hint if said and again is None else said
 

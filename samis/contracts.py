@@ -138,7 +138,8 @@ class Batch:
 
     Attributes:
         ids: B sample ids.
-        images: (V, 3, S, S) float32: SAM-normalised (ImageNet mean and deviation), zero-padded; V >= B views.
+        images: (V, 3, S, S) float32: SAM-normalised (ImageNet mean and deviation), zero-padded; V >= B views. On the meta
+            device, without values, where each view's embedding came along instead (``samis.data.batching.collate``).
         placements: V placements; ``samis.data.frame.to_file_size`` takes maps back through them.
         prompt: what SAM is asked about each view.
         masks: (V, 1, S, S) float32 in {0, 1}, the framed truth; None without truth.
@@ -166,13 +167,14 @@ class Batch:
 
     def pin_memory(self) -> Batch:
         """Return the batch in page-locked memory (called by torch's DataLoader)."""
-        images = self.images.pin_memory()
+        images = self.images if self.images.is_meta else self.images.pin_memory()
         masks = None if self.masks is None else self.masks.pin_memory()
-        return replace(self, images=images, masks=masks)
+        extras = {name: tensor.pin_memory() for name, tensor in self.extras.items()}
+        return replace(self, images=images, masks=masks, extras=extras)
 
 
 def _moved(record: Any, device: torch.device | str) -> dict[str, Any]:
-    tensors = {name: value for name, value in vars(record).items() if isinstance(value, Tensor)}
+    tensors = {name: value for name, value in vars(record).items() if isinstance(value, Tensor) and not value.is_meta}
     return {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
 
 

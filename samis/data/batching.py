@@ -16,7 +16,8 @@ from samis.contracts import Batch, Placement, Prompt
 class FramedSample:
     """One sample's V views: images (V, 3, S, S), placements, prompt; masks (V, 1, S, S) and the truth if known.
 
-    ``keys`` (V, 32) uint8 says which pixels each view shows, see ``samis.data.frame.view_key``.
+    ``keys`` (V, 32) uint8 says which pixels each view shows, see ``samis.data.frame.view_key``. Where embeddings may be
+    read in the images' place, ``embeddings`` (V, C, g, g) are those that were; then the images are on the meta device.
     """
 
     id: str
@@ -27,26 +28,42 @@ class FramedSample:
     masks: Tensor | None
     truth: np.ndarray | None = None
     keys: Tensor | None = None
+    embeddings: Tensor | None = None
+    may_read: bool = False
 
 
 def collate(samples: Sequence[FramedSample]) -> Batch:
     """Join framed samples into one batch; ``placement.sample`` then counts within it.
 
-    The batch has masks only if each sample has.
+    The batch has masks only if each sample has. Where embeddings may be read, ``extras`` has ``embedded`` (V,) bool, and
+    ``embeddings`` (n, C, g, g) of the n views for which that is true.
     """
     placements = [replace(p, sample=number) for number, sample in enumerate(samples) for p in sample.placements]
     masks = [sample.masks for sample in samples if sample.masks is not None]
     keys = [sample.keys for sample in samples if sample.keys is not None]
+    extras = {"view_keys": torch.cat(keys)} if len(keys) == len(samples) else {}
+    images = [sample.images for sample in samples]
+    embeddings = [sample.embeddings for sample in samples if sample.embeddings is not None]
+    if any(sample.may_read for sample in samples):
+        extras["embedded"] = torch.cat([_embedded(sample) for sample in samples])
+    if embeddings:
+        extras["embeddings"] = torch.cat(embeddings)
+        if len(embeddings) < len(samples):  # nothing reads the pixels of a view whose embedding is here
+            images = [torch.zeros_like(image, device="cpu") if image.is_meta else image for image in images]
     return Batch(
         ids=[sample.id for sample in samples],
-        images=torch.cat([sample.images for sample in samples]),
+        images=torch.cat(images),
         placements=placements,
         prompt=concat_prompts([sample.prompt for sample in samples]),
         masks=torch.cat(masks) if len(masks) == len(samples) else None,
         class_names=[sample.class_name for sample in samples],
         truths=[sample.truth for sample in samples],
-        extras={"view_keys": torch.cat(keys)} if len(keys) == len(samples) else {},
+        extras=extras,
     )
+
+
+def _embedded(sample: FramedSample) -> Tensor:
+    return torch.full((len(sample.placements),), sample.embeddings is not None)
 
 
 def concat_prompts(prompts: Sequence[Prompt]) -> Prompt:

@@ -30,6 +30,8 @@ __all__ = ["FramedDataset", "FramedSample", "Prompter", "build_loader", "collate
 
 Prompter = Callable[[Sample, list[Placement], np.random.Generator], Prompt]
 """Gives a prompt with one row for each of the sample's placements."""
+Read = Callable[[torch.Tensor], "torch.Tensor | None"]
+"""Gives the (V, C, g, g) embeddings kept under a sample's (V, 32) keys, or None where one is not there; picklable."""
 DEFECT_SHARE = 0.7
 """Chance that a training crop is laid over a random defect pixel, if there is one."""
 
@@ -58,6 +60,7 @@ class FramedDataset(TorchDataset[FramedSample]):
 
     Attributes:
         keyed: whether views come again in a later epoch, and bear a key by which what is computed of them can be kept.
+        read: gives what is kept of a sample's views; the sample is then not framed.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class FramedDataset(TorchDataset[FramedSample]):
         self.crop_px = crop or framing.tile_px
         self.training = training
         self.keyed = not training or (not self.crop_px and variants(augment) is not None)
+        self.read: Read | None = None
         self.seed = seed
         self._epoch = torch.zeros((), dtype=torch.int64)
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]  # running workers see it change
@@ -120,12 +124,27 @@ class FramedDataset(TorchDataset[FramedSample]):
         else:
             placements = self.framing.placements(hw)
         prompt = Prompt() if self.prompter is None else self.prompter(sample, placements, rng)
-        images = torch.stack([frame_image(sample.image, placement) for placement in placements])
+        keys = torch.stack([view_key(sample.image, placement) for placement in placements]) if self.keyed else None
+        embeddings = None if keys is None or self.read is None else self.read(keys)
+        if embeddings is None:
+            images = torch.stack([frame_image(sample.image, placement) for placement in placements])
+        else:
+            images = torch.empty(len(placements), 3, self.framing.frame_px, self.framing.frame_px, device="meta")
         masks = None
         if sample.mask is not None:
             masks = torch.stack([frame_mask(sample.mask, placement) for placement in placements])
-        keys = torch.stack([view_key(sample.image, placement) for placement in placements]) if self.keyed else None
-        return FramedSample(sample.id, sample.class_name, images, placements, prompt, masks, sample.mask, keys)
+        return FramedSample(
+            sample.id,
+            sample.class_name,
+            images,
+            placements,
+            prompt,
+            masks,
+            sample.mask,
+            keys,
+            embeddings,
+            may_read=self.read is not None,
+        )
 
 
 def _augmented(sample: Sample, augment: Augment, rng: np.random.Generator) -> Sample:
@@ -183,6 +202,10 @@ class EpochLoader:
     def views_an_image(self) -> int | None:
         """How many different views an image is shown as, over all epochs; None: a new one each time."""
         return variants(self._dataset.augment) if self._dataset.keyed else None
+
+    def read_embeddings(self, read: Read) -> None:
+        """Let the loader's processes read what is kept of a view instead of framing it; before the first iteration."""
+        self._dataset.read = read
 
     def set_epoch(self, epoch: int, *, skip: int = 0) -> None:
         """Choose the epoch's order, changes, crops and prompts; leave out its first `skip` batches."""

@@ -3,7 +3,8 @@
 A view's file is named after what its embedding is made of: the encoder's weights, the precision it ran in, and the
 view's own key (its pixels after augmentation, its place in the frame; ``samis.data.frame.view_key``). Nothing has to be
 declared and nothing can be stale: a flipped image is another view with a file of its own, other weights are another
-folder. Values pass through half precision also when they are computed, so that a first epoch equals a later one.
+folder. Values pass through half precision also when they are computed, so that a first epoch equals a later one. Training
+batches bring the embeddings that their loader's processes found (``Reader``): these views are neither framed nor copied.
 """
 
 from __future__ import annotations
@@ -33,6 +34,39 @@ STALE_S = 3600
 """A temporary file older than this was left by a process that died."""
 
 
+class Reader:
+    """Reads embeddings in the loader's processes (a ``samis.data.loading.Read``); knows nothing until it is told a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._encoder = torch.zeros(16, dtype=torch.uint8)
+        self._shape = torch.zeros(3, dtype=torch.int64)
+        for tensor in (self._encoder, self._shape):
+            tensor.share_memory_()  # type: ignore[no-untyped-call]  # running workers see it change
+
+    def tell(self, encoder: str, shape: tuple[int, ...]) -> None:
+        """Say whose embeddings are wanted, by the name of the encoder's folder, and their (C, g, g)."""
+        self._shape.copy_(torch.tensor(shape))
+        self._encoder.copy_(torch.tensor(list(bytes.fromhex(encoder)), dtype=torch.uint8))
+
+    def knows(self, encoder: str) -> bool:
+        """Return whether this encoder's embeddings are what is read."""
+        return bytes(self._encoder.tolist()).hex() == encoder
+
+    def __call__(self, keys: Tensor) -> Tensor | None:
+        """Return (V, C, g, g) float16 for (V, 32) keys, or None where one of them is not there."""
+        encoder, shape = bytes(self._encoder.tolist()), tuple(self._shape.tolist())
+        if not any(encoder):
+            return None
+        found = []
+        for path in _paths(self.folder / encoder.hex(), keys):
+            tensor = _read(path, shape)
+            if tensor is None:
+                return None
+            found.append(tensor)
+        return torch.stack(found)
+
+
 class EmbeddingCache:
     """Encode the views of a batch, each only once (a ``samis.sam.forward.Embed``).
 
@@ -45,11 +79,13 @@ class EmbeddingCache:
 
     Attributes:
         read, computed: views that were found, views that had to be encoded.
+        reader: for the loader of batches that are to bring embeddings along.
     """
 
     def __init__(self, folder: str | Path, *, limit_gb: float = 20.0) -> None:
         self.folder, self.limit = Path(folder), int(limit_gb * GB)
         self.read = self.computed = 0
+        self.reader = Reader(self.folder)
         self._encoders: dict[tuple[int, str], tuple[object, int, str]] = {}
         self._held: int | None = None
         self._unscanned = 0
@@ -60,20 +96,42 @@ class EmbeddingCache:
         keys = batch.extras.get("view_keys")
         if keys is None or learns(sam):
             return embed(sam, batch)
-        folder = self.folder / self._encoder(sam)
+        encoder = self._encoder(sam)
         shape = (sam.prompt_encoder.embed_dim, *sam.prompt_encoder.image_embedding_size)
-        paths = [folder / name[:2] / f"{name}.npy" for name in (bytes(key.tolist()).hex() for key in keys.cpu())]
-        found = {number: _read(path, shape) for number, path in enumerate(paths)}
+        self._check_reader(batch, encoder, shape)
+        brought = batch.extras.get("embeddings", torch.empty(0))
+        self.read += len(brought)
+        if batch.images.is_meta:
+            return brought.to(sam.pixel_mean.device).float()
+        paths = _paths(self.folder / encoder, keys)
+        found: dict[int, Tensor | None] = dict.fromkeys(range(len(paths)))
+        if len(brought):
+            found |= zip(batch.extras["embedded"].nonzero()[:, 0].tolist(), brought, strict=True)
+        found = {number: _read(paths[number], shape) if kept is None else kept for number, kept in found.items()}
         missing = [number for number, tensor in found.items() if tensor is None]
-        self.read, self.computed = self.read + len(found) - len(missing), self.computed + len(missing)
+        self.read, self.computed = self.read + len(found) - len(missing) - len(brought), self.computed + len(missing)
         if missing:
             with torch.no_grad():
                 new = encode(sam, batch.images[missing]).half().cpu()
             for number, tensor in zip(missing, new, strict=True):
                 found[number] = tensor
                 self._write(paths[number], tensor)
-        whole = [tensor.float() for tensor in found.values() if tensor is not None]
-        return torch.stack(whole).to(batch.images.device, non_blocking=True)
+        device = batch.images.device
+        return torch.stack(
+            [tensor.to(device, non_blocking=True).float() for tensor in found.values() if tensor is not None]
+        )
+
+    def _check_reader(self, batch: Batch, encoder: str, shape: tuple[int, ...]) -> None:
+        """Tell the reader of the batch's loader which encoder is at work.
+
+        Raises:
+            RuntimeError: the batch brought another one's: its weights changed while the loader read ahead.
+        """
+        if "embedded" not in batch.extras or self.reader.knows(encoder):
+            return
+        if "embeddings" in batch.extras:
+            raise RuntimeError("embeddings: the encoder or its precision changed while batches were read; start again")
+        self.reader.tell(encoder, shape)
 
     def held_bytes(self) -> int:
         """Return what the folder's files take."""
@@ -178,6 +236,10 @@ def open_cache(config: CacheConfig, sam: Sam, *, views: int) -> tuple[Embed, str
             raise UserError(f"{told}; name another disk with cache.folder, or set cache.embeddings=auto")
         return embed, f"{told}; they are computed anew each time"
     return cache, f"embeddings of {views} views are kept in {cache.folder}: up to {need / GB:.2f} GB ({limits})"
+
+
+def _paths(folder: Path, keys: Tensor) -> list[Path]:
+    return [folder / name[:2] / f"{name}.npy" for name in (bytes(key.tolist()).hex() for key in keys.cpu())]
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> Tensor | None:

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from samis.config import CacheConfig, PromptConfig
+from samis.config import CacheConfig, PromptConfig, SegmenterConfig
 from samis.contracts import Sample, UserError
 from samis.data.augment import build_augment
 from samis.data.frame import Framing
-from samis.data.loading import FramedDataset, collate
+from samis.data.loading import FramedDataset, build_loader, collate
 from samis.sam import embeddings
 from samis.sam.architectures import build_sam
 from samis.sam.embeddings import EmbeddingCache, open_cache
@@ -197,3 +197,67 @@ def test_maps_are_those_without_a_cache_within_half_precision(tmp_path):
     for one, other in zip(plain.predict(given), kept.predict(given), strict=True):
         torch.testing.assert_close(one, other, atol=5e-3, rtol=0)
     assert "embeddings" not in plain.describe() and kept.describe()["embeddings"] == "float16, kept"
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_reads_what_is_kept_and_frames_nothing(sam, tmp_path, workers, monkeypatch):
+    """Batches of a second epoch have no pixels, also from worker processes; the embeddings are the encoder's."""
+    loader = build_loader(Drawn(5), Framing(SIDE), batch_size=2, training=True, workers=workers)
+    plain = build_loader(Drawn(5), Framing(SIDE), batch_size=2, training=True)
+    cache = EmbeddingCache(tmp_path)
+    loader.read_embeddings(cache.reader)
+    first = [cache(sam, batch) for batch in loader]
+    assert (cache.read, cache.computed) == (0, 5)
+    second = []
+    for batch, framed, wanted in zip(loader, plain, first, strict=True):
+        assert batch.images.is_meta and batch.images.shape == framed.images.shape
+        assert torch.equal(batch.masks, framed.masks) and batch.placements == framed.placements
+        moved = batch.to("cpu")
+        second.append(cache(sam, moved))
+        assert second[-1].dtype == torch.float32 and torch.equal(second[-1], wanted)
+    assert len(second) == 3 and (cache.read, cache.computed) == (5, 5)
+
+
+def test_a_view_whose_file_is_gone_is_framed_beside_those_that_are_read(sam, tmp_path):
+    loader = build_loader(Drawn(3), Framing(SIDE), batch_size=3, training=True)
+    cache = EmbeddingCache(tmp_path)
+    loader.read_embeddings(cache.reader)
+    (whole,) = [cache(sam, batch) for batch in loader]
+    files(tmp_path)[1].unlink()
+    (mixed,) = loader
+    assert mixed.extras["embedded"].tolist().count(True) == 2 and len(mixed.extras["embeddings"]) == 2
+    torch.testing.assert_close(cache(sam, mixed), whole, atol=2e-2, rtol=2e-3)  # one view alone is rounded otherwise
+    assert (cache.read, cache.computed) == (2, 4)
+    (again,) = loader
+    assert again.images.is_meta
+
+
+def test_embeddings_of_an_encoder_that_has_changed_since_are_refused(tmp_path):
+    torch.manual_seed(0)
+    own = build_sam(SegmenterConfig().architecture, frame_px=SIDE).requires_grad_(False)
+    loader = build_loader(Drawn(2), Framing(SIDE), batch_size=2, training=True)
+    cache = EmbeddingCache(tmp_path)
+    loader.read_embeddings(cache.reader)
+    for batch in loader:
+        cache(own, batch)
+    (ahead,) = loader
+    with torch.no_grad():
+        own.image_encoder.pos_embed.add_(0.1)
+    with pytest.raises(RuntimeError, match="changed while batches were read"):
+        cache(own, ahead)
+
+
+def test_scoring_in_another_precision_does_not_change_what_training_reads(sam, tmp_path):
+    loader = build_loader(Drawn(2), Framing(SIDE), batch_size=2, training=True)
+    cache = EmbeddingCache(tmp_path)
+    loader.read_embeddings(cache.reader)
+
+    def trained():
+        (given,) = loader
+        with torch.autocast("cpu", torch.bfloat16):
+            return cache(sam, given)
+
+    wanted = trained()
+    cache(sam, batch(2))  # a validation, in float32
+    assert torch.equal(trained(), wanted)
+    assert (cache.read, cache.computed) == (2, 4)
