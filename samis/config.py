@@ -229,7 +229,10 @@ class TrainingConfig:
     epochs: Positive = 30
     batch_size: Positive = 8
     accumulation: Positive = 1
-    mixed_precision: Annotated[str, one_of(table("samis.training.precision", "CHOICES"))] = "auto"
+    mixed_precision: Annotated[
+        str,
+        one_of(table("samis.training.precision", "CHOICES"), fp32="no", float32="no", float16="fp16", bfloat16="bf16"),
+    ] = "auto"
     workers: Count = 0
     prefetch: Positive = 2
     log_every: Positive = 20

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from samis.config_rules import broken_rules
+from samis.config_rules import Range, broken_rules, rules
 
 T = TypeVar("T")
 _UNREADABLE = "\x85\u2028\u2029\ufeff"  # PyYAML writes these line breaks as they are, and reads them as others
@@ -220,7 +220,7 @@ def describe_keys(schema: type) -> str:
 
 def _describe(schema: type, prefix: str, lines: list[str]) -> None:
     meanings = _meanings(schema.__doc__ or "")
-    hints = typing.get_type_hints(schema)
+    hints, ruled = typing.get_type_hints(schema), typing.get_type_hints(schema, include_extras=True)
     for f in dataclasses.fields(schema):
         kind = hints[f.name]
         default = f.default if f.default is not dataclasses.MISSING else f.default_factory()  # type: ignore[misc,operator]
@@ -229,7 +229,8 @@ def _describe(schema: type, prefix: str, lines: list[str]) -> None:
             _describe(typing.cast(type, kind), f"{prefix}{f.name}.", lines)
         else:
             shown = "null" if default is None else str(default)
-            lines.append(f"  {prefix + f.name:28s} {shown:18s} {meanings.get(f.name, '')}".rstrip())
+            limits = "".join(f" [{rule}]" for rule in rules(ruled[f.name]) if isinstance(rule, Range))
+            lines.append(f"  {prefix + f.name:28s} {shown:18s} {meanings.get(f.name, '')}{limits}".rstrip())
 
 
 def _meanings(doc: str) -> dict[str, str]:

@@ -63,10 +63,12 @@ class OneOf:
     Args:
         names: sources of names: a text is a name, a function returns several.
         later: a function that returns names which a later check refuses with a better message.
+        meant: other words for a name, as (word, name); a message proposes the name.
     """
 
     names: tuple[str | Callable[[], list[str]], ...]
     later: Callable[[], list[str]] | None = None
+    meant: tuple[tuple[str, str], ...] = ()
 
     def known(self) -> list[str]:
         """Return all names, in their order."""
@@ -81,12 +83,12 @@ class OneOf:
 
     def near(self, value: str) -> str | None:
         """Return the name that was most likely meant."""
-        return near_name(value, self.known())
+        return dict(self.meant).get(value.lower()) or near_name(value, self.known())
 
 
-def one_of(*names: str | Callable[[], list[str]], later: Callable[[], list[str]] | None = None) -> OneOf:
-    """Return the rule that a text, or each text of a list, is one of these names."""
-    return OneOf(names, later)
+def one_of(*names: str | Callable[[], list[str]], later: Callable[[], list[str]] | None = None, **meant: str) -> OneOf:
+    """Return the rule that a text, or each text of a list, is one of these names; see ``OneOf``."""
+    return OneOf(names, later, tuple(meant.items()))
 
 
 def table(module: str, name: str) -> Callable[[], list[str]]:
@@ -121,7 +123,7 @@ def near_name(value: str, known: Iterable[str]) -> str | None:
     """
     names = {name.lower().replace("_", ""): name for name in known}
     plain = value[:MAX_SHOWN].lower().replace("_", "").replace("-", "").replace(" ", "")
-    near = difflib.get_close_matches(plain, names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(plain, names, n=1, cutoff=0.6)
     return names[near[0]] if near else None
 
 
@@ -133,7 +135,7 @@ def broken_rules(config: Any, *, prefix: str = "") -> Iterator[tuple[str, str]]:
         if dataclasses.is_dataclass(value):
             yield from broken_rules(value, prefix=f"{key}.")
         elif value is not None:
-            for rule in _rules(hints[field.name]):
+            for rule in rules(hints[field.name]):
                 for place, item in enumerate(value) if isinstance(value, list) else [(None, value)]:
                     if message := rule.fault(item):
                         shown = repr(item)[:MAX_SHOWN]
@@ -142,10 +144,10 @@ def broken_rules(config: Any, *, prefix: str = "") -> Iterator[tuple[str, str]]:
                         yield key + ("" if place is None else f"[{place}]"), f"{message}, got {shown}{proposal}"
 
 
-def _rules(hint: Any) -> Iterator[Range | OneOf]:
+def rules(hint: Any) -> Iterator[Range | OneOf]:
     """Yield the rules of an annotation, also of ``list[Annotated[...]]`` and of ``Annotated[...] | None``."""
     if typing.get_origin(hint) is typing.Annotated:
         yield from (rule for rule in hint.__metadata__ if isinstance(rule, Range | OneOf))
     elif typing.get_origin(hint) in (list, typing.Union, types.UnionType):
         for argument in typing.get_args(hint):
-            yield from _rules(argument)
+            yield from rules(argument)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from samis.command import parse
-from samis.config import ConfigError, Experiment, Pretraining, check, load_config
+from samis.config import ConfigError, Experiment, Pretraining, check, describe_keys, load_config
 from samis.config_rules import OneOf, Range, table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,7 +39,10 @@ def refused(tmp_path, *overrides, schema=Experiment):
         ("training.prefetch=0", "training.prefetch: expected a number at least 1, got 0"),
         ("training.epochs=-1", "training.epochs: expected a number at least 1, got -1"),
         ("training.batch_size=0", "at least 1"),
-        ("training.mixed_precision=fp32", "training.mixed_precision: expected one of auto, no, bf16, fp16, got 'fp32'"),
+        (
+            "training.mixed_precision=fp32",
+            "training.mixed_precision: expected one of auto, no, bf16, fp16, got 'fp32'; did you mean no?",
+        ),
         ("training.on_nan=ignore", "expected one of stop, skip, got 'ignore'"),
         ("seed=-1", "seed: expected a number at least 0, got -1"),
         ("data.limit=-3", "data.limit: expected a number at least 0, got -3"),
@@ -68,7 +71,7 @@ def refused(tmp_path, *overrides, schema=Experiment):
         ("adapter.rank=0", "adapter.rank: expected a number at least 1, got 0"),
         ("adapter.dropout=1", "at least 0 and below 1"),
         ("adapter.preset=all", "expected one of decoder, norm, full, got 'all'"),
-        ("metrics.protocol=pysodmetrics", "did you mean pysod?"),
+        ("metrics.protocol=pysod_", "did you mean pysod?"),
         ("metrics.bootstrap=-1", "at least 0"),
         ("cache.embeddings=sometimes", "expected one of auto, always, never, got 'sometimes'"),
         ("cache.limit_gb=0", "above 0"),
@@ -151,6 +154,13 @@ def test_a_name_added_at_run_time_counts(tmp_path, monkeypatch):
     path = tmp_path / "own.yaml"
     path.write_text("segmenter: {mask_rule: mine}\n")
     assert load_config(path).segmenter.mask_rule == "mine"
+
+
+def test_help_tells_the_range():
+    lines = {line.split()[0]: line for line in describe_keys(Experiment).splitlines() if line.strip()}
+    assert lines["optim.lr"].endswith("[a number above 0]")
+    assert lines["training.epochs"].endswith("[a number at least 1]")
+    assert "[" not in lines["data.root"]
 
 
 def test_limits():
