@@ -70,21 +70,28 @@ def main() -> None:
         raise ConfigError(f"{config}: expected a run folder (checkpoints/runs/...) or a config, got no such file")
     load_config(config, overrides, schema=Experiment)  # a typo is told before torch is imported
     from samis.prediction import Options, find_photos, load_model, predict_to
+    from samis.training.agree import together
+    from samis.training.processes import open_processes, watching
 
     options = Options(
         threshold=arguments.threshold, min_area_px=arguments.min_area, mm_per_px=arguments.mm_per_px,
         batch_size=arguments.batch_size, workers=arguments.workers, white=arguments.white, redo=arguments.redo,
         boxes=arguments.box, points=arguments.point, prompts=arguments.prompts,
     )  # fmt: skip
-    photos = find_photos(patterns, leave_out=arguments.out)
-    model = load_model(arguments.model, overrides)
-    if not arguments.json:
+    processes = open_processes()
+    with together(processes):  # several share the photos; a mistake is told once
+        photos = find_photos(patterns, leave_out=arguments.out)
+        model = load_model(arguments.model, overrides)
+    if processes.is_main_process and not arguments.json:
         print(
             f"{model.about['model']}: {len(photos)} photos -> {arguments.out}, tiles {model.config.frame.tile_px or 'none'}"
         )
     if arguments.dry_run:
         return
-    told = predict_to(arguments.out, model, photos, options, quiet=arguments.json)
+    with watching(processes):
+        told = predict_to(arguments.out, model, photos, options, quiet=arguments.json, processes=processes)
+    if not processes.is_main_process:
+        sys.exit(1 if told["failed"] else 0)
     if arguments.json:
         print(json.dumps(told))
     else:

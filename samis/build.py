@@ -44,7 +44,8 @@ from samis.sam.tuning import SamTuning
 from samis.sam.weights import find_weights, load_sam
 from samis.scores import read_rows, write_atomic
 from samis.training.agree import together
-from samis.training.precision import open_accelerator, resolve_precision
+from samis.training.precision import device_type, open_accelerator, resolve_precision
+from samis.training.processes import Processes
 from samis.training.signals import StopRequest
 from samis.training.trainer import Selection, Trainer
 from samis.tta import FLIPS, FlippedSegmenter, build_tta
@@ -121,9 +122,9 @@ def build_batches(
 
 
 def build_evaluator(
-    config: Experiment, dataset: Dataset, *, accelerator: Accelerator | None = None, **options: Any
+    config: Experiment, dataset: Dataset, *, accelerator: Accelerator | Processes | None = None, **options: Any
 ) -> Evaluator:
-    """Build the evaluator of one data set."""
+    """Build the evaluator of one data set, or of this process's share of it."""
     rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
     m = config.metrics
     return Evaluator(
@@ -172,8 +173,8 @@ def cache_embeddings(config: Experiment, user: Any, scored: Dataset, *, training
 
 
 def default_device() -> torch.device:
-    """Return the GPU if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Return the GPU if there is one and ACCELERATE_USE_CPU does not forbid it."""
+    return torch.device("cuda" if device_type() == "cuda" else "cpu")
 
 
 def load_config_sam(config: Experiment) -> Any:

@@ -15,13 +15,23 @@ import numpy as np
 from PIL import Image
 
 from samis.baselines.saved_maps import SavedMaps
-from samis.build import build_evaluator, build_segmenter, cache_embeddings, load_run, load_split, with_clean
+from samis.build import (
+    build_evaluator,
+    build_segmenter,
+    cache_embeddings,
+    default_device,
+    load_run,
+    load_split,
+    with_clean,
+)
 from samis.config import Experiment, to_dict
 from samis.contracts import Dataset, Evaluation, Segmenter, UserError
 from samis.data import dataset_label
 from samis.provenance import provenance
 from samis.sam.segmenter import SamSegmenter
 from samis.scores import ScoreRow
+from samis.training.agree import together
+from samis.training.processes import Processes, open_processes, watching
 from samis.tta import FlippedSegmenter
 
 SHOWN = ("s_measure", "weighted_f", "e_mean", "f_max", "iou", "mae", "overlap_ratio", "pratt")
@@ -38,6 +48,8 @@ def score_and_save(
 ) -> list[ScoreRow]:
     """Score what the config names and write ``out/<row>.json``; return the rows.
 
+    Several processes (``accelerate launch``) share the images; the main one alone writes rows and speaks.
+
     Args:
         config: the experiment; for a run, its own config with ``segmenter.name=run``.
         split: the split; None takes ``data.test``.
@@ -45,22 +57,36 @@ def score_and_save(
         maps: folder for 8-bit maps, or None.
         as_json: print JSON lines instead of a table.
     """
-    dataset = load_split(config.data, split or config.data.test)  # first, since most mistakes are about the data
-    segmenter, config, made, birth = _segmenter(config)
-    name = name or made
-    if "tta" in segmenter.describe() and "flip" not in name:
-        name += ", flips"  # not the row, nor the file, of the same without
-    every_rule = config.segmenter.name == "sam" and config.segmenter.mask_rule == "all"
-    on_map = (
-        _map_writer(maps, lambda rule: _stem(_label(name, rule), _dataset_label(config, dataset), dataset.split))
-        if maps
-        else None
-    )
-    whole = _with_clean(config, segmenter, dataset)
-    threshold = float((birth.get("threshold") or {}).get("value", 0.5))
-    rows = score(
-        segmenter, config, dataset, name=name, every_rule=every_rule, on_map=on_map, whole=whole, threshold=threshold
-    )
+    processes = open_processes()
+    with watching(processes):
+        with together(processes):
+            dataset = load_split(
+                config.data, split or config.data.test
+            )  # first, since most mistakes are about the data
+            segmenter, config, made, birth = _segmenter(config)
+            whole = _with_clean(config, segmenter, dataset)
+        name = name or made
+        if "tta" in segmenter.describe() and "flip" not in name:
+            name += ", flips"  # not the row, nor the file, of the same without
+        every_rule = config.segmenter.name == "sam" and config.segmenter.mask_rule == "all"
+        on_map = (
+            _map_writer(maps, lambda rule: _stem(_label(name, rule), _dataset_label(config, dataset), dataset.split))
+            if maps
+            else None
+        )
+        threshold = float((birth.get("threshold") or {}).get("value", 0.5))
+        rows = score(
+            segmenter, config, dataset, name=name, every_rule=every_rule, on_map=on_map, whole=whole, threshold=threshold,
+            processes=processes,
+        )  # fmt: skip
+        with together(processes):
+            if processes.is_main_process:
+                _save(rows, out, birth, as_json=as_json)
+    return rows
+
+
+def _save(rows: list[ScoreRow], out: Path, birth: dict[str, Any], *, as_json: bool) -> None:
+    """Write the rows and show them."""
     for row in rows:
         row.provenance |= {"training": birth} if birth else {}
         path = row.save(out / f"{_stem(row.name, row.dataset, row.split)}.json")
@@ -68,7 +94,6 @@ def score_and_save(
             print(json.dumps({"name": row.name, "file": str(path), **row.metrics}))
     if not as_json:
         print(table(rows))
-    return rows
 
 
 def score(
@@ -81,6 +106,7 @@ def score(
     on_map: Any = None,
     whole: Dataset | None = None,
     threshold: float = 0.5,
+    processes: Processes | None = None,
 ) -> list[ScoreRow]:
     """Score a segmenter on a data set; one row, or one for each mask rule from the same pass.
 
@@ -93,20 +119,20 @@ def score(
         on_map: takes (rule, id, map).
         whole: `dataset` with defect-free images beside it, which are judged apart; None: there are none beside it.
         threshold: at which clean images are judged and defective ones found.
+        processes: those that share the images; None: this one alone.
     """
     whole = whole or dataset
-    if isinstance(segmenter, SavedMaps):
-        if config.data.salt_pepper:
-            raise UserError(
-                f"data.salt_pepper: expected 0 for saved maps, got {config.data.salt_pepper}: they were made without this noise; "
-                "score maps of noisy images under a name that says so"
-            )
-        segmenter.check(dataset.ids)
-    told = cache_embeddings(config, segmenter, whole)
-    if told:
-        print(told, file=sys.stderr)
+    processes = processes or Processes(0, 1, default_device())
     apart = set(whole.ids) - set(dataset.ids)
-    evaluator = build_evaluator(config, whole, on_map=on_map, truth_cache=0, threshold=threshold, apart=apart)
+    with together(processes):
+        if isinstance(segmenter, SavedMaps):
+            _check_maps(segmenter, config, dataset)
+        told = cache_embeddings(config, segmenter, whole)
+        if told and processes.is_main_process:
+            print(told, file=sys.stderr)
+        evaluator = build_evaluator(
+            config, whole, accelerator=processes, on_map=on_map, truth_cache=0, threshold=threshold, apart=apart
+        )
     if every_rule and isinstance(segmenter, SamSegmenter | FlippedSegmenter):
         found = evaluator.many(segmenter.predict_all_rules)
         said = {rule: segmenter.describe(rule) for rule in found}
@@ -117,6 +143,15 @@ def score(
         row.provenance["seconds_per_image"] *= len(dataset) / len(whole)
         row.provenance |= {"clean_fingerprint": whole.fingerprint()} if apart else {}
     return rows
+
+
+def _check_maps(segmenter: SavedMaps, config: Experiment, dataset: Dataset) -> None:
+    if config.data.salt_pepper:
+        raise UserError(
+            f"data.salt_pepper: expected 0 for saved maps, got {config.data.salt_pepper}: they were made without this noise; "
+            "score maps of noisy images under a name that says so"
+        )
+    segmenter.check(dataset.ids)
 
 
 def build_row(

@@ -266,7 +266,14 @@ def build_loader(
         dataset, framing, prompter, augment=augment, crop=random_crop_px, training=training, seed=seed
     )
     sampler = EpochSampler(
-        framed, shuffle=shuffle, seed=seed, rank=rank, world=world, even=training, clean_share=clean_share
+        framed,
+        shuffle=shuffle,
+        seed=seed,
+        rank=rank,
+        world=world,
+        even=training,
+        batch_size=batch_size,
+        clean_share=clean_share,
     )
     loader = DataLoader(
         framed,

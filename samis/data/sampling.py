@@ -32,7 +32,8 @@ class EpochSampler(Sampler[int]):
 
     The shares are made of whole rounds: process r of n takes places r, r + n, r + 2n ... of the epoch's order. A
     training share is filled up from the order's start, so that all processes make equally many steps; a share to be
-    scored is not, so that no image counts twice.
+    scored is not, so that no image counts twice. Those are dealt out in whole batches of `batch_size`: each batch is one
+    that a single process would have, and so is each map, to the last bit.
 
     With a `clean_share`, an epoch shows each defective image once, and so many defect-free ones that they make up that
     share: all of them equally often, or one time more, which ones being drawn again for each epoch. (One that comes twice in
@@ -51,11 +52,12 @@ class EpochSampler(Sampler[int]):
         rank: int = 0,
         world: int = 1,
         even: bool = False,
+        batch_size: int = 1,
         clean_share: float = 0.0,
     ) -> None:
         self.dataset = dataset
         self.shuffle, self.seed = shuffle, seed
-        self.rank, self.world, self.even = rank, world, even
+        self.rank, self.world, self.even, self.batch_size = rank, world, even, batch_size
         self.skip = 0
         self.clean_share = clean_share
         names = dataset.dataset.class_names
@@ -82,8 +84,9 @@ class EpochSampler(Sampler[int]):
         if self.shuffle:
             places = np.random.default_rng((self.seed, self.dataset.epoch, count)).permutation(count)
             order = [order[place] for place in places.tolist()]
-        if self.even:
-            order += [order[i % count] for i in range(-count % self.world)]
+        if not self.even:
+            return [item for place, item in enumerate(order) if place // self.batch_size % self.world == self.rank]
+        order += [order[i % count] for i in range(-count % self.world)]
         return order[self.rank :: self.world]
 
     def _epoch_images(self) -> list[int]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from samis.build import build_framing
+from samis.build import build_framing, default_device
 from samis.config import PromptConfig
 from samis.contracts import Sample, Segmenter, UserError
 from samis.data.photos import Photo, read_photo
@@ -26,6 +26,8 @@ from samis.reporting.predictions import PredictionFolder
 from samis.reporting.regions import Region, find_regions, kept_mask
 from samis.sam.merge import SINGLE
 from samis.sam.segmenter import SamSegmenter
+from samis.training.agree import gather, together
+from samis.training.processes import Processes
 from samis.tta import FlippedSegmenter, build_tta
 
 
@@ -108,37 +110,77 @@ def predict(
 
 
 def predict_to(
-    out: Path, model: Loaded, photos: Sequence[Photo], options: Options, *, quiet: bool = False
+    out: Path,
+    model: Loaded,
+    photos: Sequence[Photo],
+    options: Options,
+    *,
+    quiet: bool = False,
+    processes: Processes | None = None,
 ) -> dict[str, Any]:
     """Predict photos into a folder, going on where an earlier run stopped; return what ``predictions.json`` says.
+
+    Several processes share the photos, in the groups that one process would make: each writes what it found, the main one the
+    tables.
 
     Raises:
         UserError: the folder holds something else, or a prompt is missing.
     """
-    asked = prompts_for(photos, options)
-    _, _, threshold, source = how_asked(model, asked, options)
-    settings = {
-        **model.about, **_description(model, asked, options), "threshold": threshold, "min_area_px": options.min_area_px,
-        "white": options.white, "frame": asdict(model.config.frame),
-    }  # fmt: skip
-    try:
-        folder = PredictionFolder(out, settings, mm_per_px=options.mm_per_px, redo=options.redo)
-        todo = [photo for photo in photos if not folder.done(photo.id, photo.path)]
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    processes = processes or Processes(0, 1, default_device())
+    with together(processes):
+        asked = prompts_for(photos, options)
+        _, _, threshold, source = how_asked(model, asked, options)
+        settings = {
+            **model.about, **_description(model, asked, options), "threshold": threshold,
+            "min_area_px": options.min_area_px, "white": options.white, "frame": asdict(model.config.frame),
+        }  # fmt: skip
+    folder, todo = _opened(out, settings, photos, options, processes)
+    groups = [todo[start : start + options.batch_size] for start in range(0, len(todo), options.batch_size)]
+    mine = [photo for group in processes.share(groups) for photo in group]
     failed: dict[str, str] = {}
-    progress = Progress(len(photos), done=len(photos) - len(todo), active=not quiet)
+    main = processes.is_main_process
+    before = len(photos) - len(todo)
+    progress = Progress(before + len(mine), done=before, active=main and not quiet)  # of the main process's share
     written = 0
     said: dict[str, Any] = {"threshold_from": source, "failed": failed, "provenance": provenance()}
+    counts: dict[str, int] = {}
     try:
-        for found in predict(model, todo, options, failed=failed):
-            folder.add(found.id, found.path, found.image, found.map, found.mask, found.regions)
-            written += 1
-            progress.at(len(photos) - len(todo) + len(failed) + written, failed=len(failed))
+        with together(processes):
+            for found in predict(model, mine, options, failed=failed):
+                folder.add(found.id, found.path, found.image, found.map, found.mask, found.regions)
+                written += 1
+                progress.at(before + len(failed) + written, failed=len(failed))
+        shares = gather(processes, (failed, written))
+        failed.update({path: why for share, _ in shares for path, why in share.items()})
+        written = sum(number for _, number in shares)
     finally:  # an interrupted run, too, leaves tables of all that it has
-        counts = folder.finish(said)
+        if main:
+            counts = folder.finish(said)
         progress.close()
     return {"out": str(out), "threshold": threshold, **said, **counts, "predicted_now": written}
+
+
+def _opened(
+    out: Path, settings: dict[str, Any], photos: Sequence[Photo], options: Options, processes: Processes
+) -> tuple[PredictionFolder, list[Photo]]:
+    """Return the folder and the photos that it lacks, the same on every process: none writes before all have looked.
+
+    Raises:
+        UserError: the folder holds something else.
+    """
+    folder: PredictionFolder | None = None
+    todo: list[Photo] = []
+    for turn in (True, False):  # the main process makes or empties the folder before the others look at it
+        with together(processes):
+            try:
+                if turn == processes.is_main_process:
+                    redo = options.redo and processes.is_main_process
+                    folder = PredictionFolder(out, settings, mm_per_px=options.mm_per_px, redo=redo)
+                    todo = [photo for photo in photos if not folder.done(photo.id, photo.path)]
+            except ValueError as error:
+                raise UserError(str(error)) from error
+    assert folder is not None
+    return folder, todo
 
 
 def prompts_for(photos: Sequence[Photo], options: Options) -> dict[str, list[Asked]] | None:

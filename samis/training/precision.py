@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, is_initialized
 from accelerate.utils import parse_flag_from_env
 
-from samis.contracts import UserError
+from samis.contracts import PeerError, UserError
 
 CHOICES = ("auto", "no", "bf16", "fp16")
 """Values of ``training.mixed_precision``."""
@@ -23,8 +23,9 @@ def open_accelerator(asked: str) -> Accelerator:
     """Return this process's Accelerator in the precision that ``training.mixed_precision`` asks for.
 
     Raises:
-        UserError: as ``resolve_precision``.
+        UserError: as ``resolve_precision`` and ``check_gpus``. PeerError: as ``check_gpus``.
     """
+    check_gpus()
     precision = resolve_precision(asked)
     if is_initialized() and AcceleratorState().mixed_precision != precision:
         AcceleratorState._reset_state()  # an earlier run of this process, in a notebook or a test, had another
@@ -81,6 +82,22 @@ def device_type() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def check_gpus() -> None:
+    """Refuse more processes on this machine than it has GPUs.
+
+    Raises:
+        UserError: on the machine's first process. PeerError: on its others.
+    """
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if device_type() != "cuda" or here <= torch.cuda.device_count():
+        return
+    told = (
+        f"expected at most as many processes as GPUs, got {here} processes and {torch.cuda.device_count()} GPUs on this machine; "
+        f"launch with --num_processes {torch.cuda.device_count()} (torchrun: --nproc_per_node), or set ACCELERATE_USE_CPU=true"
+    )
+    raise UserError(told) if os.environ.get("LOCAL_RANK", "0") == "0" else PeerError(told)
 
 
 def has_bf16() -> bool:
