@@ -27,7 +27,7 @@ KEYS      ?=
 # ---- the data sets: keys of config, tiles, the adapter configs' first word, how row files begin ----
 data.steel        := data.name=sd_saliency_900
 data.tile         := data.name=magnetic_tile
-data.tile_by_tile := data.name=magnetic_tile 'data.options={split: by_tile}'
+data.tile_by_tile := data.name=magnetic_tile 'data.options={split: by_tile}' data.clean_share=0.3
 data.rail         := data.name=rsdds
 tiles.rail        := frame.tile_px=160
 adapt.steel := steel

@@ -67,6 +67,8 @@ def mirror_batch(batch: Batch, *, x: bool, y: bool) -> Batch:
         points_xy=None if points is None else mirror_points(points, placements, x=x, y=y),
         boxes_xyxy=None if boxes is None else mirror_boxes(boxes, placements, x=x, y=y),
     )
+    if "embedded" in batch.extras:
+        raise ValueError("batch: expected framed views to mirror, got a training batch that brings embeddings")
     extras = dict(batch.extras)
     if "view_keys" in extras:
         extras["view_keys"] = _mirrored_keys(extras["view_keys"], x=x, y=y)
