@@ -77,7 +77,12 @@ def model_card(
 
 def _threshold(birth: Mapping[str, Any]) -> str:
     found = birth.get("threshold")
-    return f"{found['value']:.3f} (mean IoU {found['iou']:.3f} there)" if found else "not recorded; SAM's own is 0.5"
+    if not found:
+        return "not recorded; SAM's own is 0.5"
+    text = f"{found['value']:.3f} (mean IoU {found['iou']:.3f} there"
+    if "kept_clean" in found:
+        text += f"; {found['kept_clean']:.0%} of {found['clean_images']} clean images without a pixel above it"
+    return f"{text})"
 
 
 def _scores(birth: Mapping[str, Any], rows: Sequence[ScoreRow], val: str) -> list[str]:

@@ -86,7 +86,7 @@ class Tracker:
             torch.cuda.reset_peak_memory_stats(device)
 
     def evaluation(self, evaluation: Evaluation, *, step: int) -> None:
-        """Write a validation: each metric, beside those of the references, each class's, and the mean PR curve."""
+        """Write a validation: each metric, beside those of the references, each class's, clean images, the mean PR curve."""
         if not self._writer:
             return
         for name, value in evaluation.metrics.items():
@@ -98,6 +98,13 @@ class Tracker:
             for name in ("s_measure", "iou", "mae"):
                 if name in metrics:
                     self._writer.add_scalar(f"validation_{name}/{class_name}", metrics[name], step)
+        for name in (
+            "kept_clean",
+            "defect_recall",
+            "image_auroc",
+        ):  # at threshold 0.5, where the split has clean images
+            if name in (evaluation.clean or {}):
+                self._writer.add_scalar(f"validation_clean/{name}", (evaluation.clean or {})[name], step)
         if {"precision", "recall"} <= set(evaluation.curves):
             self._pr_curve(np.asarray(evaluation.curves["precision"]), np.asarray(evaluation.curves["recall"]), step)
 

@@ -135,6 +135,18 @@ def test_a_resumed_run_hides_what_it_writes_anew(tmp_path):
         assert [step for step, _ in scalars(read(folder), "validation/mae")] == [1, 2, 3]
 
 
+def test_clean_images_have_charts_of_their_own(tmp_path):
+    tracker = Tracker(tmp_path)
+    tracker.evaluation(
+        Evaluation({"mae": 0.1}, clean={"n_images": 4.0, "kept_clean": 0.75, "defect_recall": 0.9}), step=3
+    )
+    tracker.close()
+    events = read(tmp_path)
+    assert scalars(events, "validation_clean/kept_clean") == [(3, 0.75)]
+    assert scalars(events, "validation_clean/defect_recall") == [(3, 0.9)]
+    assert "validation/kept_clean" not in events.Tags()["scalars"]
+
+
 def test_other_processes_write_nothing(tmp_path):
     tracker = Tracker(tmp_path / "tb", active=False, references={"zero": {"mae": 0.3}})
     tracker.evaluation(Evaluation({"mae": 0.1}), step=1)
