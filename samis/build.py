@@ -393,7 +393,7 @@ def train(config: Experiment, *, dry_run: bool = False) -> Path:
 def recompute_statistics(
     config: Experiment, learner: Any, training: Dataset, validation: Dataset, *, folder: Path
 ) -> dict[str, Any]:
-    """Recompute a learner's statistics (batch norm's) on the training images; keep what validates better.
+    """Recompute a learner's statistics (batch norm's) on one epoch of training views; keep what validates better.
 
     Args:
         config: of the run. learner: with the best epoch's weights. training, validation: the splits. folder: where the
@@ -409,7 +409,8 @@ def recompute_statistics(
     evaluator = build_evaluator(config, validation, bootstrap=0, alone=True)
     learner.eval()
     before = evaluator(learner.segmenter()).metrics
-    if not recompute(build_batches(config, training)):
+    # Views as in training: the weights learnt under their statistics, plain tiles of mostly clean surface have others.
+    if not recompute(build_batches(config, training, training=True)):
         return {}
     after = evaluator(learner.eval().segmenter()).metrics
     old, new = before[config.keep_best], after[config.keep_best]

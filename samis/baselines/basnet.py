@@ -15,90 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samis.baselines.blocks import ConvNormRelu, deep_supervision, resize_to
-from samis.baselines.encoder import Encoder, Pretrained
-from samis.contracts import Batch, UserError
+from samis.baselines.encoder import Pretrained
+from samis.baselines.full_size import DEEP, FullSizeEncoder, FurtherStage
+from samis.contracts import Batch
 from samis.losses import hybrid
 
-DEEP = 512
-"""Channels of the two further stages and of the bridge."""
 REFINE = 64
-STAGES = 4
-
-
-class FullSizeEncoder(Encoder):
-    """A backbone whose first stage works at the image's size, all later ones at a quarter of their stride.
-
-    Raises:
-        UserError: the backbone's first two halvings cannot be taken out, as where patches of 4 x 4 start it.
-    """
-
-    def __init__(self, backbone: str, *, pretrained: Pretrained = False) -> None:
-        super().__init__(backbone, pretrained=pretrained)
-        halvings = [
-            (name, layer)
-            for name, layer in self.network.named_modules()
-            if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) and layer.stride in (2, (2, 2))
-        ]
-        for name, layer in halvings[:2]:
-            if isinstance(layer, nn.Conv2d):
-                layer.stride = (1, 1)
-            else:
-                self.network.set_submodule(name, nn.Identity())
-        self.channels = self.channels[-STAGES:]
-        self.strides = [1, 2, 4, 8]
-        if self._sides() != [32, 16, 8, 4]:
-            raise UserError(
-                f"segmenter.backbone={backbone}: BASNet needs a backbone that halves the image five times and whose first two "
-                "halvings can be left out; choose another, such as resnet34"
-            )
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Return the four stages' features, at strides 1, 2, 4 and 8.
-
-        Raises:
-            UserError: the stride of the last further stage does not divide the images' sides.
-        """
-        self.check_sides(images, 4 * max(self.strides))
-        features: list[Tensor] = self.network(self.normalise(images))[-STAGES:]
-        return features
-
-    def _sides(self) -> list[int]:
-        """Return the sides of the features of a 32 px image, empty if there are none."""
-        weight = next(self.parameters())
-        mode = self.training
-        try:
-            with torch.no_grad():
-                return [int(f.shape[-1]) for f in self.eval()(weight.new_zeros(1, 3, 32, 32))]
-        except RuntimeError:
-            return []
-        finally:
-            self.train(mode)
-
-
-class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions around a shortcut, the basic block of ResNet-34."""
-
-    def __init__(self, before: int, after: int) -> None:
-        super().__init__()
-        self.first = ConvNormRelu(before, after)
-        self.second = nn.Sequential(nn.Conv2d(after, after, 3, padding=1, bias=False), nn.BatchNorm2d(after))
-        self.shortcut = nn.Identity() if before == after else nn.Conv2d(before, after, 1, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (V, after, h, w) features."""
-        return F.relu(self.second(self.first(x)) + self.shortcut(x))
-
-
-class FurtherStage(nn.Sequential):
-    """One of the two stages after the backbone: halve by max-pooling, three residual blocks."""
-
-    def __init__(self, before: int) -> None:
-        super().__init__(
-            nn.MaxPool2d(2),
-            ResidualBlock(before, DEEP),
-            ResidualBlock(DEEP, DEEP),
-            ResidualBlock(DEEP, DEEP),
-        )
+"""Channels of the refinement module."""
 
 
 class ResidualRefinementModule(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -45,6 +46,20 @@ def resize_to(x: Tensor, like: Tensor | Sequence[int]) -> Tensor:
     if tuple(x.shape[-2:]) == hw:
         return x
     return F.interpolate(x, size=hw, mode="bilinear", align_corners=False)
+
+
+def start_rare(head: nn.Conv2d, share: float = 0.01) -> nn.Conv2d:
+    """Return a logit head whose bias says at the start that `share` of the pixels are defects.
+
+    AdamW moves a weight by about the learning rate a step. From a bias of 0 a few hundred steps leave clean surface near a
+    probability of 0.1 to 0.2, which ruins MAE, S-measure and weighted F although the defects are found.
+
+    >>> round(start_rare(nn.Conv2d(3, 1, 1)).bias.sigmoid().item(), 4)
+    0.01
+    """
+    if head.bias is not None:
+        nn.init.constant_(head.bias, math.log(share / (1 - share)))
+    return head
 
 
 def deep_supervision(

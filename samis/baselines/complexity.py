@@ -7,6 +7,7 @@ allocated or computed: the networks live on torch's meta device.
 from __future__ import annotations
 
 import csv
+import functools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,6 +59,7 @@ def count_parameters(name: str, *, backbone: str | None = None) -> int:
     return sum(parameter.numel() for parameter in _imagined(name, backbone).parameters())
 
 
+@functools.cache
 def count(name: str, *, backbone: str | None = None, side: int = 256) -> Counted:
     """Count a network.
 
@@ -105,30 +107,38 @@ _FIGURES = ("parameters_m", "multiply_adds_g")
 
 def markdown() -> str:
     """Return the table of all networks, and the one of stated figures, as Markdown."""
+    stated = read_stated()
     lines = [
-        "| Network | Backbone | Parameters, M | Multiply-adds at 256 × 256, G |",
-        "|---|---|---:|---:|",
+        "| Network | Backbone | Parameters, M | Stated, M | Multiply-adds at 256 × 256, G | Stated, G at px |",
+        "|---|---|---:|---:|---:|---:|",
     ]
     for name, baseline in BASELINES.items():
         counted = count(name)
-        lines.append(
-            f"| {name} | {baseline.backbone} | {counted.parameters / 1e6:.2f} | {counted.multiply_adds / 1e9:.2f} |"
-        )
+        ours = f"| {name} | {baseline.backbone} | {counted.parameters / 1e6:.2f}"
+        of_it = [item for item in stated if item.network == name]
+        sizes = ", ".join(_stated_size(item, baseline.backbone) for item in of_it if item.parameters_m) or "-"
+        costs = ", ".join(f"{item.multiply_adds_g:g} at {item.at_px}" for item in of_it if item.multiply_adds_g) or "-"
+        lines.append(f"{ours} | {sizes} | {counted.multiply_adds / 1e9:.2f} | {costs} |")
     lines += [
         "",
         "| Network | Backbone | Figure | Stated | Counted here | Difference | Stated by | Why it differs |",
         "|---|---|---|---:|---:|---:|---|---|",
     ]
-    for item in read_stated():
-        for figure, stated, ours in _pairs(item):
-            away = ours / stated - 1
+    for item in stated:
+        for figure, theirs, ours in _pairs(item):
+            away = ours / theirs - 1
             why = item.explanation if abs(away) > TOLERANCE else ""
             if abs(away) > TOLERANCE and not why:
                 raise UserError(f"{PATH}: {item.network}: {figure} differs by {away:+.0%}; write the explanation")
             lines.append(
-                f"| {item.network} | {item.backbone} | {figure} | {stated:g} | {ours:.2f} | {away:+.1%} | {item.source} | {why} |"
+                f"| {item.network} | {item.backbone} | {figure} | {theirs:g} | {ours:.2f} | {away:+.1%} | {item.source} | {why} |"
             )
     return "\n".join(lines) + "\n"
+
+
+def _stated_size(item: Stated, backbone: str) -> str:
+    other = "" if item.backbone == backbone else f" ({item.backbone})"
+    return f"{item.parameters_m:g}{other}"
 
 
 def _pairs(item: Stated) -> list[tuple[str, float, float]]:

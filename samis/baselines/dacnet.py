@@ -1,103 +1,50 @@
-"""DACNet: three resolutions encoded in cascade, decoded under attention that every deeper stage passes on.
+"""DACNet: one encoder looks at three resolutions, and the logits of deep stages go into every shallower one.
 
-Paper: Zhou, Fang, Liu, Zheng, Sun, Zhang, Yan, Dense Attention-Guided Cascaded Network for Salient Object Detection of
-Strip Steel Surface Defects, IEEE TIM 71, 2022 (doi 10.1109/TIM.2021.3132082): high-, medium- and low-resolution branches,
-whose last features a cascaded feature integration (CFI) unit fuses; a decoder under dense attention.
-Differs: the paper's figures and tables were not at hand, only its abstract. The ResNet-34 of each branch, CBAM's spatial
-attention as the cue, the CFI's inside (the cascade feature fusion of Zhao et al., ICNet, ECCV 2018) and the hybrid loss
-with all weights 1 (Qin et al., BASNet, CVPR 2019) are our reading. Medium and low are a half and a quarter of the frame,
-rounded to whole cells of the deepest level and at least two of them.
+Paper: Zhou, Fang, Liu, Zheng, Sun, Zhang, Yan, Dense Attention-Guided Cascaded Network for Salient Object Detection of Strip
+Steel Surface Defects, IEEE TIM 71, 2022 (doi 10.1109/TIM.2021.3132082). Structure, widths, connections and loss as in the
+authors' public code (github.com/zxforchid/DACNet): one ResNet-34 of stride 1 with two further stages, shared by the image and
+its maximum over 2 x 2 and 4 x 4 pixels; their stages 6, 5 and 4, all of one size, are concatenated in cascade; a bridge of
+three dilated convolutions; dense attention: the side outputs of all stages at least two deeper are concatenated as logits;
+seven supervised outputs, the hybrid loss (Qin et al., BASNet, CVPR 2019) on each, all weights 1.
+Differs: the stem is the backbone's own, with stride 1, instead of a new 3 x 3 convolution, so that ImageNet weights fit it too;
+no bias before batch norm; pixels' corners are not aligned where features are resized; AdamW instead of Adam.
 """
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samis.baselines.attention import SpatialAttention
 from samis.baselines.blocks import ConvNormRelu, deep_supervision, resize_to
-from samis.baselines.encoder import Encoder, Pretrained
+from samis.baselines.encoder import Pretrained
+from samis.baselines.full_size import DEEP, FullSizeEncoder, FurtherStage
 from samis.contracts import Batch
 from samis.losses import MaskLoss, hybrid
 
 
-class MultiResolutionEncoder(Encoder):
-    """The same backbone three times, with weights of its own for the image, its half and its quarter.
+class CascadedFeatureIntegration(nn.Module):
+    """The deepest features of three resolutions, concatenated twice: medium with low, then high with both.
 
     Args:
-        backbone: timm name. pretrained: load its ImageNet weights.
+        low: channels of the low resolution's feature. width: of the others and of the answer.
     """
 
-    def __init__(self, backbone: str, *, pretrained: Pretrained = False) -> None:
-        super().__init__(backbone, pretrained=pretrained)
-        self.medium = Encoder(backbone, pretrained=pretrained)
-        self.low = Encoder(backbone, pretrained=pretrained)
-
-    def branches(self, images: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
-        """Return the high branch's features, and the last ones of medium and low."""
-        medium = self.medium(resize_to(images, self.smaller(images, 2)))
-        low = self.low(resize_to(images, self.smaller(images, 4)))
-        return self(images), medium[-1], low[-1]
-
-    def smaller(self, images: Tensor, times: int) -> tuple[int, int]:
-        """Return height and width, px, of the images made about `times` smaller, in whole cells of the deepest level."""
-        stride = max(self.strides)
-        height, width = (max(2, round(side / times / stride)) * stride for side in images.shape[-2:])
-        return height, width
-
-
-class CascadeStep(nn.Module):
-    """Enlarges the coarser feature, smooths it with dilation 2, and adds the finer one."""
-
-    def __init__(self, channels: int) -> None:
+    def __init__(self, low: int, width: int = DEEP) -> None:
         super().__init__()
-        self.coarse = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=2, dilation=2, bias=False), nn.BatchNorm2d(channels)
-        )
-        self.fine = nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels))
-
-    def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
-        """Return features of the shape of `fine`."""
-        answer: Tensor = self.coarse(resize_to(coarse, fine)) + self.fine(fine)
-        return answer.relu()
-
-
-class CascadedFeatureIntegration(nn.Module):
-    """CFI: low into medium, and both into high."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.low_to_medium = CascadeStep(channels)
-        self.medium_to_high = CascadeStep(channels)
+        self.medium = nn.Conv2d(low + width, width, 3, padding=1)
+        self.high = nn.Conv2d(2 * width + low, width, 3, padding=1)
 
     def forward(self, high: Tensor, medium: Tensor, low: Tensor) -> Tensor:
-        """Return features of the shape of `high`."""
-        answer: Tensor = self.medium_to_high(self.low_to_medium(low, medium), high)
-        return answer
-
-
-class DenseAttentionStage(nn.Module):
-    """One decoding stage: the cues of all deeper stages weigh the skip, which then joins the decoder.
-
-    Args:
-        skip, deep: channels of the encoder's and of the decoder's feature; the answer has the skip's.
-        cues: how many deeper stages there are.
-    """
-
-    def __init__(self, skip: int, deep: int, cues: int) -> None:
-        super().__init__()
-        self.steer = nn.Conv2d(cues, 1, 3, padding=1)
-        self.join = nn.Sequential(ConvNormRelu(skip + deep, skip), ConvNormRelu(skip, skip))
-
-    def forward(self, skip: Tensor, deep: Tensor, cues: list[Tensor]) -> Tensor:
-        """Return (V, skip, h, w) features."""
-        weights = self.steer(torch.cat([resize_to(cue, skip) for cue in cues], 1)).sigmoid()
-        answer: Tensor = self.join(torch.cat([skip + skip * weights, resize_to(deep, skip)], 1))
+        """Return (V, width, h, w) features of the size of `high`."""
+        medium, low = resize_to(medium, high), resize_to(low, high)
+        joined = self.medium(torch.cat([low, medium], 1))
+        answer: Tensor = self.high(torch.cat([high, joined, low], 1))
         return answer
 
 
 class DACNet(nn.Module):
-    """(V, 3, S, S) images to a list of logits, from the first level's size down to the deepest's.
+    """(V, 3, S, S) images to a list of seven logits: decoder stages 1 (of the image's size) to 6, bridge.
 
     Args:
         backbone: timm name. pretrained: load its ImageNet weights.
@@ -105,25 +52,43 @@ class DACNet(nn.Module):
 
     def __init__(self, backbone: str = "resnet34", *, pretrained: Pretrained = False) -> None:
         super().__init__()
-        self.encoder = MultiResolutionEncoder(backbone, pretrained=pretrained)
-        channels = self.encoder.channels[::-1]
-        self.integrate = CascadedFeatureIntegration(channels[0])
-        self.cues = nn.ModuleList(SpatialAttention() for _ in channels[1:])
-        pairs = zip(channels[1:], channels[:-1], strict=True)
-        self.stages = nn.ModuleList(DenseAttentionStage(s, d, n) for n, (s, d) in enumerate(pairs, start=1))
-        self.sides = nn.ModuleList(nn.Conv2d(c, 1, 3, padding=1) for c in channels)
+        self.encoder = FullSizeEncoder(backbone, pretrained=pretrained)
+        self.further = nn.ModuleList([FurtherStage(self.encoder.channels[-1]), FurtherStage(DEEP)])
+        self.integrate = CascadedFeatureIntegration(self.encoder.channels[-1])
+        self.bridge = nn.Sequential(*(ConvNormRelu(DEEP, DEEP, dilation=2) for _ in range(3)))
+        skips = [*self.encoder.channels, DEEP, DEEP]
+        self.decoder, self.heads = nn.ModuleList(), nn.ModuleList()
+        for level, skip in enumerate(skips):
+            deeper = min(DEEP, skip)  # what the stage below, or the bridge, hands up
+            width, after = min(DEEP, skip), min(DEEP, skips[max(0, level - 1)])
+            logits = max(0, len(skips) - level - 2)
+            dilation = 2 if level + 1 == len(skips) else 1
+            self.decoder.append(
+                nn.Sequential(
+                    ConvNormRelu(skip + deeper + logits, width),
+                    ConvNormRelu(width, width, dilation=dilation),
+                    ConvNormRelu(width, after, dilation=dilation),
+                )
+            )
+            self.heads.append(nn.Conv2d(after, 1, 3, padding=1))
+        self.bridge_head = nn.Conv2d(DEEP, 1, 3, padding=1)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the logits, the answer first."""
-        features, medium, low = self.encoder.branches(images)
-        x = self.integrate(features.pop(), medium, low)
-        logits = [self.sides[0](x)]
-        cues: list[Tensor] = []
-        for cue, stage, side in zip(self.cues, self.stages, self.sides[1:], strict=True):
-            cues.append(cue(x))
-            x = stage(features.pop(), x, cues)
-            logits.append(side(x))
-        return logits[::-1]
+        skips = self.encoder(images)
+        for stage in self.further:
+            skips.append(stage(skips[-1]))
+        half, quarter = (F.max_pool2d(images, side, ceil_mode=True) for side in (2, 4))
+        medium, low = self.further[0](self.encoder.stages(half)[-1]), self.encoder.stages(quarter)[-1]
+        skips[-1] = self.integrate(skips[-1], medium, low)
+        x = self.bridge(skips[-1])
+        maps: list[Tensor] = []
+        bridge = self.bridge_head(x)
+        for stage, head, skip in reversed(list(zip(self.decoder, self.heads, skips, strict=True))):
+            dense = [resize_to(logits, skip) for logits in maps[1:]]
+            x = stage(torch.cat([resize_to(x, skip), skip, *dense], 1))
+            maps.insert(0, head(x))
+        return [*maps, bridge]
 
     def loss(self, outputs: list[Tensor], batch: Batch, mask_loss: MaskLoss) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the hybrid loss summed over all outputs, (V,), and its parts."""

@@ -1,12 +1,13 @@
-"""EDRNet: attention in the encoder, weighted channels and residual blocks in the decoder, a refinement of 1-D filters.
+"""EDRNet: attention in every block of the encoder, weighted channels and residual blocks in the decoder, 1-D filters at the end.
 
-Paper: Song, Song, Yan, EDRNet: Encoder-Decoder Residual Network for Salient Object Detection of Strip Steel Surface
-Defects, IEEE TIM 69, 2020 (doi 10.1109/TIM.2020.3002277): an encoder with attention; channels weighted blocks (CWB) and
-residual decoder blocks (RDB) in turn; a residual refinement structure with 1-D filters (RRS_1D); deep supervision.
-Differs: the paper's figures and tables were not at hand, only its abstract. From other papers come CBAM as the attention,
-the CWB's inside (the channel attention block of Yu et al., DFN, CVPR 2018), the ResNet-34 with one stage more and the
-hybrid loss with all weights 1 (both BASNet's, Qin et al., CVPR 2019). The stem keeps ImageNet's stride of 2, so that
-the last decoder block enlarges by 2 without a skip.
+Paper: Song, Song, Yan, EDRNet: Encoder-Decoder Residual Network for Salient Object Detection of Strip Steel Surface Defects,
+IEEE TIM 69, 2020 (doi 10.1109/TIM.2020.3002277). Structure, widths, connections and loss as in the authors' public code
+(github.com/SongGuorong/EDRNet): ResNet-34 whose stem has stride 1 and keeps its pooling, CBAM (Woo et al., ECCV 2018) inside
+every block; a bridge of stride 2 and of dilations 2 and 4; per stage a channel weighted block (CWB) and two residual decoder
+blocks (RDB) with a channel shuffle and one PReLU; a residual refinement structure with 1-D filters (RRS_1D), of dilations 1, 1,
+2 and 4; seven supervised outputs, the hybrid loss (Qin et al., BASNet, CVPR 2019) on each, all weights 1.
+Differs: the stem is the backbone's own, with stride 1, instead of a new 3 x 3 convolution, so that ImageNet weights fit it too;
+no bias before batch norm; AdamW instead of RMSprop.
 """
 
 from __future__ import annotations
@@ -15,27 +16,53 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samis.baselines.attention import ResidualCbam
+from samis.baselines.attention import ChannelAttention
 from samis.baselines.blocks import ConvNormRelu, deep_supervision, resize_to
-from samis.baselines.encoder import Encoder, Pretrained
-from samis.contracts import Batch
+from samis.baselines.encoder import Pretrained
+from samis.baselines.full_size import FullSizeEncoder
+from samis.contracts import Batch, UserError
 from samis.losses import MaskLoss, hybrid
 
 
-class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions around an identity: the basic block of ResNet-34."""
+class Cbam(nn.Module):
+    """Channel attention, then spatial attention whose logits are normalised; at the start all places weigh one half."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first = ConvNormRelu(channels, channels)
-        self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+        self.channel = ChannelAttention(channels)
+        norm = nn.BatchNorm2d(1)
+        nn.init.zeros_(norm.weight)
+        self.spatial = nn.Sequential(nn.Conv2d(2, 1, 7, padding=3, bias=False), norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return features of the same shape."""
-        return F.relu(x + self.second(self.first(x)))
+        """Return (V, C, h, w) features."""
+        x = x * self.channel(x)
+        seen = torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], 1)
+        answer: Tensor = x * self.spatial(seen).sigmoid()
+        return answer
 
 
-class ChannelsWeightedBlock(nn.Module):
+class AttentiveEncoder(FullSizeEncoder):
+    """A ResNet with CBAM at the end of each block's residual branch.
+
+    Raises:
+        UserError: the backbone has no residual blocks with a place for attention.
+    """
+
+    def __init__(self, backbone: str, *, pretrained: Pretrained = False) -> None:
+        super().__init__(backbone, pretrained=pretrained, removed=1)
+        blocks = [module for module in self.network.modules() if hasattr(module, "se") and hasattr(module, "bn2")]
+        if not blocks:
+            raise UserError(
+                f"segmenter.backbone={backbone}: EDRNet needs a ResNet, whose blocks it gives attention; choose another, such as "
+                "resnet34"
+            )
+        for block in blocks:
+            last = block.bn3 if hasattr(block, "bn3") else block.bn2
+            block.se = Cbam(last.num_features)
+
+
+class ChannelWeightedBlock(nn.Module):
     """CWB: the skip's channels, weighted by what skip and decoder hold together, plus the decoder's features.
 
     Args:
@@ -44,112 +71,128 @@ class ChannelsWeightedBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.weigh = nn.Sequential(nn.Conv2d(2 * channels, channels, 1), nn.ReLU(), nn.Conv2d(channels, channels, 1))
+        self.weigh = nn.Sequential(nn.Conv2d(2 * channels, channels, 1), nn.PReLU(), nn.Conv2d(channels, channels, 1))
 
     def forward(self, skip: Tensor, deep: Tensor) -> Tensor:
         """Return (V, C, h, w) features; `deep` has the skip's size."""
-        pooled = torch.cat([skip, deep], 1).mean((2, 3), keepdim=True)
+        pooled = torch.cat([deep, skip], 1).mean((2, 3), keepdim=True)
         answer: Tensor = skip * self.weigh(pooled).sigmoid() + deep
         return answer
 
 
 class ResidualDecoderBlock(nn.Module):
-    """RDB: a bottleneck that enlarges, around a shortcut that enlarges too.
+    """RDB: two 3 x 3 convolutions with a shuffle of two halves of the channels between them, and a 1 x 1, around a shortcut.
 
     Args:
-        before, after: channels in and out.
+        before, after: channels in and out; `after` is even.
     """
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
-        inner = max(1, before // 4)
-        self.reduce = ConvNormRelu(before, inner, 1)
-        self.spread = nn.Sequential(
-            ConvNormRelu(inner, inner), nn.Conv2d(inner, after, 1, bias=False), nn.BatchNorm2d(after)
-        )
-        self.shortcut = nn.Sequential(nn.Conv2d(before, after, 1, bias=False), nn.BatchNorm2d(after))
-        self.activation = nn.ReLU()
+        self.first = _conv_norm(before, after, 3)
+        self.second = _conv_norm(after, after, 3)
+        self.third = _conv_norm(after, after, 1)
+        self.shortcut = nn.Identity() if before == after else _conv_norm(before, after, 1)
+        self.activation = nn.PReLU()
 
-    def forward(self, x: Tensor, hw: tuple[int, int]) -> Tensor:
-        """Return (V, after, *hw) features."""
-        residual = self.spread(resize_to(self.reduce(x), hw))
-        answer: Tensor = self.activation(residual + resize_to(self.shortcut(x), hw))
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (V, after, h, w) features."""
+        residual = shuffle(self.activation(self.first(x)))
+        residual = self.third(self.activation(self.second(residual)))
+        answer: Tensor = self.activation(residual + self.shortcut(x))
         return answer
 
 
-class OneDimensional(nn.Sequential):
-    """A 3 x 1 and a 1 x 3 convolution in place of a 3 x 3 one, then batch norm and ReLU."""
+def shuffle(x: Tensor) -> Tensor:
+    """Return the channels of two halves in turn.
 
-    def __init__(self, before: int, after: int) -> None:
-        super().__init__(
-            nn.Conv2d(before, after, (3, 1), padding=(1, 0)),
-            nn.Conv2d(after, after, (1, 3), padding=(0, 1), bias=False),
-            nn.BatchNorm2d(after),
-            nn.ReLU(inplace=True),
-        )
+    >>> shuffle(torch.arange(4.0)[None, :, None, None]).flatten().tolist()
+    [0.0, 2.0, 1.0, 3.0]
+    """
+    views, channels, height, width = x.shape
+    return x.reshape(views, 2, channels // 2, height, width).transpose(1, 2).flatten(1, 2)
+
+
+def _conv_norm(before: int, after: int, kernel: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(before, after, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(after))
 
 
 class Refinement(nn.Module):
-    """RRS_1D: a small U-shaped network of 1-D filters that corrects the coarse logits by a residual.
+    """RRS_1D: a U-shape of 1-D filters corrects the coarse logits by a residual; skips are what is between the two filters.
 
     Args:
-        width: channels of all its layers. levels: how often it halves.
+        width: channels of all layers. dilations: of the stages, from the image's size down.
     """
 
-    def __init__(self, width: int = 64, levels: int = 4) -> None:
+    def __init__(self, width: int = 64, dilations: tuple[int, ...] = (1, 1, 2, 4)) -> None:
         super().__init__()
-        self.enter = nn.Conv2d(1, width, 3, padding=1)
-        self.down = nn.ModuleList(OneDimensional(width, width) for _ in range(levels))
-        self.bottom = OneDimensional(width, width)
-        self.up = nn.ModuleList(OneDimensional(2 * width, width) for _ in range(levels))
-        self.leave = nn.Conv2d(width, 1, 3, padding=1)
+        before = [1, *[width] * (len(dilations) - 1)]
+        self.down_rows = nn.ModuleList(_rows(b, width, d) for b, d in zip(before, dilations, strict=True))
+        self.down_columns = nn.ModuleList(_columns(width, width, d) for d in dilations)
+        self.bridge = ConvNormRelu(width, width)
+        self.up_rows = nn.ModuleList(_rows(width, width, d) for d in dilations)
+        self.up_columns = nn.ModuleList(_columns(2 * width, width, d) for d in dilations)
+        self.leave = nn.Conv2d(width, 1, 1, bias=False)
 
     def forward(self, coarse: Tensor) -> Tensor:
         """Return (V, 1, h, w) logits."""
-        x, skips = self.enter(coarse), []
-        for block in self.down:
-            skips.append(block(x))
-            x = F.max_pool2d(skips[-1], 2, ceil_mode=True)
-        x = self.bottom(x)
-        for block, skip in zip(self.up, reversed(skips), strict=True):
-            x = block(torch.cat([skip, resize_to(x, skip)], 1))
+        x, skips = coarse, []
+        for rows, columns in zip(self.down_rows, self.down_columns, strict=True):
+            skips.append(rows(x))
+            x = F.max_pool2d(columns(skips[-1]), 2, ceil_mode=True)
+        x = self.bridge(x)
+        for rows, columns, skip in reversed(list(zip(self.up_rows, self.up_columns, skips, strict=True))):
+            x = columns(torch.cat([rows(resize_to(x, skip)), skip], 1))
         answer: Tensor = coarse + self.leave(x)
         return answer
 
 
+def _rows(before: int, after: int, dilation: int) -> nn.Sequential:
+    conv = nn.Conv2d(before, after, (3, 1), padding=(dilation, 0), dilation=(dilation, 1))
+    return nn.Sequential(conv, nn.ReLU())
+
+
+def _columns(before: int, after: int, dilation: int) -> nn.Sequential:
+    conv = nn.Conv2d(before, after, (1, 3), padding=(0, dilation), dilation=(1, dilation), bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(after), nn.ReLU())
+
+
 class EDRNet(nn.Module):
-    """(V, 3, S, S) images to a list of logits: refined (S), coarse (S), then each decoder block's and the extra stage's.
+    """(V, 3, S, S) images to a list of seven logits: refined, decoder stages 0 (of the image's size) to 4, bridge.
 
     Args:
-        backbone: timm name. pretrained: load its ImageNet weights.
+        backbone: timm name of a ResNet. pretrained: load its ImageNet weights.
     """
 
     def __init__(self, backbone: str = "resnet34", *, pretrained: Pretrained = False) -> None:
         super().__init__()
-        self.encoder = Encoder(backbone, pretrained=pretrained)
+        self.encoder = AttentiveEncoder(backbone, pretrained=pretrained)
         channels = self.encoder.channels
-        self.attention = nn.ModuleList(ResidualCbam(c) for c in channels)
-        self.extra = nn.Sequential(*(ResidualBlock(channels[-1]) for _ in range(3)))
-        weigh, decode, sides = [], [], [nn.Conv2d(channels[-1], 1, 3, padding=1)]
-        for level in reversed(range(len(channels))):
-            after = channels[max(0, level - 1)]
-            weigh.append(ChannelsWeightedBlock(channels[level]))
-            decode.append(ResidualDecoderBlock(channels[level], after))
-            sides.append(nn.Conv2d(after, 1, 3, padding=1))
-        self.weigh, self.decode, self.sides = nn.ModuleList(weigh), nn.ModuleList(decode), nn.ModuleList(sides)
+        deepest = channels[-1]
+        self.bridge = nn.Sequential(
+            ConvNormRelu(deepest, deepest, stride=2),
+            ConvNormRelu(deepest, deepest, dilation=2),
+            ConvNormRelu(deepest, deepest, dilation=4),
+        )
+        after = [channels[0], *channels[:-1]]
+        self.weigh = nn.ModuleList(ChannelWeightedBlock(c) for c in channels)
+        self.decode = nn.ModuleList(
+            nn.Sequential(ResidualDecoderBlock(c, c), ResidualDecoderBlock(c, out))
+            for c, out in zip(channels, after, strict=True)
+        )
+        self.heads = nn.ModuleList(nn.Conv2d(c, 1, 3, padding=1) for c in [*after, deepest])
         self.refine = Refinement()
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the logits, the answer first."""
-        skips = [attend(f) for attend, f in zip(self.attention, self.encoder(images), strict=True)]
-        x = self.extra(F.max_pool2d(skips[-1], 2, ceil_mode=True))
-        sizes = [tuple(f.shape[-2:]) for f in [images, *skips[:-1]]]
-        logits = [self.sides[0](x)]
-        x = resize_to(x, skips[-1])
-        for weigh, decode, side in zip(self.weigh, self.decode, self.sides[1:], strict=True):
-            x = decode(weigh(skips.pop(), x), sizes.pop())
-            logits.append(side(x))
-        return [self.refine(logits[-1]), *reversed(logits)]
+        skips = self.encoder(images)
+        x = self.bridge(skips[-1])
+        maps = [self.heads[-1](x)]
+        stages = list(zip(self.weigh, self.decode, self.heads[:-1], skips, strict=True))
+        for weigh, decode, head, skip in reversed(stages):
+            x = decode(weigh(skip, resize_to(x, skip)))
+            maps.insert(0, head(x))
+        return [self.refine(maps[0]), *maps]
 
     def loss(self, outputs: list[Tensor], batch: Batch, mask_loss: MaskLoss) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the hybrid loss summed over all outputs, (V,), and its parts."""

@@ -5,14 +5,14 @@ Paper: Wei, Wang, Huang, "F3Net: Fusion, Feedback and Focus for Salient Object D
 sub-decoders, pixel position aware loss (PPA, weighted cross-entropy + weighted IoU). Weights from the paper: the mean over the
 sub-decoders' maps, plus 1/2, 1/4, 1/8 and 1/16 of the loss of each level's own map, shallow to deep (eq. 10).
 Differs: the PPA's window of 31 pixels scales with the frame (31 at the paper's 352); AdamW instead of SGD; one size instead of
-several while training.
+several while training; the last biases start at the logit of a rare defect (Lin et al., RetinaNet, ICCV 2017, section 4.1).
 """
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from samis.baselines.blocks import ConvNormRelu, deep_supervision, resize_to
+from samis.baselines.blocks import ConvNormRelu, deep_supervision, resize_to, start_rare
 from samis.baselines.encoder import Encoder, Pretrained
 from samis.contracts import Batch, UserError
 from samis.losses import bce, weighted_iou
@@ -81,8 +81,8 @@ class F3Net(nn.Module):
             )
         self.squeeze = nn.ModuleList(ConvNormRelu(before, WIDTH, 1) for before in channels)
         self.decoders = nn.ModuleList(SubDecoder() for _ in range(2))
-        self.heads = nn.ModuleList(nn.Conv2d(WIDTH, 1, 3, padding=1) for _ in self.decoders)
-        self.side_heads = nn.ModuleList(nn.Conv2d(WIDTH, 1, 3, padding=1) for _ in channels)
+        self.heads = nn.ModuleList(start_rare(nn.Conv2d(WIDTH, 1, 3, padding=1)) for _ in self.decoders)
+        self.side_heads = nn.ModuleList(start_rare(nn.Conv2d(WIDTH, 1, 3, padding=1)) for _ in channels)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return logits at the size of the shallowest level used, and of each level."""

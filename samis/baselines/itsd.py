@@ -1,13 +1,17 @@
-"""ITSD: a saliency and a contour branch decode side by side and tell each other, and contours say which pixels are hard.
+"""ITSD: a saliency and a contour branch decode side by side, take turns, and contours say which pixels are hard.
 
-Paper: Zhou, Xie, Lai, Chen, Yang, "Interactive Two-Stream Decoder for Accurate and Fast Saliency Detection", CVPR 2020
-(doi 10.1109/CVPR42600.2020.00916). Blocks by the paper's names: channel pooling, interactive two-stream decoder (saliency
-branch, contour branch, their fusion), adaptive contour loss (ACT: cross-entropy in which a pixel counts
-1 + m * max(predicted contour, true contour)). Contours are trained with cross-entropy.
-Differs: VGG-16 has batch norm, since a plain one hardly learns from scratch; the true contour is a rim of 4 pixels, dilation
-minus erosion; no gradient flows through ACT's weights, which are normalised to a mean of 1; m is 4 and every stage weighs 1;
-AdamW instead of SGD. The decoder's convolutions, three of width 64 in each branch and stage, are chosen so that the whole
-comes within 5 % of the 17.08 million parameters that the paper states.
+Paper: Zhou, Xie, Lai, Chen, Yang, "Interactive Two-Stream Decoder for Accurate and Fast Saliency Detection", CVPR 2020 (doi
+10.1109/CVPR42600.2020.00916). Structure, widths, connections and loss as in the authors' public code
+(github.com/moothes/ITSD-pytorch): plain VGG-16; channel pooling to 64 channels; at each level the saliency branch joins what
+the encoder, the level below and the contour branch give, its prediction block hands 32 channels to the contour branch, and that
+one's 32 channels to the next level; GroupNorm with two channels a group; each prediction is the largest of four channels; the
+last head enlarges and fuses five decoded levels of 8 channels. Loss: adaptive contour loss (ACT: cross-entropy in which a pixel
+counts 1 + 4 max(predicted contour, true contour) of its own level) on each map, cross-entropy on each contour, weights .1, .3,
+.5, .7, .9 from the deepest level up, 1.5 for the answer.
+Differs: the public code registers a second last head that nothing calls (0.39 M of its 17.08 M parameters), it is left out; the
+true contour is a rim of 4 pixels, dilation minus erosion; maps are enlarged to the frame instead of truths made smaller; no
+gradient flows through ACT's weights, which are normalised to a mean of 1; AdamW instead of SGD. A backbone may have fewer
+levels.
 """
 
 from __future__ import annotations
@@ -15,9 +19,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samis.baselines.blocks import ConvNormRelu, deep_supervision, resize_to
+from samis.baselines.blocks import deep_supervision, resize_to
 from samis.baselines.encoder import Encoder, Pretrained
 from samis.contracts import Batch
 from samis.data.frame import inside, to_frame
@@ -25,6 +30,11 @@ from samis.losses import bce, edges
 
 LEVELS = 5
 WIDTH = 64
+DEPTHS = (3, 2, 2, 1, 1)
+"""Convolutions at the start of each branch's level, deep to shallow."""
+WEIGHTS = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""Of the levels' losses, deep to shallow."""
+ANSWER_WEIGHT = 1.5
 HARD = 4.0
 """m of the adaptive contour loss."""
 RIM_PX = 5
@@ -42,70 +52,153 @@ def channel_pooling(x: Tensor, width: int = WIDTH) -> Tensor:
     return x[:, order].reshape(len(x), width, group, *x.shape[2:]).amax(2)
 
 
-class InteractiveStage(nn.Module):
-    """One level: each branch joins the encoder's feature with what both branches found at the level below."""
+def _half(x: Tensor) -> Tensor:
+    return channel_pooling(x, WIDTH // 2)
 
-    def __init__(self, first: bool) -> None:
+
+def _convs(count: int) -> list[nn.Module]:
+    return [layer for _ in range(count) for layer in (nn.Conv2d(WIDTH, WIDTH, 3, padding=1), nn.ReLU())]
+
+
+def _enlarging(count: int) -> list[nn.Module]:
+    return [nn.Conv2d(WIDTH, WIDTH, 3, padding=1) for _ in range(count)]
+
+
+def _grouped(after: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(WIDTH, after, 3, padding=1), nn.GroupNorm(after // 2, after), nn.ReLU())
+
+
+class SaliencyBlock(nn.Module):
+    """One level of the saliency branch: the encoder's feature joins before and after the level's convolutions.
+
+    Args:
+        depth: how many convolutions. deepest: there is no level below.
+    """
+
+    def __init__(self, depth: int, *, deepest: bool) -> None:
         super().__init__()
-        before = WIDTH if first else 3 * WIDTH
-        self.saliency, self.contour = (
-            nn.Sequential(ConvNormRelu(before, WIDTH), ConvNormRelu(WIDTH, WIDTH), ConvNormRelu(WIDTH, WIDTH))
-            for _ in range(2)
-        )
-        self.saliency_head = nn.Conv2d(WIDTH, 1, 3, padding=1)
-        self.contour_head = nn.Conv2d(WIDTH, 1, 3, padding=1)
+        self.before = None if deepest else _grouped(WIDTH // 2)
+        self.convs = nn.Sequential(*_convs(depth))
+        self.after = _grouped(WIDTH // 2)
+        self.last = nn.Sequential(*_convs(1))
 
-    def forward(self, feature: Tensor, below: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Return the saliency and the contour feature, (V, width, h, w) each, and the logits of both, (V, 1, h, w).
+    def forward(self, below: Tensor, feature: Tensor) -> Tensor:
+        """Return (V, 64, h, w) features of the size of the encoder's `feature`."""
+        if self.before is not None:
+            below = torch.cat([_half(resize_to(below, feature)), self.before(feature)], 1)
+        answer: Tensor = self.last(torch.cat([_half(self.convs(below)), self.after(feature)], 1))
+        return answer
 
-        Args:
-            feature: of the encoder. below: what this returned first at the level below; empty at the deepest.
-        """
-        joined = torch.cat([feature, *(resize_to(x, feature) for x in below)], 1)
-        saliency, contour = self.saliency(joined), self.contour(joined)
-        return [saliency, contour], [self.saliency_head(saliency), self.contour_head(contour)]
+
+class ContourBlock(nn.Module):
+    """One level of the contour branch: convolutions, enlarging, convolutions."""
+
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+        self.convs = nn.Sequential(*_convs(depth))
+        self.last = nn.Sequential(_grouped(WIDTH), *_convs(1))
+
+    def forward(self, below: Tensor, like: Tensor) -> Tensor:
+        """Return (V, 64, h, w) features of the size of `like`."""
+        answer: Tensor = self.last(resize_to(self.convs(below), like))
+        return answer
+
+
+class PredictionBlock(nn.Module):
+    """What a branch tells the other, 32 channels, and its logits, the largest of four channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hand = nn.Sequential(nn.Conv2d(WIDTH, WIDTH // 2, 3, padding=1), nn.ReLU())
+        self.logits = nn.Conv2d(WIDTH // 2, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (V, 32, h, w) features and (V, 1, h, w) logits."""
+        handed = self.hand(x)
+        return handed, self.logits(handed).amax(1, keepdim=True)
+
+
+class LastHead(nn.Module):
+    """Decodes each level up to the shallowest one's size, to 8 channels, and fuses them to logits."""
+
+    def __init__(self, levels: int) -> None:
+        super().__init__()
+        self.decode = nn.ModuleList(nn.Sequential(*_enlarging(level)) for level in range(levels))
+        self.reduce = nn.ModuleList(nn.Conv2d(WIDTH, 8, 3, padding=1) for _ in range(levels))
+        self.fuse = nn.Conv2d(8 * levels, 8, 3, padding=1)
+
+    def forward(self, levels: list[Tensor]) -> Tensor:
+        """Return (V, 1, h, w) logits at the size of the first of `levels`, shallow to deep."""
+        decoded = []
+        for level, (x, convs, reduce) in enumerate(zip(levels, self.decode, self.reduce, strict=True)):
+            for step, conv in enumerate(convs.children()):
+                like = levels[level - 1 - step]
+                # The authors' third enlargement is bilinear, all others repeat pixels.
+                x = F.relu(conv(x))
+                x = resize_to(x, like) if step == 2 else F.interpolate(x, size=like.shape[-2:], mode="nearest")
+            decoded.append(F.relu(reduce(x)))
+        answer: Tensor = self.fuse(torch.cat(decoded, 1)).amax(1, keepdim=True)
+        return answer
 
 
 class ITSD(nn.Module):
-    """(V, 3, S, S) normalised images to a dict: the answer's logits, and each stage's saliency and contour logits.
+    """(V, 3, S, S) normalised images to a dict: the answer's logits, and each level's saliency and contour logits.
 
     Args:
         backbone: timm name; the first five levels are used. pretrained: load its ImageNet weights.
     """
 
-    def __init__(self, backbone: str = "vgg16_bn", *, pretrained: Pretrained = False) -> None:
+    def __init__(self, backbone: str = "vgg16", *, pretrained: Pretrained = False) -> None:
         super().__init__()
         self.encoder = Encoder(backbone, pretrained=pretrained)
         count = len(self.encoder.channels[:LEVELS])
-        self.stages = nn.ModuleList(InteractiveStage(level == count - 1) for level in range(count))
-        self.fusion = nn.Sequential(ConvNormRelu(2 * WIDTH, WIDTH), nn.Conv2d(WIDTH, 1, 3, padding=1))
+        depths = DEPTHS[:count]
+        self.saliency = nn.ModuleList(SaliencyBlock(depth, deepest=not i) for i, depth in enumerate(depths))
+        self.contour = nn.ModuleList(ContourBlock(depth) for depth in depths)
+        self.predict_saliency = nn.ModuleList(PredictionBlock() for _ in depths)
+        self.predict_contour = nn.ModuleList(PredictionBlock() for _ in depths)
+        self.last = LastHead(count)
 
     def forward(self, images: Tensor) -> dict[str, Any]:
         """Return ``logits``, at the size of the first level, and the lists ``saliency`` and ``contours``, shallow to deep."""
-        features = [channel_pooling(feature) for feature in self.encoder(images)[: len(self.stages)]]
+        features = [channel_pooling(feature) for feature in self.encoder(images)[: len(self.saliency)]]
         saliency: list[Tensor] = []
         contours: list[Tensor] = []
-        branches: list[Tensor] = []
-        for stage, feature in zip(reversed(self.stages), reversed(features), strict=True):
-            branches, logits = stage(feature, branches)
-            saliency.insert(0, logits[0])
-            contours.insert(0, logits[1])
-        return {"logits": self.fusion(torch.cat(branches, 1)), "saliency": saliency, "contours": contours}
+        decoded: list[Tensor] = []
+        below, contour, told = features[-1], None, None
+        for number, feature in enumerate(reversed(features)):
+            x = self.saliency[number](below, feature)
+            if told is not None:
+                x = torch.cat([_half(x), resize_to(told, x)], 1)
+            handed, logits = self.predict_saliency[number](x)
+            saliency.insert(0, logits)
+            contour = self.contour[number](x if contour is None else contour, x)
+            contour = torch.cat([_half(contour), handed], 1)
+            told, logits = self.predict_contour[number](contour)
+            contours.insert(0, logits)
+            decoded.insert(0, x)
+            below = x
+        return {"logits": self.last(decoded), "saliency": saliency, "contours": contours}
 
     def loss(self, outputs: dict[str, Any], batch: Batch, mask_loss: object) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return ACT on the answer and on each stage's map, plus cross-entropy on each stage's contour."""
+        """Return the weighted sum of ACT on the answer and on each level's map, and of cross-entropy on each contour."""
         if batch.masks is None:
             raise ValueError("batch: expected masks to learn from, got none")
+        side = batch.masks.shape[-1]
         shown = inside(batch.placements, batch.masks.device)
         rims = edges(batch.masks, shown, width=RIM_PX)
-        found = to_frame(outputs["contours"][0], batch.masks.shape[-1]).detach().float().sigmoid()
-        hard = 1 + HARD * torch.maximum(found, rims)
+        found = [to_frame(logits, side) for logits in outputs["contours"]]
+        weights = WEIGHTS[: len(found)][::-1]
 
-        def adaptive_contour(logits: Tensor, truth: Tensor, inside: Tensor) -> Tensor:
-            return bce(logits, truth, inside, pixel_weight=hard)
+        def adaptive(logits: Tensor, contour: Tensor) -> Tensor:
+            hard = 1 + HARD * torch.maximum(contour.detach().float().sigmoid(), rims)
+            value, _ = deep_supervision([logits], batch, lambda *given: bce(*given, pixel_weight=hard))
+            return value
 
-        each, parts = deep_supervision([outputs["logits"], *outputs["saliency"]], batch, adaptive_contour)
-        contour = torch.stack(
-            [bce(to_frame(logits, rims.shape[-1]), rims, shown) for logits in outputs["contours"]]
-        ).sum(0)
-        return each + contour, {**parts, "contours": contour.detach().mean()}
+        main = adaptive(outputs["logits"], found[0])
+        pairs = list(zip(weights, outputs["saliency"], found, strict=True))
+        sides = torch.stack([weight * adaptive(logits, contour) for weight, logits, contour in pairs]).sum(0)
+        contour = torch.stack([weight * bce(logits, rims, shown) for weight, _, logits in pairs]).sum(0)
+        parts = {"main": main, "sides": sides, "contours": contour}
+        total = ANSWER_WEIGHT * main + sides + contour
+        return total, {name: value.detach().mean() for name, value in parts.items()}

@@ -134,7 +134,7 @@ class BaselineLearner(nn.Module):
         earlier weights gave; a short run, or one on few images, is scored with statistics that are not its weights'.
 
         Args:
-            batches: of the training split, as they are scored; those of one view are left out, because batch norm over
+            batches: of the training split; those of one view are left out, because batch norm over
                 a pooled feature has no variance there.
         """
         several = [isinstance(module, _BatchNorm) and module.track_running_stats for module in self.network.modules()]

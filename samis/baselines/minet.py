@@ -1,12 +1,12 @@
 """MINet: each level listens to its neighbours before the decoder, and to its own half size inside it.
 
-Paper: Pang, Zhao, Zhang, Lu, "Multi-Scale Interactive Network for Salient Object Detection", CVPR 2020
-(doi 10.1109/CVPR42600.2020.00943). Blocks by the paper's names: aggregate interaction module (AIM), self-interaction module (SIM),
+Paper: Pang, Zhao, Zhang, Lu, "Multi-Scale Interactive Network for Salient Object Detection", CVPR 2020 (doi
+10.1109/CVPR42600.2020.00943). Blocks by the paper's names: aggregate interaction module (AIM), self-interaction module (SIM),
 fusion unit. Loss: cross-entropy + the consistency-enhanced loss (CEL), which weigh the same, on the one output.
-Differs: VGG-16 has batch norm, since a plain one hardly learns from scratch; CEL has a smooth pixel, without which an image
-without defect gives no gradient; AdamW instead of SGD. Widths that the text leaves open are chosen so that the whole has the
-parameters stated for it (162 million with ResNet-50): inside an AIM the smallest of the levels that meet there, in the decoder
-64, and 32 at its end.
+VGG-16 has batch norm, as in the authors' public code (github.com/lartpang/MINet).
+Differs: CEL has a smooth pixel, without which an image without defect gives no gradient; AdamW instead of SGD. Widths that the
+text leaves open are chosen so that the whole has the parameters stated for it (162 million with ResNet-50): inside an AIM the
+smallest of the levels that meet there, in the decoder 64, and 32 at its end.
 """
 
 from __future__ import annotations

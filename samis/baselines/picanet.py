@@ -62,11 +62,15 @@ class GlobalPiCANet(nn.Module):
 
 
 class LocalPiCANet(nn.Module):
-    """The mean of a feature over 7 x 7 places around each pixel, two pixels apart, weighted by a softmax."""
+    """The mean of a feature over 7 x 7 places around each pixel, two pixels apart, weighted by a softmax.
 
-    def __init__(self, width: int) -> None:
+    Args:
+        width: channels of the feature. context: gives the 128 channels that the weights are made of; None takes PiCANet's.
+    """
+
+    def __init__(self, width: int, context: nn.Module | None = None) -> None:
         super().__init__()
-        self.context = ConvNormRelu(width, 128, REACH)
+        self.context = context or ConvNormRelu(width, 128, REACH)
         self.attention = nn.Conv2d(128, REACH * REACH, 1)
 
     def forward(self, x: Tensor) -> Tensor:

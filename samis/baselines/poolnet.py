@@ -1,11 +1,13 @@
 """PoolNet: a feature pyramid in which pooling tells every level where the object is and mixes scales.
 
-Paper: Liu, Hou, Cheng, Feng, Jiang, "A Simple Pooling-Based Design for Real-Time Salient Object Detection", CVPR 2019
-(doi 10.1109/CVPR.2019.00404). Blocks by the paper's names: global guidance module (GGM) of a pyramid pooling module (PPM) and
-global guiding flows (GGFs), feature aggregation module (FAM). Loss: cross-entropy of the one output.
-Differs: the paper's option of training jointly with edge detection on another data set is left out, as the data street has
-no second set; batch norm after the new convolutions, because training here may start from scratch; AdamW instead of Adam.
-Levels of the pyramid have 128, 256, 256, 512 and 512 channels, shallow to deep.
+Paper: Liu, Hou, Cheng, Feng, Jiang, "A Simple Pooling-Based Design for Real-Time Salient Object Detection", CVPR 2019 (doi
+10.1109/CVPR.2019.00404). Blocks by the paper's names: global guidance module (GGM) of a pyramid pooling module (PPM) and global
+guiding flows (GGFs), feature aggregation module (FAM). Loss: cross-entropy of the one output.
+Differs: the paper's option of training jointly with edge detection on another data set is left out, as the data street has no
+second set; batch norm after the new convolutions, because training here may start from scratch; AdamW instead of Adam.
+Levels of the pyramid have 128, 256, 256, 512 and 512 channels, shallow to deep, a second convolution fuses each with its
+guiding flow and the level below, and the pyramid pooling has a reduction of its own, as in the authors' public code for
+ResNet-50 (github.com/backseason/PoolNet).
 """
 
 from __future__ import annotations
@@ -76,8 +78,10 @@ class PoolNet(nn.Module):
         self.laterals = nn.ModuleList(
             ConvNormRelu(before, width, 1) for before, width in zip(channels, widths, strict=True)
         )
+        self.reduced = ConvNormRelu(channels[-1], widths[-1], 1)
         self.pyramid_pooling = PyramidPoolingModule(widths[-1])
         self.guiding_flows = nn.ModuleList(ConvNormRelu(widths[-1], width) for width in widths[:-1])
+        self.fused = nn.ModuleList(ConvNormRelu(width, width) for width in widths[:-1])
         after = (widths[0], *widths[:-1])
         self.aggregations = nn.ModuleList(
             FeatureAggregationModule(width, narrower) for width, narrower in zip(widths, after, strict=True)
@@ -88,13 +92,13 @@ class PoolNet(nn.Module):
         """Return logits at the size of the shallowest level."""
         features = self.encoder(images)[-len(self.laterals) :]
         levels = [lateral(feature) for lateral, feature in zip(self.laterals, features, strict=True)]
-        guidance = self.pyramid_pooling(levels[-1])
-        x = self.aggregations[-1](levels[-1] + guidance)
+        guidance = self.pyramid_pooling(self.reduced(features[-1]))
+        x = levels[-1]
         for index in reversed(range(len(levels) - 1)):
             level = levels[index]
-            x = level + resize_to(x, level) + self.guiding_flows[index](resize_to(guidance, level))
-            x = self.aggregations[index](x)
-        logits: Tensor = self.head(x)
+            x = resize_to(self.aggregations[index + 1](x), level)
+            x = self.fused[index](x + level + self.guiding_flows[index](resize_to(guidance, level)))
+        logits: Tensor = self.head(self.aggregations[0](x))
         return logits
 
     def loss(self, outputs: Tensor, batch: Batch, mask_loss: object) -> tuple[Tensor, dict[str, Tensor]]:

@@ -1,148 +1,210 @@
-"""TSERNet: a first stage predicts a map and its edge, a second one refines the map and uses the edge again.
+"""TSERNet: a first stage predicts a map and its edge, a small second one refines the map and uses the edge again.
 
-Paper: Han, Li, Liu, Two-Stage Edge Reuse Network for Salient Object Detection of Strip Steel Surface Defects, IEEE TIM 71,
-2022 (doi 10.1109/TIM.2022.3200114): the encoder of the first stage gives features and an edge map; edge-aware
-foreground-background integration (EFBI) modules decode them with reverse attention; the second stage, of the same
-architecture, encodes the initial map, and edge-aware refinement modules (ERM) decode it.
-Differs: the paper's figures and tables were not at hand, only its abstract. The two ResNet-34, the insides of EFBI and ERM
-(reverse attention as in Chen et al., ECCV 2018), where the edge is taken from (the first two levels and the deepest), the
-hybrid loss on every map (Qin et al., BASNet, CVPR 2019) and cross-entropy on the edge, all weights 1, are our reading. The
-second encoder sees the initial map in all three colours and always starts from random weights.
+Paper: Han, Li, Liu, Two-Stage Edge Reuse Network for Salient Object Detection of Strip Steel Surface Defects, IEEE TIM 71, 2022
+(doi 10.1109/TIM.2022.3200114). Structure, widths, connections and loss as in the authors' public code
+(github.com/monxxcn/TSERNet): one ResNet-34 of stride 1 with two further stages and a residual context unit (RCU) on each; an
+edge from stages 2 and 6 through multi-scale fusion (MSF, dilations 1, 2, 4, 6); a bridge of three dilated convolutions;
+edge-aware foreground-background integration (EFBI) before each decoder stage, whose reverse attention is sigmoid(-x); the
+second stage is a U-shape of 64 channels with edge refinement modules (ERM), x - mean over 3 x 3 as its own edge. Supervised:
+seven maps of the first stage, five of the second, each by cross-entropy + SSIM + IoU + F-measure (beta 0.3), and the edge by
+cross-entropy in which edge pixels count 1 - p and others 1.1 p, p being the edge's share; all weights 1.
+Differs: the stem is the backbone's own, with stride 1, so that ImageNet weights fit it too; the public code registers two
+convolutions in each EFBI that nothing calls (47.2 M of its 236.8 M parameters; the paper states 189.64 M), they are left out;
+no bias before batch norm; the edge's truth is the mask's rim, two pixels thick, as the authors' edge files are not public; p is
+of the image, not of the batch; AdamW instead of Adam.
 """
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samis.baselines.blocks import ConvNormRelu, deep_supervision, resize_to
-from samis.baselines.encoder import Encoder, Pretrained
+from samis.baselines.encoder import Pretrained
+from samis.baselines.full_size import DEEP, FullSizeEncoder, FurtherStage
 from samis.contracts import Batch
-from samis.losses import MaskLoss, bce, edges, hybrid
+from samis.losses import MaskLoss, edges, hybrid
+
+EDGE = 128
+"""Channels in which the edge is looked for."""
+WIDTH = 64
+"""Channels of the second stage."""
+BETA = 0.3
+"""Squared weight of precision in the F-measure."""
 
 
-class EdgeExtraction(nn.Module):
-    """Makes the edge map of the encoder's two shallowest levels and its deepest.
+class ResidualContextUnit(nn.Module):
+    """RCU: batch norm, ReLU and a 3 x 3 convolution, twice, around an identity."""
 
-    Args:
-        channels: of the three. width: channels of the edge's feature.
-    """
-
-    def __init__(self, channels: list[int], width: int) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.reduce = nn.ModuleList(ConvNormRelu(c, width, 1) for c in channels)
-        self.join = ConvNormRelu(len(channels) * width, width)
-        self.head = nn.Conv2d(width, 1, 3, padding=1)
+        layers: list[nn.Module] = []
+        for _ in range(2):
+            layers += [nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1)]
+        self.layers = nn.Sequential(*layers)
 
-    def forward(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the edge's (V, width, h, w) feature and its (V, 1, h, w) logits, at the first level's size."""
-        reduced = [reduce(f) for reduce, f in zip(self.reduce, features, strict=True)]
-        edge = self.join(torch.cat([resize_to(r, reduced[0]) for r in reduced], 1))
-        return edge, self.head(edge)
-
-
-class ForegroundBackgroundIntegration(nn.Module):
-    """EFBI: a level seen where the deeper map says defect, seen where it says surface, and beside the edge.
-
-    Args:
-        channels: of the level, in and out. edge: of the edge's feature.
-    """
-
-    def __init__(self, channels: int, edge: int) -> None:
-        super().__init__()
-        self.foreground = ConvNormRelu(channels, channels)
-        self.background = ConvNormRelu(channels, channels)
-        self.edge = ConvNormRelu(edge, channels, 1)
-        self.join = ConvNormRelu(3 * channels, channels, 1)
-
-    def forward(self, level: Tensor, deeper: Tensor, edge: Tensor) -> Tensor:
-        """Return (V, channels, h, w) features; `deeper` are logits (V, 1, ., .), `edge` the edge's feature."""
-        defect = resize_to(deeper, level).sigmoid()
-        rim = resize_to(self.edge(edge), level)
-        seen = [self.foreground(level * defect) + rim, self.background(level * (1 - defect)) + rim, level]
-        answer: Tensor = self.join(torch.cat(seen, 1))
+    def forward(self, x: Tensor) -> Tensor:
+        """Return features of the same shape."""
+        answer: Tensor = x + self.layers(x)
         return answer
 
 
-class EdgeAwareRefinement(nn.Module):
-    """ERM: adds to a level what it holds along the edge map of the first stage.
+class EdgeExtraction(nn.Module):
+    """The edge's logits from a shallow and the deepest stage, through four dilations.
 
     Args:
-        channels: in and out.
+        shallow, deepest: channels of the two stages. width: channels inside the multi-scale fusion.
+    """
+
+    def __init__(self, shallow: int, deepest: int, width: int = 64) -> None:
+        super().__init__()
+        self.deepest = nn.Sequential(
+            *(ConvNormRelu(deepest, deepest) for _ in range(3)), nn.Conv2d(deepest, shallow, 3, padding=1), nn.ReLU()
+        )
+        self.convert = ConvNormRelu(shallow, width, 1)
+        self.scales = nn.ModuleList(ConvNormRelu(width, width, dilation=rate) for rate in (1, 2, 4, 6))
+        self.score = nn.Conv2d(4 * width, 1, 3, padding=1)
+        self.adjust = nn.Conv2d(1, EDGE, 3, padding=1)
+        self.head = nn.Conv2d(EDGE, 1, 3, padding=1)
+
+    def forward(self, shallow: Tensor, deepest: Tensor) -> Tensor:
+        """Return (V, 1, h, w) logits at the size of `shallow`."""
+        x = self.convert(shallow + resize_to(self.deepest(deepest), shallow))
+        score = self.score(torch.cat([scale(x) for scale in self.scales], 1))
+        logits: Tensor = self.head(self.adjust(score))
+        return logits
+
+
+class ForegroundBackgroundIntegration(nn.Module):
+    """EFBI: the level where the decoder sees nothing, plus the decoder where there is no edge, plus the edge.
+
+    Args:
+        channels: of level, decoder and answer.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.along = ConvNormRelu(channels, channels)
+        self.level = ConvNormRelu(channels, channels)
+        self.background = nn.Sequential(*(ConvNormRelu(channels, channels) for _ in range(3)))
+        self.decoder = ConvNormRelu(channels, channels)
+        self.inside = nn.Sequential(*(ConvNormRelu(channels, channels) for _ in range(3)))
+        self.foreground = nn.Sequential(*(ConvNormRelu(channels, channels) for _ in range(3)))
 
-    def forward(self, level: Tensor, edge: Tensor) -> Tensor:
-        """Return (V, channels, h, w) features; `edge` are logits (V, 1, ., .)."""
-        answer: Tensor = level + self.along(level * resize_to(edge, level).sigmoid())
+    def forward(self, level: Tensor, decoder: Tensor, edge: Tensor) -> Tensor:
+        """Return (V, channels, h, w) features; `edge` are logits (V, 1, ., .) of any size."""
+        edge = resize_to(edge, level)
+        background = self.background((-decoder).sigmoid() * self.level(level))
+        answer: Tensor = background + self.foreground(self.inside((-edge).sigmoid() * self.decoder(decoder)) + edge)
         return answer
 
 
-class Decoder(nn.Module):
-    """What both stages share: from the deepest level up, join level and decoder, and predict at each.
+class EdgeRefinementModule(nn.Module):
+    """ERM: joins deep and shallow features with the edge, given and found (what stands out of its 3 x 3 neighbourhood)."""
 
-    Args:
-        channels: of the encoder's levels, deep to shallow.
-    """
-
-    def __init__(self, channels: list[int]) -> None:
+    def __init__(self, width: int = WIDTH) -> None:
         super().__init__()
-        self.bottom = ConvNormRelu(channels[0], channels[0])
-        pairs = zip(channels[1:], channels[:-1], strict=True)
-        self.join = nn.ModuleList(nn.Sequential(ConvNormRelu(c + deep, c), ConvNormRelu(c, c)) for c, deep in pairs)
-        self.sides = nn.ModuleList(nn.Conv2d(c, 1, 3, padding=1) for c in channels)
+        self.given = nn.Conv2d(1, width, 3, padding=1)
+        self.edge = ConvNormRelu(2 * width, width)
+        self.join = ConvNormRelu(3 * width, width)
 
-    def start(self, deepest: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the deepest feature and its logits."""
-        x = self.bottom(deepest)
-        return x, self.sides[0](x)
+    def forward(self, deep: Tensor, shallow: Tensor, edge: Tensor) -> Tensor:
+        """Return (V, width, h, w) features of the size of `shallow`."""
+        found = F.relu(shallow - F.avg_pool2d(shallow, 3, stride=1, padding=1))
+        both = self.edge(torch.cat([self.given(resize_to(edge, shallow)), found], 1))
+        answer: Tensor = self.join(torch.cat([resize_to(deep, shallow), shallow, both], 1))
+        return answer
 
-    def step(self, number: int, level: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the feature and the logits at the size of `level`, the next shallower one."""
-        x = self.join[number](torch.cat([level, resize_to(x, level)], 1))
-        return x, self.sides[number + 1](x)
+
+class SecondStage(nn.Module):
+    """A U-shape of 64 channels that corrects the first stage's logits by a residual."""
+
+    def __init__(self, levels: int = 4, width: int = WIDTH) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(1, width, 3, padding=1)
+        self.down = nn.ModuleList(ConvNormRelu(width, width) for _ in range(levels + 1))
+        self.up = nn.ModuleList(EdgeRefinementModule(width) for _ in range(levels))
+        self.heads = nn.ModuleList(nn.Conv2d(width, 1, 3, padding=1) for _ in range(levels))
+        self.residual = nn.Conv2d(width, 1, 3, padding=1)
+
+    def forward(self, coarse: Tensor, edge: Tensor) -> list[Tensor]:
+        """Return the refined logits, (V, 1, h, w), and each level's, shallow to deep."""
+        x, skips = self.enter(coarse), []
+        for stage in self.down[:-1]:
+            skips.append(stage(x))
+            x = F.max_pool2d(skips[-1], 2, ceil_mode=True)
+        x = self.down[-1](x)
+        sides: list[Tensor] = []
+        for stage, head, skip in reversed(list(zip(self.up, self.heads, skips, strict=True))):
+            x = stage(x, skip, edge)
+            sides.insert(0, head(x))
+        return [coarse + self.residual(x), *sides]
 
 
 class TSERNet(nn.Module):
-    """(V, 3, S, S) images to a list of logits: the second stage's, shallow to deep, the first stage's, and the edge's.
+    """(V, 3, S, S) images to a list of 13 logits: refined, second stage 1 to 4, first stage 1 to 6, bridge; the edge is last.
 
     Args:
-        backbone: timm name, of both stages. pretrained: load its ImageNet weights into the first. edge_width: channels of the edge.
+        backbone: timm name. pretrained: load its ImageNet weights.
     """
 
-    def __init__(self, backbone: str = "resnet34", *, pretrained: Pretrained = False, edge_width: int = 64) -> None:
+    def __init__(self, backbone: str = "resnet34", *, pretrained: Pretrained = False) -> None:
         super().__init__()
-        self.encoder = Encoder(backbone, pretrained=pretrained)
-        self.second_encoder = Encoder(backbone)  # sees maps, which ImageNet's weights know nothing of
-        channels = self.encoder.channels[::-1]
-        self.extract = EdgeExtraction([channels[-1], channels[-2], channels[0]], edge_width)
-        self.integrate = nn.ModuleList(ForegroundBackgroundIntegration(c, edge_width) for c in channels[1:])
-        self.refine = nn.ModuleList(EdgeAwareRefinement(c) for c in channels[1:])
-        self.decoder, self.second_decoder = Decoder(channels), Decoder(channels)
+        self.encoder = FullSizeEncoder(backbone, pretrained=pretrained)
+        self.further = nn.ModuleList([FurtherStage(self.encoder.channels[-1]), FurtherStage(DEEP)])
+        skips = [*self.encoder.channels, DEEP, DEEP]
+        self.context = nn.ModuleList(ResidualContextUnit(c) for c in skips)
+        self.edge = EdgeExtraction(skips[1], DEEP)
+        self.bridge = nn.Sequential(*(ConvNormRelu(DEEP, DEEP, dilation=2) for _ in range(3)))
+        self.integrate = nn.ModuleList(ForegroundBackgroundIntegration(c) for c in skips)
+        self.decoder, self.heads = nn.ModuleList(), nn.ModuleList()
+        for level, c in enumerate(skips):
+            after, dilation = skips[max(0, level - 1)], 2 if level + 1 == len(skips) else 1
+            self.decoder.append(
+                nn.Sequential(
+                    ConvNormRelu(c, c), ConvNormRelu(c, c, dilation=dilation), ConvNormRelu(c, after, dilation=dilation)
+                )
+            )
+            self.heads.append(nn.Conv2d(after, 1, 3, padding=1))
+        self.bridge_head = nn.Conv2d(DEEP, 1, 3, padding=1)
+        self.second = SecondStage()
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the logits, the answer first, the edge last."""
-        features = self.encoder(images)
-        edge, edge_logits = self.extract([features[0], features[1], features[-1]])
-        x, logits = self.decoder.start(features.pop())
-        maps = [logits]
-        for number, integrate in enumerate(self.integrate):
-            x, logits = self.decoder.step(number, integrate(features.pop(), maps[-1], edge), x)
-            maps.append(logits)
-        initial = resize_to(maps[-1], images).sigmoid().to(images.dtype)
-        features = self.second_encoder(initial.expand_as(images))
-        x, logits = self.second_decoder.start(features.pop())
-        maps.append(logits)
-        for number, refine in enumerate(self.refine):
-            x, logits = self.second_decoder.step(number, refine(features.pop(), edge_logits), x)
-            maps.append(logits)
-        return [*reversed(maps), edge_logits]
+        skips = self.encoder(images)
+        for stage in self.further:
+            skips.append(stage(skips[-1]))
+        skips = [unit(skip) for unit, skip in zip(self.context, skips, strict=True)]
+        edge = self.edge(skips[1], skips[-1])
+        x = self.bridge(skips[-1])
+        maps = [self.bridge_head(x)]
+        stages = list(zip(self.integrate, self.decoder, self.heads, skips, strict=True))
+        for integrate, decode, head, skip in reversed(stages):
+            x = decode(integrate(skip, resize_to(x, skip), edge))
+            maps.insert(0, head(x))
+        return [*self.second(maps[0], edge), *maps, edge]
 
     def loss(self, outputs: list[Tensor], batch: Batch, mask_loss: MaskLoss) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the hybrid loss summed over all maps plus the edge's cross-entropy, (V,), and the parts."""
-        total, parts = deep_supervision(outputs[:-1], batch, hybrid)
-        edge, _ = deep_supervision(outputs[-1:], batch, lambda x, truth, shown: bce(x, edges(truth, shown), shown))
+        """Return the maps' hybrid and F-measure losses plus the edge's balanced cross-entropy, (V,), and the parts."""
+        total, parts = deep_supervision(outputs[:-1], batch, lambda *given: hybrid(*given) + f_measure_loss(*given))
+        edge, _ = deep_supervision(
+            outputs[-1:], batch, lambda x, truth, shown: balanced_bce(x, edges(truth, shown), shown)
+        )
         return total + edge, {**parts, "edge": edge.detach().mean()}
+
+
+def f_measure_loss(logits: Tensor, truth: Tensor, inside: Tensor) -> Tensor:
+    """Return 1 - soft F-measure per image, (V,) float32; one pixel above and below, so that nothing on nothing costs nothing."""
+    probability, wanted = logits.float().sigmoid() * inside, truth * inside
+    hit, found, there = (x.flatten(1).sum(1) for x in (probability * wanted, probability, wanted))
+    return 1 - ((1 + BETA) * hit + 1) / (BETA * there + found + 1)
+
+
+def balanced_bce(logits: Tensor, truth: Tensor, inside: Tensor) -> Tensor:
+    """Return cross-entropy per image, (V,) float32: edge pixels count 1 - p, others 1.1 p, p the edge's share of the image."""
+    shown = inside.float()
+    area = shown.flatten(1).sum(1).clamp_min(1)
+    share = ((truth * shown).flatten(1).sum(1) / area).view(-1, 1, 1, 1)
+    weight = truth * (1 - share) + (1 - truth) * 1.1 * share
+    pixel = F.binary_cross_entropy_with_logits(logits.float(), truth, reduction="none")
+    return (pixel * weight * shown).flatten(1).sum(1) / area

@@ -2,7 +2,8 @@
 
 Paper: Ronneberger et al., U-Net, MICCAI 2015 (doi 10.1007/978-3-319-24574-4_28).
 Differs: the contracting path is a timm backbone (ResNet-18 by default); convolutions are padded, so that the map
-has the image's size, and followed by batch norm; features are enlarged by repetition instead of transposed convolution.
+has the image's size, and followed by batch norm; features are enlarged by repetition instead of transposed convolution;
+the last bias starts at the logit of a rare defect (Lin et al., RetinaNet, ICCV 2017, section 4.1).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from samis.baselines.blocks import start_rare
 from samis.baselines.encoder import Encoder, Pretrained
 from samis.contracts import UserError
 
@@ -56,7 +58,7 @@ class UNet(nn.Module):
             after = min(256, width * stride)
             self.stages.append(DoubleConv(before + skips.get(stride, 0), after))
             before = after
-        self.head = nn.Conv2d(before, 1, 1)
+        self.head = start_rare(nn.Conv2d(before, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits at the images' size."""

@@ -60,7 +60,7 @@ def test_what_validates_better_is_kept(spoilt, tmp_path):
         if spoilt and isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean += 5.0
     if not spoilt:
-        learner.recompute_statistics(build_batches(config, data))
+        learner.recompute_statistics(build_batches(config, data, training=True))
     learner.save(tmp_path / "best")
     written = (tmp_path / "best" / "model.safetensors").read_bytes()
     found = recompute_statistics(config, learner, data, data, folder=tmp_path / "best")["batch_norm"]
