@@ -26,6 +26,10 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save-maps", type=Path, help="also write each map as 8-bit PNG into DIR/<row>/<id>.png", metavar="DIR"
     )
+    parser.add_argument(
+        "--budget", choices=("short", "smoke"), default="",
+        help="mark the row as not trained to a plateau, or as a few steps: it is shown, but compared with nothing",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON line a row instead of the table")
 
 
@@ -50,6 +54,7 @@ def main() -> None:
         name=arguments.name,
         maps=arguments.save_maps,
         as_json=arguments.json,
+        budget=arguments.budget,
     )
 
 

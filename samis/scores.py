@@ -16,13 +16,17 @@ from typing import Any
 KINDS = ("zero_shot", "tuned", "baseline", "saved_maps")
 """What a row measures: SAM untouched, SAM tuned, a specialised network trained here, a folder of published maps."""
 
+BUDGETS = ("", "short", "smoke")
+"""How long what a row measures was trained: as long as it gains ("", also for what was not trained here); not to a plateau of
+validation (short); a few steps, to show that training runs (smoke)."""
 
 IMAGES_SHA256 = "images_sha256"
 """Key of the provenance that says which per-image CSV belongs to a row."""
 _HOST = re.sub(r"[^A-Za-z0-9-]", "_", socket.gethostname()) or "here"
 _KINDS_OF_VALUES: dict[str, type] = {
     "name": str, "dataset": str, "split": str, "n_images": int, "prompt": str, "oracle": bool, "protocol": str,
-    "metrics": dict, "intervals": dict, "per_class": dict, "curves": dict, "empty_maps": int, "provenance": dict,
+    "metrics": dict, "intervals": dict, "per_class": dict, "curves": dict, "empty_maps": int, "budget": str,
+    "provenance": dict,
 }  # fmt: skip
 
 
@@ -47,6 +51,7 @@ class ScoreRow:
             ``threshold``, ``false_positive_area``, ``kept_clean``, and of the defective images ``defect_recall`` and
             ``image_auroc``, as ``samis.metrics.clean.inspect`` says; None if there are none.
         empty_maps: how many maps were all zero (SAM offered no mask at all).
+        budget: one of ``BUDGETS``; a row of a small budget is shown, but represents its kind in no comparison.
         provenance: config, commit, versions, weights_sha256, data_fingerprint, created, command, seconds_per_image ...
         images: per-image rows: id, class_name, and each metric; written beside the row as CSV, not into the JSON.
     """
@@ -66,12 +71,17 @@ class ScoreRow:
     curves: dict[str, list[float]] = field(default_factory=dict)
     clean: dict[str, float] | None = None
     empty_maps: int = 0
+    budget: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
     images: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"row {self.name!r}: kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
+        if self.budget not in BUDGETS:
+            raise ValueError(
+                f"row {self.name!r}: budget must be {' or '.join(filter(None, BUDGETS))} or absent, got {self.budget!r}"
+            )
 
     @property
     def table(self) -> tuple[str, str, str, bool, str]:

@@ -45,6 +45,7 @@ def score_and_save(
     name: str | None,
     maps: Path | None = None,
     as_json: bool = False,
+    budget: str = "",
 ) -> list[ScoreRow]:
     """Score what the config names and write ``out/<row>.json``; return the rows.
 
@@ -55,7 +56,7 @@ def score_and_save(
         split: the split; None takes ``data.test``.
         out: folder of the rows. name: of the row; None makes one.
         maps: folder for 8-bit maps, or None.
-        as_json: print JSON lines instead of a table.
+        as_json: print JSON lines instead of a table. budget: one of ``samis.scores.BUDGETS``, for the rows.
     """
     processes = open_processes()
     with watching(processes):
@@ -89,6 +90,7 @@ def _save(rows: list[ScoreRow], out: Path, birth: dict[str, Any], *, as_json: bo
     """Write the rows and show them."""
     for row in rows:
         row.provenance |= {"training": birth} if birth else {}
+        row.budget = budget
         path = row.save(out / f"{_stem(row.name, row.dataset, row.split)}.json")
         if as_json:
             print(json.dumps({"name": row.name, "file": str(path), **row.metrics}))

@@ -114,11 +114,11 @@ def markdown() -> str:
     ]
     for name, baseline in BASELINES.items():
         counted = count(name)
-        ours = f"| {name} | {baseline.backbone} | {counted.parameters / 1e6:.2f}"
+        counts = f"| {name} | {baseline.backbone} | {counted.parameters / 1e6:.2f}"
         of_it = [item for item in stated if item.network == name]
         sizes = ", ".join(_stated_size(item, baseline.backbone) for item in of_it if item.parameters_m) or "-"
         costs = ", ".join(f"{item.multiply_adds_g:g} at {item.at_px}" for item in of_it if item.multiply_adds_g) or "-"
-        lines.append(f"{ours} | {sizes} | {counted.multiply_adds / 1e9:.2f} | {costs} |")
+        lines.append(f"{counts} | {sizes} | {counted.multiply_adds / 1e9:.2f} | {costs} |")
     lines += [
         "",
         "| Network | Backbone | Figure | Stated | Counted here | Difference | Stated by | Why it differs |",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from samis.reporting.gap import Difference, Gap, difference, gap_closed, percent
+from samis.reporting.gap import LEVEL, NO_COMPARATOR, Difference, Gap, difference, gap_closed, percent
 from samis.reporting.labels import higher_is_better, label, number, signed, span
 from samis.reporting.rows import Chosen, TableKey, choose, group_rows, has, title
 from samis.reporting.table import (
@@ -129,11 +129,12 @@ def _statement(answer: Answer) -> str:
         ahead = f"; {best} is ahead of both" if gap and gap.closed is not None else ""
         return f"tuning made it WORSE: {before}, and {after} ({answer.gain}){ahead}."
     if gap is None:
-        unknown = "No specialised network was scored on these images, so the gap cannot be stated."
+        unknown = "No specialised network trained to a plateau was scored on these images: no fair comparator yet."
         return f"{before}; {after} ({answer.gain}). {unknown}"
     if gap.closed is None:
         return (
-            f"{before}; {after} ({answer.gain}). There is no gap to close: zero-shot is level with or ahead of {best}."
+            f"{before}; {after} ({answer.gain}). Zero-shot is level with or ahead of {best}, so that no share of a way "
+            "to it can be stated."
         )
     if gap.closed > 1:
         return f"{before}; {after}, past {best}: {gap.percent} of the gap."
@@ -173,8 +174,8 @@ def headline(found: dict[TableKey, list[Answer]]) -> str:
     parts = [f"makes it WORSE on {_listed(worse)}"] if worse else []
     parts += [f"closes {_listed(closed)}"] if closed else []
     parts += [f"goes past the best specialised network on {_listed(past)}"] if past else []
-    parts += [f"finds no gap to close on {_listed(level)}"] if level else []
-    parts += [f"changes {_listed(unknown)}, with no specialised network to compare"] if unknown else []
+    parts += [f"starts level with or ahead of the best specialised network on {_listed(level)}"] if level else []
+    parts += [f"changes {_listed(unknown)}, where there is {NO_COMPARATOR}"] if unknown else []
     return f"Tuning SAM {'; it '.join(parts)}." if parts else ""
 
 
@@ -212,9 +213,9 @@ def _gain_cells(gain: Difference | None) -> list[Cell]:
 
 def _gap_cell(gap: Gap | None) -> Cell:
     if gap is None:
-        return Cell("cannot be stated")
+        return Cell(NO_COMPARATOR)
     if gap.closed is None:
-        return Cell("no gap")
+        return Cell(LEVEL)
     bounds = gap.interval
     return Cell(f"{percent(gap.closed)} %", f"{span(*map(percent, bounds))} %" if bounds else "")
 

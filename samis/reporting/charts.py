@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from samis.reporting.answer import Answer
-from samis.reporting.gap import percent
+from samis.reporting.gap import LEVEL, NO_COMPARATOR, percent
 from samis.reporting.labels import higher_is_better, label, number, span
 from samis.reporting.rows import SPECIALISED, Chosen
 from samis.reporting.table import column
@@ -136,13 +136,13 @@ def gap_chart(group: Sequence[Answer]) -> Chart:
         better = higher_is_better(answer.metric)
         left, right = (0.0, 1.0) if better else (_round_up(max(bounds)), 0.0)
         marks = [_mark(role, row, answer.metric, left, right) for role, row in rows.items()]
-        closed, interval = "not known", ""
+        closed, interval = NO_COMPARATOR, ""
         if answer.gap is not None:
-            closed = "no gap" if answer.gap.closed is None else f"{percent(answer.gap.closed)} %"
+            closed = LEVEL if answer.gap.closed is None else f"{percent(answer.gap.closed)} %"
             interval = f"{span(*map(percent, answer.gap.interval))} %" if answer.gap.interval else ""
         words = ", ".join(f"{ROLES[mark.role]} {mark.text} ({mark.name})" for mark in marks)
         described = f"{label(answer.metric)}: {words}; gap closed: {closed} {interval}".rstrip()
-        gap = None if closed == "no gap" else _stretch(marks, "zero_shot", "best")
+        gap = None if closed == LEVEL else _stretch(marks, "zero_shot", "best")
         gained = _stretch(marks, "zero_shot", "tuned")
         lanes.append(Lane(column(answer.metric), marks, closed, interval, described, gap, gained))
     return Chart(group[0].title, lanes)

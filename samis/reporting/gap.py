@@ -22,6 +22,10 @@ RESAMPLES = 2000
 """Bootstrap resamples of the images."""
 FLIPS = 10_000
 """Random sign flips of the paired test."""
+LEVEL = "zero-shot level or ahead"
+"""Stands for the share where the best specialised network is not clearly ahead of zero-shot."""
+NO_COMPARATOR = "no fair comparator yet"
+"""Stands for the share where no specialised network that was trained to a plateau was scored on the same images."""
 CLEAN = "clean"
 """Class of defect-free images, which have a rule of their own and no part in the means."""
 _CELLS = 2_000_000
@@ -69,7 +73,7 @@ class Gap:
     Attributes:
         metric: its name.
         zero_shot: name and value of the zero-shot row. tuned, best: likewise, of the tuned and the specialised row.
-        closed: share of the gap that is closed, 1 = all of it; None if there is no gap, or none clear of zero.
+        closed: share of the gap that is closed, 1 = all of it; None where zero-shot is level with or ahead of the best.
         interval: its 95 % paired percentile bootstrap over images, or None.
         n_images: images paired; 0 without per-image rows.
         note: why `closed` or `interval` is None; empty otherwise.
@@ -86,9 +90,9 @@ class Gap:
 
     @property
     def percent(self) -> str:
-        """The share in per cent with its interval, or "no gap"."""
+        """The share in per cent with its interval, or ``LEVEL``."""
         if self.closed is None:
-            return "no gap"
+            return LEVEL
         text = f"{percent(self.closed)} %"
         return f"{text} [{percent(self.interval[0])}, {percent(self.interval[1])}]" if self.interval else text
 
@@ -112,7 +116,7 @@ def gap_closed(zero_shot: ScoreRow, tuned: ScoreRow, best: ScoreRow, *, metric: 
     """Compute the share of the gap that tuning closes.
 
     The interval needs the per-image rows of all three (``ScoreRow.images``) and is paired by image id. Where they show that
-    the gap itself is not clear of zero, there is no gap to close: a ratio over almost nothing says nothing.
+    the gap itself is not clear of zero, no share is computed: a ratio over almost nothing says nothing.
 
     Args:
         zero_shot: SAM before tuning.

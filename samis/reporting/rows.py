@@ -142,7 +142,7 @@ class Chosen:
     Attributes:
         zero_shot: best zero-shot row without ground truth.
         tuned: best tuned row.
-        best: best specialised row, trained here or scored from published maps.
+        best: best specialised row, trained to a plateau here or scored from published maps.
     """
 
     zero_shot: ScoreRow | None
@@ -164,11 +164,13 @@ class Chosen:
 def best_row(rows: Iterable[ScoreRow], metric: str, kinds: Sequence[str]) -> ScoreRow | None:
     """Return the best non-oracle row of some kinds by one metric, the first of equals; None if no row has it.
 
-    A row all of whose maps are empty is passed over: where defects are small, answering nothing has the best MAE.
+    A row all of whose maps are empty is passed over: where defects are small, answering nothing has the best MAE. So is one of
+    a small budget (``ScoreRow.budget``), which says nothing about what its method can do.
     """
     sign = 1 if higher_is_better(metric) else -1
     answering = [row for row in rows if not row.n_images or row.empty_maps < row.n_images]
-    fitting = [row for row in answering if row.kind in kinds and not row.oracle and has(row, metric)]
+    fair = [row for row in answering if not row.oracle and not row.budget]
+    fitting = [row for row in fair if row.kind in kinds and has(row, metric)]
     return max(fitting, key=lambda row: sign * row.metrics[metric], default=None)
 
 

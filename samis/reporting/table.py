@@ -124,7 +124,9 @@ def _measured(
         table.note += " No mask: images on which nothing at all was offered, scored as an empty map."
 
     def line(row: ScoreRow) -> Line:
-        heads = [row.name, _asked(row)] + ([str(row.empty_maps)] if some_empty else [])
+        heads = [f"{row.name} ({row.budget} budget)" if row.budget else row.name, _asked(row)] + (
+            [str(row.empty_maps)] if some_empty else []
+        )
         return Line(heads, [*(_cell(row, metric) for metric in metrics), *clean_cells(row, beside)])
 
     _fill(table, rows, line, [*metrics, *beside])

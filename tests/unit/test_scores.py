@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -99,3 +100,10 @@ def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
         write_atomic(target, "new")
     assert target.read_text() == "old"
     assert [path.name for path in Path(tmp_path).iterdir()] == ["a.txt"]
+
+
+def test_a_budget_is_kept_and_another_word_is_told(tmp_path):
+    row = ScoreRow("a", "baseline", "mt", "test", 1, "none", None, False, "pysod", {"mae": 0.1}, budget="short")
+    assert read_row(row.save(tmp_path / "a.json")).budget == "short"
+    with pytest.raises(ValueError, match="budget must be short or smoke or absent, got 'long'"):
+        dataclasses.replace(row, budget="long")

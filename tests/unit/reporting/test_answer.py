@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from samis.reporting.answer import BEGIN, END, answer_table, answers, gap_table, replace_block, sentence, tuned_table
+from samis.reporting.answer import (
+    BEGIN,
+    END,
+    answer_table,
+    answers,
+    gap_table,
+    headline,
+    replace_block,
+    sentence,
+    tuned_table,
+)
 from samis.reporting.markup import to_markdown
 from samis.reporting.rows import group_rows
 
@@ -39,8 +49,18 @@ def test_worse_in_another_metric_is_said_too(three_rows):
 def test_without_a_specialised_row_the_gap_cannot_be_stated(three_rows):
     group = one(three_rows[:2])
     assert "tuned reaches 0.800 (+0.300 [" in sentence(group)
-    assert sentence(group).endswith("No specialised network was scored on these images, so the gap cannot be stated.")
-    assert "cannot be stated" in to_markdown(gap_table(group))
+    assert sentence(group).endswith("was scored on these images: no fair comparator yet.")
+    assert "no fair comparator yet" in to_markdown(gap_table(group))
+
+
+@pytest.mark.parametrize("budget", ["smoke", "short"])
+def test_a_row_of_a_small_budget_is_no_comparator(three_rows, make_row, budget):
+    three_rows[2].budget = budget
+    group = one(three_rows)
+    assert group[0].gap is None and "no fair comparator yet" in sentence(group)
+    assert headline({("steel", "test", "", ""): group}).endswith("where there is no fair comparator yet.")
+    fair = make_row("saved_maps", {"s_measure": [0.7, 0.7, 0.7, 0.7]})
+    assert one([*three_rows, fair])[0].chosen.best is fair
 
 
 @pytest.mark.parametrize(("kept", "missing"), [([0, 2], "tuned"), ([1, 2], "zero-shot"), ([2], "zero-shot and tuned")])
@@ -58,7 +78,7 @@ def test_past_the_best_and_no_gap(make_row):
     assert "tuned reaches 0.900, past the best specialised network (saved_maps, 0.800): 133 % of the gap." in said(
         0.5, 0.9, 0.8
     )
-    assert "There is no gap to close" in said(0.85, 0.9, 0.8)
+    assert "Zero-shot is level with or ahead of the best" in said(0.85, 0.9, 0.8)
 
 
 def test_oracle_rows_never_count(three_rows, make_row):

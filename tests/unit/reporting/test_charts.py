@@ -23,14 +23,14 @@ def test_no_gap_and_a_worse_tuning_draw_no_stretch(make_row):
     ]
     (group,) = answers(rows, ["s_measure"]).values()
     (lane,) = gap_chart(group).lanes
-    assert lane.gap is None and lane.gained is None and lane.text == "no gap"
+    assert lane.gap is None and lane.gained is None and lane.text == "zero-shot level or ahead"
 
 
 def test_a_lead_not_clear_of_zero_draws_no_stretch_but_what_tuning_gained(make_row):
     values = {"zero_shot": [0.1, 0.9, 0.5], "tuned": [0.6, 0.9, 0.6], "baseline": [0.9, 0.2, 0.5]}
     (group,) = answers([make_row(kind, {"s_measure": v}) for kind, v in values.items()], ["s_measure"]).values()
     (lane,) = gap_chart(group).lanes
-    assert lane.gap is None and lane.text == "no gap" and lane.gained == (50, 70)
+    assert lane.gap is None and lane.text == "zero-shot level or ahead" and lane.gained == (50, 70)
 
 
 def test_headline_names_every_data_set_once(three_rows, make_row):

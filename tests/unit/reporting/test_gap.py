@@ -42,7 +42,7 @@ def test_no_gap_instead_of_a_wild_number(make_row, metric, values):
     ]
     gap = gap_closed(*rows, metric=metric)
     assert gap.closed is None and gap.interval is None
-    assert gap.percent == "no gap"
+    assert gap.percent == "zero-shot level or ahead"
     assert "level with or ahead" in gap.note
 
 
@@ -51,7 +51,7 @@ def test_interval_left_out_where_the_gap_is_not_clear_of_zero(make_row):
     tuned = make_row("tuned", {"s_measure": [0.6, 0.6, 0.5, 0.5]})
     best = make_row("baseline", {"s_measure": [0.9, 0.2, 0.5, 0.5]})
     gap = gap_closed(zero, tuned, best)
-    assert gap.closed is None and gap.percent == "no gap" and "not clear of zero" in gap.note
+    assert gap.closed is None and gap.percent == "zero-shot level or ahead" and "not clear of zero" in gap.note
 
 
 def test_same_share_on_every_image_has_a_point_interval(make_row):
