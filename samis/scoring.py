@@ -82,11 +82,11 @@ def score_and_save(
         )  # fmt: skip
         with together(processes):
             if processes.is_main_process:
-                _save(rows, out, birth, as_json=as_json)
+                _save(rows, out, birth, as_json=as_json, budget=budget)
     return rows
 
 
-def _save(rows: list[ScoreRow], out: Path, birth: dict[str, Any], *, as_json: bool) -> None:
+def _save(rows: list[ScoreRow], out: Path, birth: dict[str, Any], *, as_json: bool, budget: str) -> None:
     """Write the rows and show them."""
     for row in rows:
         row.provenance |= {"training": birth} if birth else {}
