@@ -14,7 +14,7 @@ RECIPES   ?= lora $(BASELINES)
 BASELINES ?= unet f3net
 # Further trainings as set.recipe: few-shot draws and other adapters of the recipes below, such as EXTRA="steel.lora_30 rail.full"
 EXTRA     ?=
-TRAININGS ?= $(foreach s,$(SETS),$(RECIPES:%=$s.%)) $(EXTRA)
+TRAININGS ?= $(foreach r,$(RECIPES),$(SETS:%=%.$r)) $(EXTRA)
 ZERO_SHOT ?= grid empty whole box point untrained_box
 REFERENCES ?= filled_box otsu_box
 # Folder of published maps of steel, one folder a method; without it those rows are left out.
@@ -137,7 +137,7 @@ weights = $(foreach t,$(TRAININGS),$(or $(weight.$t),1))
 minutes = $(shell awk 'BEGIN { m = 60 * $(MINUTES); j = $(jobs); t = $(words $(TRAININGS)); if (j > t) j = t; w = 0$(weights:%=+%); \
   rows = 20 * $(words $(ALL_ROWS)) + 60 * $(words $(SETS)); waves = int((t + j - 1) / j); \
   a = (0.9 * m * j - rows - 25 * t) / t; b = (0.9 * m - 90) / waves - 25; if (b < a) a = b; \
-  printf "%.2f", a * t / w * $(or $(weight.$1),1) / 60 }')
+  a *= t / w * $(or $(weight.$1),1); b = 0.9 * m - 90 - 25; printf "%.2f", (a < b ? a : b) / 60 }')
 workers = training.workers=$(shell echo $$(( $(threads) > 4 ? 3 : $(threads) - 1 )))
 time_box = $(if $(MINUTES),training.minutes=$(call minutes,$1) $(workers))
 

@@ -1,7 +1,6 @@
 """`make reproduce`: the jobs and their order with a stand-in for Python, then the whole of it on drawn data."""
 
 import json
-import math
 import os
 import re
 import shutil
@@ -153,9 +152,9 @@ def test_the_minutes_are_shared_out(stand_in, tmp_path, jobs, minutes):
     shares = [
         float(re.search(r"training\.minutes=([\d.]+)", " ".join(w))[1]) for w in lines if w[0].startswith("train/")
     ]
-    assert len(shares) == 12 and len(set(shares)) == 1
-    waves = math.ceil(12 / jobs)
-    assert minutes / 4 < shares[0] * waves < minutes * 0.9, "most of the time, but not all of it, is training"
+    assert len(shares) == 12 and max(shares) < 0.9 * minutes
+    assert 3 < max(shares) / min(shares) < 4.1, "tile by tile, at 512 px, gets up to four times what a network gets"
+    assert minutes / 4 < sum(shares) / jobs < minutes * 0.9, "most of the time, but not all of it, is training"
 
 
 def test_minutes_that_are_too_few_are_told(stand_in, tmp_path):
