@@ -108,7 +108,11 @@ def test_every_job_is_done_once_and_what_is_done_is_left_alone(stand_in, tmp_pat
 
 
 def test_each_command_is_a_config_that_loads(stand_in, tmp_path):
-    extra = "steel.lora_10_1 steel.lora_30_2 steel.lora_100_3 tile.decoder_lora tile.decoder rail.bottleneck steel.full tile.scratch"
+    names = "lora_10_1 lora_30_2 lora_100_3 full"
+    extra = (
+        " ".join(f"steel.{name}" for name in names.split())
+        + " tile.decoder_lora tile.decoder rail.bottleneck tile.scratch"
+    )
     make("-j4", "reproduce", f"BIN={stand_in}", f"REPRODUCE={tmp_path / 'out'}", f"EXTRA={extra}", published(tmp_path))
     lines = asked(stand_in)
     commands = [(words[0], words[1:]) for words in lines if words[0].endswith(("adapt.py", "baseline.py", "score.py"))]
