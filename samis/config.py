@@ -209,7 +209,11 @@ class TrainingConfig:
     """The loop.
 
     Attributes:
-        epochs: passes over the training images. batch_size: images a process and micro-batch.
+        epochs: passes over the training images.
+        minutes: wall clock after which the run ends, validation included, its learning rate scheduled over that time; whichever
+            of epochs and minutes is over first ends it; null leaves it to epochs.
+        ema: decay of the average of the trained weights that is validated and kept, such as 0.99; 0 keeps none.
+        batch_size: images a process and micro-batch.
         accumulation: micro-batches a step.
         mixed_precision: no (float32), bf16, fp16, or auto: what accelerate launch was given, else bf16 where the GPU has it,
             else no.
@@ -227,6 +231,8 @@ class TrainingConfig:
     """
 
     epochs: Positive = 30
+    minutes: Annotated[float | None, Range(above=0)] = None
+    ema: Annotated[float, Range(low=0, below=1)] = 0.0
     batch_size: Positive = 8
     accumulation: Positive = 1
     mixed_precision: Annotated[

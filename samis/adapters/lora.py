@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
@@ -49,6 +50,11 @@ class LoraSam(AdaptedSam):
             split_qkv(sam)
         model = get_peft_model(sam, lora)
         self._peft: tuple[PeftModel] = (model,)  # a tuple, so that the Sam is not registered twice
+        for layer in self.sam.modules():
+            if isinstance(layer, LoraLayer):
+                # peft would take the input to float32 first, and autocast back, in both halves of the layer.
+                layer.cast_input_dtype_enabled = False
+                layer.register_forward_pre_hook(_cast_once)  # type: ignore[attr-defined]
         if config.decoder == ["full"]:
             keep_rows_1_to_3(sam.mask_decoder.mask_tokens.weight)  # type: ignore[union-attr, arg-type]
         self.sam.eval()
@@ -89,6 +95,13 @@ class LoraSam(AdaptedSam):
 
     def _set_weights(self, weights: dict[str, Tensor]) -> None:
         set_peft_model_state_dict(self._peft[0], weights)
+
+
+def _cast_once(layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Cast a layer's input as autocast would do for the base layer and for the low-rank factors."""
+    x = inputs[0]
+    kind = x.device.type
+    return (x.to(torch.get_autocast_dtype(kind)), *inputs[1:]) if torch.is_autocast_enabled(kind) else inputs
 
 
 def lora_config(config: AdapterConfig) -> LoraConfig:

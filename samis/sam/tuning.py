@@ -7,7 +7,7 @@ IoU head among it, stands with each adapter in ``samis.adapters``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
@@ -90,6 +90,19 @@ class SamTuning(nn.Module):
         parts["predicted_share"] = ((logits.detach() > 0) & shown).sum() / area
         parts["truth_share"] = (batch.masks * shown).sum() / area
         return Loss(each.mean(), parts)
+
+    def half_modules(self) -> Iterator[nn.Module]:
+        """Yield the modules that training under autocast may give half-precision copies of their weights.
+
+        Left out are an encoder behind a cache, which names its embeddings by the weights, and the layers below DoRA, whose norms
+        autocast leaves in float32.
+        """
+        cached = self.embed is not embed
+        kept = set(self.adapted.sam.image_encoder.modules()) if cached else set()
+        for module in self.adapted.sam.modules():
+            if len(getattr(module, "lora_magnitude_vector", ())):
+                kept |= set(module.modules())
+        return (module for module in self.adapted.sam.modules() if module not in kept)
 
     def segmenter(self) -> Segmenter:
         """Return what validation scores."""

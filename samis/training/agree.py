@@ -1,6 +1,7 @@
 """What the processes of a run settle together, so that none waits for ever for one that has failed or stopped.
 
-Each call is a rendezvous: every process must make it, in the same order.
+Each call is a rendezvous: every process must make it, in the same order. The numbers go from host to host (gloo), so that no
+process waits for its GPU over them.
 """
 
 from __future__ import annotations
@@ -15,13 +16,22 @@ from accelerate import Accelerator
 from samis.contracts import PeerError, UserError
 
 
+def share(accelerator: Accelerator, *numbers: int) -> list[list[int]]:
+    """Return every process's numbers, by rank; one all-reduce for all of them."""
+    if accelerator.num_processes == 1:
+        return [[int(number) for number in numbers]]
+    group = _hosts()
+    device = accelerator.device if group is None and torch.distributed.get_backend() != "gloo" else "cpu"
+    table = torch.zeros(accelerator.num_processes, len(numbers), dtype=torch.int64)
+    table[accelerator.process_index] = torch.tensor([int(number) for number in numbers])
+    table = table.to(device)
+    torch.distributed.all_reduce(table, group=group)
+    return [[int(number) for number in row] for row in table.tolist()]
+
+
 def largest(accelerator: Accelerator, *numbers: int) -> list[int]:
     """Return, for each number, the largest that some process brought."""
-    if accelerator.num_processes == 1:
-        return [int(number) for number in numbers]
-    shared = torch.tensor(numbers, dtype=torch.int64, device=accelerator.device)
-    torch.distributed.all_reduce(shared, op=torch.distributed.ReduceOp.MAX)
-    return [int(number) for number in shared.tolist()]
+    return [max(column) for column in zip(*share(accelerator, *numbers), strict=True)]
 
 
 def gather(accelerator: Accelerator, value: Any) -> list[Any]:
@@ -29,15 +39,8 @@ def gather(accelerator: Accelerator, value: Any) -> list[Any]:
     if accelerator.num_processes == 1:
         return [value]
     values: list[Any] = [None] * accelerator.num_processes
-    torch.distributed.all_gather_object(values, value)
+    torch.distributed.all_gather_object(values, value, group=_hosts())
     return values
-
-
-def words(accelerator: Accelerator, word: str | None) -> str | None:
-    """Return what the processes have to say, joined; None if none says anything."""
-    if not largest(accelerator, word is not None)[0]:
-        return None
-    return "; ".join(said for said in gather(accelerator, word) if said is not None)
 
 
 @contextmanager
@@ -52,8 +55,12 @@ def together(accelerator: Accelerator) -> Iterator[None]:
         yield
     except Exception as error:
         failure = error
-    if not largest(accelerator, failure is not None)[0]:
-        return
+    if largest(accelerator, failure is not None)[0]:
+        raise_first(accelerator, failure)
+
+
+def raise_first(accelerator: Accelerator, failure: Exception | None) -> NoReturn:
+    """Raise the first failing process's own error on that process, ``PeerError`` on all others; one of them has failed."""
     said = gather(accelerator, None if failure is None else str(failure))
     first = next(rank for rank, text in enumerate(said) if text is not None)
     if failure is not None and accelerator.process_index == first:
@@ -65,6 +72,19 @@ def peer_gone(error: BaseException) -> bool:
     """Return whether an error only says that another process has died."""
     told = str(error)
     return any(words in told for words in ("Connection closed by peer", "Connection reset by peer", "Broken pipe"))
+
+
+_HOSTS: list[tuple[Any, Any]] = []
+
+
+def _hosts() -> Any:
+    """Return a gloo group of all processes; None, which is the default group, where that is gloo or there is no gloo."""
+    if torch.distributed.get_backend() == "gloo" or not torch.distributed.is_gloo_available():
+        return None
+    world = torch.distributed.group.WORLD
+    if not _HOSTS or _HOSTS[0][0] is not world:
+        _HOSTS[:] = [(world, torch.distributed.new_group(backend="gloo"))]
+    return _HOSTS[0][1]
 
 
 def fail(accelerator: Accelerator, message: str) -> NoReturn:

@@ -28,8 +28,3 @@ def grouped(batches: Loader, size: int) -> Iterator[list[Batch]]:
             group = []
     if group:
         yield group
-
-
-def ids_of(group: list[Batch]) -> str:
-    """Return the image ids of a step, for people."""
-    return ", ".join(sample_id for batch in group for sample_id in batch.ids)

@@ -14,8 +14,8 @@ import torch
 from samis.config import OptimConfig
 
 
-def rate_factor(step: int, total: int, *, warmup_share: float, final_share: float) -> float:
-    """Return the factor on every group's base rate for optimizer step `step` of `total`, counted from 0.
+def rate_factor(step: float, total: int, *, warmup_share: float, final_share: float) -> float:
+    """Return the factor on every group's base rate for place `step` of `total` steps, counted from 0.
 
     Linear from near 0 to 1 over the warm-up, then a cosine from 1 to `final_share` at the last step.
 

@@ -14,6 +14,7 @@ class Position:
         epoch: epochs finished, their validation included. batches: micro-batches of a process finished in the running epoch.
         step: optimizer steps finished. skipped: steps skipped in a row, last ones first.
         best: best validation value so far, or None. best_epoch: its epoch. waiting: validations since then.
+        over_minutes: the ``training.minutes`` that were used up; 0 while they are not.
     """
 
     epoch: int = 0
@@ -23,6 +24,7 @@ class Position:
     best: float | None = None
     best_epoch: int = -1
     waiting: int = 0
+    over_minutes: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def carried_over(position: Position, old: Plan, new: Plan) -> Position:
     >>> old = Plan(epochs=3, processes=2, batch_size=2, accumulation=1, batches=6)
     >>> new = Plan(epochs=3, processes=1, batch_size=2, accumulation=2, batches=12)
     >>> carried_over(Position(epoch=1, batches=3, step=9), old, new)
-    Position(epoch=1, batches=6, step=9, skipped=0, best=None, best_epoch=-1, waiting=0)
+    Position(epoch=1, batches=6, step=9, skipped=0, best=None, best_epoch=-1, waiting=0, over_minutes=0.0)
     """
     if (old.processes, old.batch_size, old.accumulation, old.batches) == (
         new.processes, new.batch_size, new.accumulation, new.batches,

@@ -19,18 +19,23 @@ class Progress:
         self.start = self.window_start = time.monotonic()
         self.window_steps = 0
         self.loss: float | None = None
+        self.limit_s = math.inf
         self.bar = active and sys.stderr.isatty()
 
-    def advance(self, parts: dict[str, float]) -> None:
-        """Count one step."""
+    def saw(self, loss: float) -> None:
+        """Take a step's loss into the running mean; it may come a few steps late."""
+        if math.isfinite(loss):
+            self.loss = loss if self.loss is None else 0.95 * self.loss + 0.05 * loss
+
+    def advance(self, rate: float, *, left_s: float = math.inf) -> None:
+        """Count one step, made at a learning rate; `left_s` seconds of a limited time are left."""
         self.done += 1
         self.window_steps += 1
-        if math.isfinite(parts["loss"]):
-            self.loss = parts["loss"] if self.loss is None else 0.95 * self.loss + 0.05 * parts["loss"]
+        self.limit_s = left_s
         if self.bar:
             filled = round(30 * self.done / self.total)
             done = f"[{'=' * filled}{' ' * (30 - filled)}] {self.done}/{self.total}"
-            line = f"{done} loss {self.shown_loss()} rate {parts['rate']:.1e} {self.left()} left"
+            line = f"{done} loss {self.shown_loss()} rate {rate:.1e} {self.left()} left"
             print(f"\r{line:100s}", end="", file=sys.stderr, flush=True)
 
     def images_per_s(self, images_per_step: int) -> float:
@@ -71,7 +76,7 @@ class Progress:
     def left(self) -> str:
         """Return the time left as h:mm:ss, from the mean pace so far."""
         pace = (time.monotonic() - self.start) / max(1, self.done - self.first)
-        seconds = round(pace * (self.total - self.done))
+        seconds = round(min(pace * (self.total - self.done), max(0.0, self.limit_s)))
         return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ FREE_KEYS = {
     "training.log_every", "training.save_every_min", "training.save_every_steps", "training.on_nan", "training.nan_limit",
     "training.spike_ratio", "training.collapse_after", "training.out", "training.gallery", "training.reference_rows",
     "data.root", "data.check", "metrics.batch_size", "metrics.bootstrap", "cache.folder", "cache.limit_gb",
-    "training.prefetch", "segmenter.checkpoint_activations", "segmenter.compile",
+    "training.prefetch", "training.minutes", "segmenter.checkpoint_activations", "segmenter.compile",
 }  # fmt: skip
 """Keys that may differ when a run is resumed: how long, how fast and where, not what is learnt from what."""
 PICTURE_BYTES = 200_000
@@ -64,13 +64,13 @@ def check_leftovers(folder: Path) -> None:
         )
 
 
-def needed_bytes(learner: torch.nn.Module, *, pictures: int) -> int:
+def needed_bytes(learner: torch.nn.Module, *, pictures: int, averaged: bool = False) -> int:
     """Estimate what a run has on the disk at most: two resume points (old and new), best and last twice each, pictures.
 
-    A resume point holds the weights and, for each trained one, AdamW's two moments.
+    A resume point holds the weights and, for each trained one, AdamW's two moments, and its average where there is one.
     """
     weights = sum(t.numel() * t.element_size() for t in learner.state_dict().values() if isinstance(t, torch.Tensor))
-    moments = 2 * sum(p.numel() * p.element_size() for p in learner.parameters() if p.requires_grad)
+    moments = (2 + averaged) * sum(p.numel() * p.element_size() for p in learner.parameters() if p.requires_grad)
     return 2 * (weights + moments) + 4 * weights + pictures * PICTURE_BYTES
 
 

@@ -14,8 +14,10 @@ import torch
 from accelerate import Accelerator
 
 from samis.training import agree, checkpoint, run_folder
+from samis.training.ema import Ema
 from samis.training.lock import RunLock
 from samis.training.plan import Plan, Position, carried_over, changes
+from samis.training.timebox import TimeBox
 from samis.training.watch import Watch
 
 
@@ -26,7 +28,7 @@ class RunState:
 
     Args:
         folder: the run folder; it need not exist.
-        accelerator: the processes. learner: unwrapped. optimizer: prepared. plan: of this run. watch: kept along.
+        accelerator: the processes. learner: unwrapped. optimizer: prepared. plan: of this run. watch, ema, box: kept along.
 
     Attributes:
         position: where the run stands. validations: its lines of ``validation.jsonl``.
@@ -35,10 +37,19 @@ class RunState:
     """
 
     def __init__(
-        self, folder: Path, *, accelerator: Accelerator, learner: Any, optimizer: Any, plan: Plan, watch: Watch
+        self,
+        folder: Path,
+        *,
+        accelerator: Accelerator,
+        learner: Any,
+        optimizer: Any,
+        plan: Plan,
+        watch: Watch,
+        ema: Ema,
+        box: TimeBox,
     ) -> None:
         self.folder, self.accelerator, self.plan, self.watch = Path(folder), accelerator, plan, watch
-        self.learner, self.optimizer = learner, optimizer
+        self.learner, self.optimizer, self.ema, self.box = learner, optimizer, ema, box
         self.position, self.validations = Position(), list[str]()
         self.precisions = [plan.precision]
         self.resumed: list[str] | None = None
@@ -62,6 +73,7 @@ class RunState:
             else:
                 self._seed()
             self._saved_at, self._saved_step = time.monotonic(), self.position.step
+            self.box.start()
             yield
         finally:
             lock.release()
@@ -74,7 +86,9 @@ class RunState:
         """
         with agree.together(self.accelerator):
             if self.accelerator.is_main_process:
-                run_folder.check_space(self.folder, run_folder.needed_bytes(self.learner, pictures=pictures))
+                run_folder.check_space(
+                    self.folder, run_folder.needed_bytes(self.learner, pictures=pictures, averaged=self.ema.decay > 0)
+                )
                 run_folder.write_config(self.folder, config)
 
     def due(self, *, minutes: float, steps: int) -> bool:
@@ -93,6 +107,7 @@ class RunState:
                     "scaler": None if scaler is None else scaler.state_dict(), "position": asdict(self.position),
                     "plan": asdict(self.plan), "precisions": self.precisions, "validations": self.validations,
                     "watch": self.watch.state(), "random": states,
+                    "ema": self.ema.state(), "time": self.box.state(),
                 }  # fmt: skip
                 checkpoint.write_state(state, self._path)
         self._saved_at, self._saved_step = time.monotonic(), self.position.step
@@ -104,7 +119,7 @@ class RunState:
         """
         epoch = self.position.epoch + 1
         if metrics is not None:
-            with agree.together(self.accelerator):
+            with self.ema.applied(), agree.together(self.accelerator):
                 if self.accelerator.is_main_process:
                     for name in checkpoint.KEPT[: 1 + best]:
                         checkpoint.stage(self.folder, name, epoch=epoch, save=self.learner.save)
@@ -125,6 +140,8 @@ class RunState:
         p = self.position
         best = "no validation was a number" if p.best is None else f"best {metric} {p.best:.4f}, epoch {p.best_epoch}"
         told = f"{self.folder}: this run is finished (epoch {p.epoch}, step {p.step}; {best}) and is left as it is"
+        if p.over_minutes:
+            return f"{told}; its {p.over_minutes:g} minutes are over: training.minutes={2 * p.over_minutes:g} trains on"
         if p.epoch < epochs:
             return f"{told}; it stopped early: training.patience=0 trains on to epoch {epochs}"
         return f"{told}; train longer with training.epochs={2 * epochs}, or anew with another training.out"
@@ -150,6 +167,8 @@ class RunState:
         self.validations, self.resumed = list(state["validations"]), changes(old, self.plan)
         held = list(state.get("precisions", []))
         self.precisions = held if held[-1:] == self.precisions else held + self.precisions
+        self.ema.restore(state.get("ema"))
+        self.box.restore(state.get("time"))
         self.watch.restore(state["watch"])
         rank = self.accelerator.process_index
         if rank < len(state["random"]):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,24 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from samis.config import OptimConfig, TrainingConfig, to_dict
 from samis.contracts import Batch, Evaluation, Interrupted, PeerError, UserError
 from samis.training import agree
-from samis.training.batches import Loader, grouped, ids_of
+from samis.training.batches import Loader, grouped
+from samis.training.ema import Ema
 from samis.training.memory import naming_the_knob
 from samis.training.optim import build_optimizer, rate_factor, set_rate
 from samis.training.plan import Plan, Position
-from samis.training.precision import nan_advice, open_accelerator
+from samis.training.precision import open_accelerator
 from samis.training.progress import Progress
+from samis.training.readings import OnTheWay
 from samis.training.run_state import RunState
 from samis.training.signals import StopRequest
+from samis.training.step_log import StepLog
+from samis.training.stepping import Stepper
+from samis.training.timebox import TimeBox
 from samis.training.tracking import Tracker
 from samis.training.watch import Watch
 
@@ -83,6 +89,7 @@ class Trainer:
     ) -> None:
         if training.on_nan not in ("stop", "skip"):
             raise UserError(f"training.on_nan: expected stop or skip, got {training.on_nan!r}")
+        self.box = TimeBox(training.minutes)
         self.accelerator = accelerator or open_accelerator(training.mixed_precision)
         self.learner, self.loader, self.validate, self.selection = learner, loader, validate, selection
         self.optim, self.training, self.folder = optim, training, Path(folder)
@@ -106,6 +113,12 @@ class Trainer:
             optimizer=self.optimizer,
             plan=plan,
             watch=self.watch,
+            ema=Ema(learner, training.ema),
+            box=self.box,
+        )
+        halt = training.on_nan == "stop"
+        self.stepper = Stepper(
+            learner, self.model, self.optimizer, self.accelerator, clip_norm=optim.clip_norm, halt=halt
         )
         self.finished = False
 
@@ -115,8 +128,11 @@ class Trainer:
         return self.run.position
 
     def record(self) -> dict[str, Any]:
-        """Return what provenance says of the training itself: the precision, each in turn where a resume changed it."""
-        return {"mixed_precision": " then ".join(self.run.precisions)}
+        """Return what provenance says of the training itself: precision (each in turn where a resume changed it), steps, time."""
+        told = {"mixed_precision": " then ".join(self.run.precisions), "steps": self.position.step}
+        if self.box.limit_s:
+            told |= {"minutes": self.box.minutes, "epochs": self.position.epoch}
+        return told
 
     @property
     def _main(self) -> bool:
@@ -154,10 +170,11 @@ class Trainer:
         self.tracker = Tracker(folder, active=self._main, purge_step=purge, references=self.references)
         self.tracker.learner(self.learner, self.optimizer, step=self.position.step)
         progress = Progress(self.total_steps, done=self.position.step, active=self._main)
+        self.steps = StepLog(self.accelerator, self.training, self.run, self.tracker, progress)
         try:
             while not self._over():
                 self._epoch(progress)
-                last = self.position.epoch + 1 == self.training.epochs
+                last = self.position.epoch + 1 == self.training.epochs or self.box.over
                 if (self.position.epoch + 1) % self.training.validate_every == 0 or last:
                     self._validation(progress)
                 else:
@@ -175,108 +192,80 @@ class Trainer:
                 self.tracker.close()
 
     def _epoch(self, progress: Progress) -> None:
-        """Train from the position's batch to the end of its epoch; its validation is still to come."""
+        """Train from the position's batch to the end of its epoch, or of the time; its validation is still to come."""
         self.model.train()
         self.loader.set_epoch(self.position.epoch, skip=self.position.batches)
         waited, asked = 0.0, time.monotonic()
         groups = grouped(self.loader, self.training.accumulation)
-        while group := self._next(groups):
+        while found := self._next(groups):
             waited += time.monotonic() - asked
-            parts = self._step(group, progress)
+            group, images = found
+            log = (self.position.step + 1) % self.training.log_every == 0
+            rate = self._set_rate()
+            reading, parts = self.stepper.step(group, images, self.position, collect=log)
+            self.steps.add(reading)
+            self.run.ema.update()
             self.position.batches += len(group)
             self.position.step += 1
-            progress.advance(parts)
-            if self.position.step % self.training.log_every == 0:
-                took = time.monotonic() - progress.window_start
-                parts |= {
-                    "wait_share": waited / max(took, 1e-9),
-                    "images_per_s": progress.images_per_s(self._images(group)),
-                }
-                self.tracker.scalars(
-                    {f"training/{name}": value for name, value in parts.items()}, step=self.position.step
-                )
-                self.tracker.machine(self.optimizer, self.accelerator.device, step=self.position.step)
-                progress.log(self.position.epoch, parts)
+            progress.advance(rate, left_s=self.box.left_s)
+            if log:
+                self._log(parts, rate, images, waited, progress)
                 waited = 0.0
             asked = time.monotonic()
+        self.steps.read_all()
 
-    def _next(self, groups: Iterator[list[Batch]]) -> list[Batch] | None:
-        """Return the next step's batches, once all processes have theirs; save or stop first, if it is time to.
+    def _next(self, groups: Iterator[list[Batch]]) -> tuple[list[Batch], int] | None:
+        """Return the next step's batches, once all processes have theirs, and how many images they hold together.
 
-        Returns None at the epoch's end.
+        Saves or stops first, if it is time to. What the processes must know of each other goes in one all-reduce. Returns
+        None at the epoch's end, or when the time is over.
         """
-        with agree.together(self.accelerator):
+        failure, group = None, None
+        try:
             group = next(groups, None)
+        except Exception as error:
+            failure = error
+        stuck = self.steps.read_ready()
         due = self.run.due(minutes=self.training.save_every_min, steps=self.training.save_every_steps)
-        signal, somewhere_due = agree.largest(self.accelerator, self.stop(), due)
+        images = sum(len(batch) for batch in group or [])
+        mine = (failure is not None, stuck, self.stop(), due, images, *self.box.clock())
+        table = agree.share(self.accelerator, *mine)
+        failed, somewhere_stuck, signal, somewhere_due = (max(row[column] for row in table) for column in range(4))
+        if failed:
+            agree.raise_first(self.accelerator, failure)
+        if somewhere_stuck or signal or somewhere_due:
+            self.steps.read_all()
         if signal:
             raise Interrupted(signal)
         if somewhere_due:
             self.run.save()
-        return group
+        self.box.hear(*table[0][5:])
+        return None if group is None or self.box.over else (group, sum(row[4] for row in table))
 
-    def _step(self, group: list[Batch], progress: Progress) -> dict[str, float]:
-        """Make one optimizer step over the group's micro-batches; return the log's numbers."""
+    def _set_rate(self) -> float:
+        """Set the learning rate of the coming step, which follows the steps or the time, whichever is further; return it."""
         warmup, final = self.optim.warmup_share, self.optim.final_lr_share
-        factor = rate_factor(self.position.step, self.total_steps, warmup_share=warmup, final_share=final)
+        place = max(self.position.step, self.box.progress * self.total_steps)
+        factor = rate_factor(place, self.total_steps, warmup_share=warmup, final_share=final)
         set_rate(self.optimizer, factor)
-        parts: dict[str, float] = {}
-        bad: str | None = None
-        for number, batch in enumerate(group):
-            last = number == len(group) - 1
-            with nullcontext() if last else self.accelerator.no_sync(self.model):
-                with self.accelerator.autocast():
-                    loss = self.model(batch.to(self.accelerator.device))
-                if bad is None and not torch.isfinite(loss.total):
-                    where = f"batch {self.position.batches + number} of epoch {self.position.epoch}"
-                    bad = f"the loss is {float(loss.total.detach())} on images {', '.join(batch.ids)} ({where})"
-                self.accelerator.backward(loss.total / len(group))
-            for name, value in {"loss": loss.total.detach(), **loss.parts}.items():
-                parts[name] = parts.get(name, 0.0) + float(value) / len(group)
-        norm = float(self.accelerator.clip_grad_norm_(self.model.parameters(), self.optim.clip_norm or math.inf))
-        parts |= {"rate": self.optim.lr * factor, "gradient_norm": norm}
-        if bad is None and not math.isfinite(norm) and self.accelerator.scaler is None:
-            # A scaler's overflow is its daily business: it skips the step itself.
-            bad = f"the gradient's norm is {norm} after images {ids_of(group)}"
-        bad = agree.words(self.accelerator, bad)
-        if bad:
-            self._skip(bad, progress)
-        else:
-            self.position.skipped = 0
-            self.optimizer.step()
-            self._watch(norm, parts, group, progress)
-        self.optimizer.zero_grad(set_to_none=True)
-        return parts
+        return self.optim.lr * factor
 
-    def _skip(self, bad: str, progress: Progress) -> None:
-        """Leave the weights as they are and go on, or give up, as ``training.on_nan`` says; alike on every process."""
-        self.position.skipped += 1
-        told = f"step {self.position.step}: {bad}"
-        advice = nan_advice(str(self.accelerator.mixed_precision))
-        if self.training.on_nan == "stop":
-            agree.fail(self.accelerator, f"{told}; {advice}, or skip such steps with training.on_nan=skip")
-        if self.position.skipped >= self.training.nan_limit:
-            agree.fail(self.accelerator, f"{told}; that was step {self.position.skipped} skipped in a row; {advice}")
-        progress.say(f"{told}; skipped")
-        self.optimizer.zero_grad(set_to_none=True)
-        if self.accelerator.scaler is not None:
-            self.optimizer.step()  # no gradient, no change; but the scaler must see that the step is over
-
-    def _watch(self, norm: float, parts: dict[str, float], group: list[Batch], progress: Progress) -> None:
-        """Add the norm's ratio to its running median to the log's numbers; tell one that leaps."""
-        ratio = self.watch.ratio(norm)
-        if ratio is None:
-            return
-        parts["gradient_norm_ratio"] = ratio
-        if self.watch.spike(ratio):
-            note = f"gradient norm {norm:.3g} is {ratio:.3g} times the running median, after images {ids_of(group)}"
-            progress.say(f"step {self.position.step}: {note}")
-            self.tracker.scalars({"training/gradient_norm_spike": ratio}, step=self.position.step)
+    def _log(self, parts: dict[str, Tensor], rate: float, images: int, waited: float, progress: Progress) -> None:
+        """Write the numbers of the step that was just made; here, and not at other steps, the host waits for the device."""
+        took = time.monotonic() - progress.window_start
+        numbers = OnTheWay(torch.stack([value.detach().float() for value in parts.values()])).read()
+        told = dict(zip(parts, numbers, strict=True)) | {"rate": rate} | self.steps.read_all()
+        told |= {"wait_share": waited / max(took, 1e-9), "images_per_s": progress.images_per_s(images)}
+        self.tracker.scalars({f"training/{name}": value for name, value in told.items()}, step=self.position.step)
+        self.tracker.machine(self.optimizer, self.accelerator.device, step=self.position.step)
+        progress.log(self.position.epoch, told)
 
     def _validation(self, progress: Progress) -> None:
         """Score, keep the best, log."""
+        began = self.box.now()
         self.model.eval()
-        evaluation = self.validate(self.learner)
+        with self.run.ema.applied():
+            evaluation = self.validate(self.learner)
         if self.selection.metric not in evaluation.metrics:
             known = ", ".join(evaluation.metrics)
             told = f"keep_best: expected one of the validation's metrics ({known}), got {self.selection.metric}"
@@ -287,11 +276,15 @@ class Trainer:
         if gained:
             self.position.best, self.position.best_epoch, self.position.waiting = value, self.position.epoch + 1, 0
         warning = self.watch.collapse(evaluation)
+        if self.box.over:
+            self.position.over_minutes = self.training.minutes or 0.0
         self.run.end_epoch(evaluation.metrics, best=gained)
         with agree.together(self.accelerator):
             self.tracker.evaluation(evaluation, step=self.position.step)
             if self._main and self.gallery:
-                self.tracker.pictures(self.gallery(self.learner), step=self.position.step)
+                with self.run.ema.applied():
+                    self.tracker.pictures(self.gallery(self.learner), step=self.position.step)
+        self.box.measured(self.box.now() - began)
         progress.validation(self.position.epoch, self.selection.metric, evaluation.metrics, gained)
         if warning:
             progress.say(warning)
@@ -299,7 +292,5 @@ class Trainer:
 
     def _over(self) -> bool:
         patience_over = 0 < self.training.patience <= self.position.waiting
-        return self.position.epoch >= self.training.epochs or patience_over
-
-    def _images(self, group: list[Batch]) -> int:
-        return sum(len(batch) for batch in group) * int(self.accelerator.num_processes)
+        time_over = 0 < (self.training.minutes or 0.0) <= self.position.over_minutes
+        return self.position.epoch >= self.training.epochs or patience_over or time_over

@@ -38,22 +38,18 @@ def equal_gradients(folder: Path) -> str:
 
 def _record_gradients(folder: Path, world: int) -> None:
     from accelerate import Accelerator
+    from torch.optim.optimizer import register_optimizer_step_pre_hook
 
     from samis.config import OptimConfig
 
     accelerator = Accelerator()
     learner, seen = tiny.Line(dropout=0.0), []
-    clip = accelerator.clip_grad_norm_
-
-    def clipped(parameters: Any, largest: float) -> Any:
-        seen.append(learner.weight.grad.clone())
-        return clip(parameters, largest)
-
-    accelerator.clip_grad_norm_ = clipped
+    watching = register_optimizer_step_pre_hook(lambda *_: seen.append(learner.weight.grad.clone()))
     tiny.train(
         folder / f"run_{world}", learner=learner, accelerator=accelerator, images=12, batch_size=6 // world, epochs=2,
-        optim=OptimConfig(lr=0.05, clip_norm=0.5),
+        optim=OptimConfig(lr=0.05, clip_norm=0.0),
     )  # fmt: skip
+    watching.remove()
     torch.save(torch.stack(seen), folder / f"{world}_{accelerator.process_index}.pt")
 
 

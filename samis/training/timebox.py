@@ -1,0 +1,93 @@
+"""``training.minutes``: a run ends, with a finished schedule and its last validation, after so much wall clock.
+
+Time counts while the run runs, validations and saves included; a run that was cut goes on with what is left. Of several
+processes the first one's clock counts for all.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+from samis.contracts import UserError
+
+FIRST_RESERVE = 0.1
+"""Share of the time that is kept for the last validation as long as none has been measured."""
+
+
+class TimeBox:
+    """How much of a run's time is used.
+
+    Args:
+        minutes: wall clock of the whole run; None never ends it.
+
+    Raises:
+        UserError: no positive, finite number.
+
+    Attributes:
+        used_s: seconds used, as last heard. reserve_s: kept for what follows the last step.
+    """
+
+    def __init__(self, minutes: float | None) -> None:
+        if minutes is not None and not (math.isfinite(minutes) and minutes > 0):
+            raise UserError(
+                f"training.minutes: expected a number above 0, got {minutes}; leave it out (null) for a run by epochs"
+            )
+        self.minutes = minutes
+        self.limit_s = 60 * (minutes or 0.0)
+        self.used_s, self.reserve_s = 0.0, FIRST_RESERVE * self.limit_s
+        self._before_s, self._start = 0.0, self.now()
+
+    @staticmethod
+    def now() -> float:
+        """Return the clock's seconds; only differences mean something."""
+        return time.monotonic()
+
+    def start(self) -> None:
+        """Let the clock run, from what an earlier process of the run has used."""
+        self._start = self.now()
+
+    def clock(self) -> tuple[int, int]:
+        """Return this process's count: milliseconds used, and to be kept; (0, 0) without a limit."""
+        if not self.limit_s:
+            return 0, 0
+        return round(1000 * (self._before_s + self.now() - self._start)), round(1000 * self.reserve_s)
+
+    def hear(self, used_ms: int, reserve_ms: int) -> None:
+        """Take the first process's count for the truth."""
+        self.used_s, self.reserve_s = used_ms / 1000, reserve_ms / 1000
+
+    def measured(self, seconds: float) -> None:
+        """Keep twice the longest validation: one is to come, and its images are predicted again for the threshold."""
+        held = 0.0 if self.reserve_s == FIRST_RESERVE * self.limit_s else self.reserve_s
+        self.reserve_s = max(held, 2 * seconds)
+
+    @property
+    def progress(self) -> float:
+        """Share of the time for steps that is used, in [0, 1]; 0 without a limit."""
+        if not self.limit_s:
+            return 0.0
+        return min(1.0, self.used_s / max(1e-9, self.limit_s - self.reserve_s))
+
+    @property
+    def over(self) -> bool:
+        """Return whether there is no time for another step."""
+        return self.limit_s > 0 and self.progress >= 1
+
+    @property
+    def left_s(self) -> float:
+        """Seconds left for steps; infinite without a limit."""
+        return self.limit_s - self.reserve_s - self.used_s if self.limit_s else math.inf
+
+    def state(self) -> dict[str, Any] | None:
+        """Return what ``restore`` takes; None without a limit, since two equal runs never take the same time."""
+        used, reserve = self.clock()
+        return {"used_s": used / 1000, "reserve_s": reserve / 1000} if self.limit_s else None
+
+    def restore(self, state: dict[str, Any] | None) -> None:
+        """Go on where a cut run stood."""
+        if state and self.limit_s:
+            self._before_s = self.used_s = float(state["used_s"])
+            self.reserve_s = float(state["reserve_s"])
+            self.start()
