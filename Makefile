@@ -56,6 +56,7 @@ format: install
 	$(BIN)/ruff format .
 
 pretrain: install
+	@echo "What a GPU hour gives, and how to go on from the committed weights: train/README.md, Pretraining the embedded SAM"
 	$(BIN)/python train/pretrain.py configs/pretrain.yaml
 	$(BIN)/python train/pretrain.py configs/pretrain_focal.yaml
 	$(BIN)/python train/pretrain.py configs/pretrain.yaml --embed $(RUNS)/pretrain $(RUNS)/pretrain_focal

@@ -14,15 +14,19 @@ RECIPES   ?= lora $(BASELINES)
 BASELINES ?= unet f3net
 # Further trainings as set.recipe: few-shot draws and other adapters of the recipes below, such as EXTRA="steel.lora_30 rail.full"
 EXTRA     ?=
-TRAININGS ?= $(foreach s,$(SETS),$(RECIPES:%=$s.%)) $(EXTRA)
+TRAININGS ?= $(foreach r,$(RECIPES),$(SETS:%=%.$r)) $(EXTRA)
 ZERO_SHOT ?= grid empty whole box point untrained_box
 REFERENCES ?= filled_box otsu_box
 # Folder of published maps of steel, one folder a method; without it those rows are left out.
 PUBLISHED ?= $(if $(QUICK),,$(firstword $(wildcard $(SAMIS_DATA:%=%/saliency-maps/SD-saliency-900) ../shared/data/saliency-maps/SD-saliency-900)))
 # MAPS=1 also saves the maps and draws them into the report.
 MAPS      ?=
-# Overrides for every training, such as KEYS="training.workers=2".
+# Overrides for every training, such as KEYS="training.workers=2"; for one of them, keys.steel.lora="training.epochs=12".
 KEYS      ?=
+# With MINUTES, how much longer than the others a training may take: steps at 512 px cost four times those at 256.
+weight.steel.lora        := 2
+weight.tile.lora         := 3
+weight.tile_by_tile.lora := 4
 
 # ---- the data sets: keys of config, tiles, the adapter configs' first word, how row files begin ----
 data.steel        := data.name=sd_saliency_900
@@ -32,7 +36,7 @@ data.rail         := data.name=rsdds
 tiles.rail        := frame.tile_px=160
 adapt.steel := steel
 adapt.tile := tile
-adapt.tile_by_tile := tile
+adapt.tile_by_tile := tile_by_tile
 adapt.rail := rail
 stem.steel        := sd_saliency_900-test
 stem.tile         := magnetic_tile-test
@@ -43,15 +47,17 @@ stem.rail         := rsdds-test
 # Halved: the rates that suit steel and rail let the maps of magnetic tile fall into "nothing".
 rate = $(if $(filter tile%,$1),$3,$2)
 encoder_too = train/adapt.py configs/adapt/$(adapt.$1)_lora.yaml
-decoder_only = train/adapt.py configs/adapt/$(adapt.$1)_decoder_lora.yaml
+decoder_only = train/adapt.py configs/adapt/$(subst _by_tile,,$(adapt.$1))_decoder_lora.yaml
 train.lora         = $(encoder_too)
 label.lora         = LoRA, encoder + decoder
-train.lora_10      = $(encoder_too) data.limit=10 training.epochs=60 training.validate_every=30
-label.lora_10      = LoRA, encoder + decoder, 10 images
-train.lora_30      = $(encoder_too) data.limit=30 training.epochs=60 training.validate_every=15
-label.lora_30      = LoRA, encoder + decoder, 30 images
-train.lora_100     = $(encoder_too) data.limit=100 training.epochs=30 training.validate_every=15
-label.lora_100     = LoRA, encoder + decoder, 100 images
+# Few-shot: three draws each of 10, 30 and 100 images; all make about 300 steps.
+FEW_SHOT := $(foreach n,10 30 100,$(foreach d,1 2 3,lora_$n_$d))
+epochs.10  := training.epochs=300 training.validate_every=30
+epochs.30  := training.epochs=150 training.validate_every=15
+epochs.100 := training.epochs=45 training.validate_every=5
+$(foreach n,10 30 100,$(foreach d,1 2 3,\
+  $(eval train.lora_$n_$d = $$(encoder_too) data.limit=$n seed=$d $(epochs.$n))\
+  $(eval label.lora_$n_$d = LoRA$$(comma) encoder + decoder$$(comma) $n images$$(comma) draw $d)))
 train.decoder_lora = $(decoder_only)
 label.decoder_lora = LoRA, decoder
 train.decoder      = $(decoder_only) adapter.name=unfreeze adapter.preset=decoder optim.pretrained_lr_scale=1.0 optim.lr=$(call rate,$1,1.0e-3,5.0e-4)
@@ -63,13 +69,17 @@ label.full         = Full tuning
 train.scratch      = $(train.full) segmenter.weights=random
 label.scratch      = The same network from scratch
 specialised.tile = training.epochs=150
-specialised.tile_by_tile = $(specialised.tile)
+specialised.tile_by_tile = $(specialised.tile) data.clean_share=0.3
 specialised.rail = frame.frame_px=160 $(tiles.rail) training.epochs=600 training.validate_every=30
 # The same trunk, with the same ImageNet weights, as the embedded SAM has.
 train.unet         = train/baseline.py configs/baselines/unet_lite0.yaml $(specialised.$1)
 label.unet         = U-Net, EfficientNet-Lite0
 train.f3net        = train/baseline.py configs/baselines/f3net_lite0.yaml $(specialised.$1)
 label.f3net        = F3Net, EfficientNet-Lite0
+train.unet_random  = $(train.unet) segmenter.pretrained=false
+label.unet_random  = U-Net, EfficientNet-Lite0, random weights
+train.f3net_random = $(train.f3net) segmenter.pretrained=false
+label.f3net_random = F3Net, EfficientNet-Lite0, random weights
 
 # ---- zero-shot prompts and references ----
 SAM := $(or $(shell sed -n 's/.*architecture: *\([a-z0-9_]*\).*/\1/p' configs/zero_shot.yaml),SAM)
@@ -123,11 +133,13 @@ ALL_ROWS := $(foreach t,$(TRAININGS),$(call run_row,$t)) $(foreach p,$(call pair
 jobs = $(or $(JOBS),$(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),1)
 cores := $(or $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null),1)
 threads = $(shell echo $$(( $(cores) > $(jobs) ? $(cores) / $(jobs) : 1 )))
-minutes = $(shell awk 'BEGIN { m = 60 * $(MINUTES); j = $(jobs); t = $(words $(TRAININGS)); if (j > t) j = t; \
+weights = $(foreach t,$(TRAININGS),$(or $(weight.$t),1))
+minutes = $(shell awk 'BEGIN { m = 60 * $(MINUTES); j = $(jobs); t = $(words $(TRAININGS)); if (j > t) j = t; w = 0$(weights:%=+%); \
   rows = 20 * $(words $(ALL_ROWS)) + 60 * $(words $(SETS)); waves = int((t + j - 1) / j); \
-  a = (0.9 * m * j - rows - 25 * t) / t; b = (0.9 * m - 90) / waves - 25; printf "%.2f", (a < b ? a : b) / 60 }')
+  a = (0.9 * m * j - rows - 25 * t) / t; b = (0.9 * m - 90) / waves - 25; if (b < a) a = b; \
+  a *= t / w * $(or $(weight.$1),1); b = 0.9 * m - 90 - 25; printf "%.2f", (a < b ? a : b) / 60 }')
 workers = training.workers=$(shell echo $$(( $(threads) > 4 ? 3 : $(threads) - 1 )))
-time_box = $(if $(MINUTES),training.minutes=$(minutes) $(workers))
+time_box = $(if $(MINUTES),training.minutes=$(call minutes,$1) $(workers))
 
 # job NAME,COMMAND: runs it with its output in a log file, prints a line when it starts and one when it ends.
 define job
@@ -138,10 +150,10 @@ else code=$$?; echo "$$(date +%T) FAILED $1, see $(LOGS)/$1.log: $$(grep . $(LOG
 endef
 
 # set.recipe -> its training's command, its run, the run's row
-training = $(call train.$(recipe_of),$(set_of)) $(data.$(set_of)) $(SMALL_TRAINING) $(KEYS) experiment=$(subst .,_,$1) training.out=$(run_of)
+training = $(call train.$(recipe_of),$(set_of)) $(data.$(set_of)) $(SMALL_TRAINING) $(KEYS) $(keys.$1) experiment=$(subst .,_,$1) training.out=$(run_of)
 define run_rules
 $(call run_of,$1)/provenance.json: | reproduce-plan
-	$$(call job,train-$(subst .,_,$1),$$(call training,$1) $$(time_box))
+	$$(call job,train-$(subst .,_,$1),$$(call training,$1) $$(call time_box,$1))
 $(call run_row,$1): $(call run_of,$1)/provenance.json
 	$$(call job,score-$(subst .,_,$1),evaluate/score.py $$(call run_of,$1) $$(SMALL_RUN) --out $$(@D) --name "$$(label.$(recipe_of))" $$(save_maps))
 endef

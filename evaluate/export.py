@@ -3,6 +3,7 @@
 python evaluate/export.py checkpoints/runs/steel_lora --out exports/steel                       all that is possible
 python evaluate/export.py checkpoints/runs/steel_lora --out exports/steel --formats onnx merged
 python evaluate/export.py checkpoints/runs/steel_lora --out exports/steel --dry-run             what is possible, and why not
+python evaluate/export.py steel --out exports/steel                                             an adapter that ships
 
 Formats: peft, merged, onnx, transformers; a model card (README.md) is always written. Needs: pip install 'samis[export]'.
 """
@@ -15,14 +16,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from samis.command import run
-from samis.config import ConfigError, Experiment, load_config
+from samis.config import Experiment, load_config
+from samis.shipped import find_run
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = found.add_argument
-    add("run", type=Path, help="run folder of a tuned SAM")
+    add("run", type=Path, help="run folder of a tuned SAM, or the name of a shipped adapter")
     add("--out", type=Path, required=True, help="folder for what is written", metavar="DIR")
     add(
         "--formats",
@@ -40,10 +42,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Check the run, export it, say what was written."""
     arguments = parser().parse_args()
-    if not (arguments.run / "config.yaml").is_file():
-        raise ConfigError(
-            f"{arguments.run}: expected a run folder with config.yaml in it; train one with train/adapt.py"
-        )
+    arguments.run = find_run(arguments.run)
     config = load_config(arguments.run / "config.yaml", schema=Experiment)
     from samis.exporting import FORMATS, export, reasons_against
 

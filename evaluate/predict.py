@@ -1,5 +1,6 @@
 """Find defects on new photos: masks, maps, overlays, COCO JSON and a table of measured regions.
 
+python evaluate/predict.py steel photos/ --out predictions                                      an adapter that ships
 python evaluate/predict.py checkpoints/runs/steel_lora photos/ --out predictions                a folder, searched through
 python evaluate/predict.py checkpoints/runs/steel_lora 'line_3/**/*.tif' --out p frame.tile_px=512    large photos, in tiles
 python evaluate/predict.py checkpoints/runs/steel_lora photos/ --out p --mm-per-px 0.05         lengths in mm as well
@@ -20,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from samis.command import run
 from samis.config import ConfigError, Experiment, load_config
+from samis.shipped import find_run
 
 
 def numbers(text: str) -> list[float]:
@@ -34,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the command line."""
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = found.add_argument
-    add("model", help="run folder, or the config of a zero-shot SAM")
+    add("model", help="run folder, name of a shipped adapter (steel, tile, rail), or the config of a zero-shot SAM")
     add(
         "photos",
         nargs="+",
@@ -65,9 +67,8 @@ def main() -> None:
     if not patterns:
         raise ConfigError("expected photos: files, folders or quoted globs, got none")
     config = Path(arguments.model)
-    config = config / "config.yaml" if config.is_dir() else config
-    if not config.is_file():
-        raise ConfigError(f"{config}: expected a run folder (checkpoints/runs/...) or a config, got no such file")
+    if config.suffix not in (".yaml", ".yml") or config.is_dir():
+        config = find_run(arguments.model) / "config.yaml"
     load_config(config, overrides, schema=Experiment)  # a typo is told before torch is imported
     from samis.prediction import Options, find_photos, load_model, predict_to
     from samis.training.agree import together

@@ -3,6 +3,7 @@
 python evaluate/score.py configs/zero_shot.yaml                      zero-shot SAM, every mask rule from one pass
 python evaluate/score.py configs/zero_shot.yaml prompt.kind=box      an oracle: the prompt comes from the truth
 python evaluate/score.py checkpoints/runs/steel_lora                 a run: its best epoch on its own test split
+python evaluate/score.py steel                                       an adapter that ships
 python evaluate/score.py configs/saved_maps.yaml segmenter.maps=DIR  a folder of published maps
 """
 
@@ -14,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from samis.command import parse, run
 from samis.config import Experiment
+from samis.shipped import find_run
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -35,8 +37,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def main() -> None:
     """Read the config or run folder, score, write rows, print them."""
-    if len(sys.argv) > 1 and (Path(sys.argv[1]) / "config.yaml").is_file():
-        folder = sys.argv[1]
+    if len(sys.argv) > 1 and not sys.argv[1].startswith("-") and not sys.argv[1].endswith((".yaml", ".yml")):
+        folder = find_run(sys.argv[1])
         # Training watches a few metrics; a row has them all, unless the command line asks otherwise.
         sys.argv[1:2] = [f"{folder}/config.yaml", "segmenter.name=run", f"segmenter.run={folder}", "metrics.names=[]"]
     config, arguments = parse(__doc__, Experiment, extend=options)

@@ -19,7 +19,7 @@ from samis.baselines import BASELINES, build_baseline
 from samis.baselines.learner import BaselineLearner
 from samis.baselines.references import REFERENCES, BoxReference
 from samis.baselines.saved_maps import SavedMaps
-from samis.config import DataConfig, Experiment, check, load_config, to_yaml
+from samis.config import ConfigError, DataConfig, Experiment, check, load_config, to_yaml
 from samis.config_rules import near_name
 from samis.contracts import Batch, Dataset, Segmenter, UserError
 from samis.data import check_options, dataset_label, has_clean_lists, load_dataset, loader_options
@@ -43,6 +43,7 @@ from samis.sam.segmenter import SamSegmenter
 from samis.sam.tuning import SamTuning
 from samis.sam.weights import find_weights, load_sam
 from samis.scores import read_rows, write_atomic
+from samis.shipped import find_run
 from samis.training.agree import together
 from samis.training.precision import device_type, open_accelerator, resolve_precision
 from samis.training.processes import Processes
@@ -268,7 +269,7 @@ class Run:
 
 
 def load_run(folder: str | Path, *, tta: str | None = None) -> Run:
-    """Load the best weights of a run folder.
+    """Load the best weights of a run folder, or of a shipped adapter by its name.
 
     Args:
         folder: of the run. tta: test-time augmentation in place of the config's ``segmenter.tta``.
@@ -276,11 +277,10 @@ def load_run(folder: str | Path, *, tta: str | None = None) -> Run:
     Raises:
         UserError: no run folder, or its base weights are not those it was tuned from.
     """
-    folder = Path(folder)
-    if not (folder / "config.yaml").exists() or not (folder / "best").exists():
-        raise UserError(
-            f"{folder}: expected a run folder with config.yaml and best/, as train/adapt.py writes; train one first"
-        )
+    try:
+        folder = find_run(folder)
+    except ConfigError as error:
+        raise UserError(str(error)) from error
     config: Experiment = load_config(folder / "config.yaml")
     s = config.segmenter
     if (

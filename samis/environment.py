@@ -16,8 +16,9 @@ from samis.contracts import UserError
 from samis.data import DATASETS, load_dataset
 from samis.provenance import PACKAGES
 from samis.sam.architectures import ARCHITECTURES, EMBEDDED
-from samis.sam.download import OFFICIAL, checkpoints_folder, weights_sha256
+from samis.sam.download import OFFICIAL, weights_sha256
 from samis.sam.weights import find_weights
+from samis.shipped import checkpoints_folder
 
 SEVERITIES = ("ok", "note", "error")
 LOW_DISK_GB = 5

@@ -28,7 +28,7 @@ from samis.sam.export import Probe, merged_sam, registry_takes, write_checkpoint
 from samis.sam.export_onnx import write_onnx
 from samis.sam.export_transformers import write_transformers
 from samis.sam.weights import load_sam
-from samis.scores import ScoreRow, read_rows, write_atomic
+from samis.scores import rows_of_training, write_atomic
 
 FORMATS = {
     "peft": "folder for peft's PeftModel.from_pretrained on a stock Sam",
@@ -105,7 +105,7 @@ def export(
         target, write = writers[name]
         written.append(Exported(name, str(out / target), _kept_if_good(out, target, write)))
     card = model_card(
-        config=asdict(run.config), birth=run.birth, base=adapted.base, rows=_rows_of(run.birth, rows),
+        config=asdict(run.config), birth=run.birth, base=adapted.base, rows=rows_of_training(rows, run.birth),
         files={Path(each.path).name: each.format for each in written}, official=_official(run.config),
     )  # fmt: skip
     write_atomic(out / "README.md", card)
@@ -165,14 +165,3 @@ def _kept_if_good(out: Path, target: str, write: Callable[[Path], float]) -> flo
         return difference
     finally:
         shutil.rmtree(workshop, ignore_errors=True)
-
-
-def _rows_of(birth: dict[str, Any], folder: Path | None) -> list[ScoreRow]:
-    """Return the rows that were scored from this very run: their record of its training is the run's own."""
-    if folder is None or not folder.is_dir():
-        return []
-    try:
-        rows = read_rows(folder)
-    except ValueError:
-        return []
-    return [row for row in rows if birth and row.provenance.get("training") == birth]

@@ -116,7 +116,7 @@ def load_sam(
 
 
 def load_run(folder: str | Path) -> Model:
-    """Load a run folder's best epoch."""
+    """Load a run folder's best epoch, or a shipped adapter by its name, such as ``"steel"``."""
     run = prediction.load_model(folder)
     return Model(run.segmenter, run.config, run.config.experiment, run.threshold, run.threshold_from, run.about)
 

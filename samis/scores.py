@@ -155,6 +155,24 @@ def read_rows(folder: str | Path) -> list[ScoreRow]:
     return [read_row(path) for path in paths]
 
 
+def rows_of_training(folder: str | Path | None, birth: dict[str, Any]) -> list[ScoreRow]:
+    """Return the rows below a folder that were scored from one training; none where there is no folder or no row.
+
+    Args:
+        folder: of rows. birth: the run's ``provenance.json``. Rows hold a copy of it with rounded numbers; what is added to
+            the run later, such as a threshold, is not compared.
+    """
+    known = {key: _rounded(birth.get(key)) for key in ("command", "commit", "data_fingerprint", "validation")}
+    if folder is None or not Path(folder).is_dir() or not any(known.values()):
+        return []
+    try:
+        rows = read_rows(folder)
+    except ValueError:
+        return []
+    trainings = [(row, row.provenance.get("training") or {}) for row in rows]
+    return [row for row, own in trainings if own and all(_rounded(own.get(key)) == known[key] for key in known)]
+
+
 def write_atomic(path: str | Path, text: str) -> None:
     """Write `text` to a temporary name in the same folder, then rename: readers see the old file or the new, never half.
 

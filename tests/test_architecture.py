@@ -20,12 +20,13 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "command": ({"config", "config_files"}, set()),
     "losses": ({"config"}, set()),
     "imagenet": ({"contracts"}, set()),
+    "shipped": ({"config"}, set()),
     "metrics": ({"contracts"}, {"torchmetrics"}),
     "adapters": ({"contracts", "config"}, {"peft", "segment_anything"}),
     "data": ({"contracts"}, {"albumentations"}),
     "prompts": ({"contracts", "config", "data.frame"}, set()),
     "sam": (
-        {"contracts", "config", "losses", "sdpa", "data.frame", "imagenet"},
+        {"contracts", "config", "losses", "sdpa", "data.frame", "imagenet", "shipped"},
         {"segment_anything", "onnx", "onnxruntime", "transformers", "timm"},
     ),
     "baselines": ({"contracts", "config", "losses", "sdpa", "data.frame", "imagenet"}, {"timm"}),
@@ -36,9 +37,29 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "reporting": ({"scores"}, {"matplotlib", "jinja2"}),
 }
 """``build``, ``build_pretraining``, ``scoring``, ``prediction``, ``exporting`` and ``notebook`` know every room."""
-KNOW_ALL = {"build", "build_pretraining", "scoring", "prediction", "exporting", "environment", "notebook", "__init__"}
+KNOW_ALL = {
+    "build",
+    "build_pretraining",
+    "scoring",
+    "prediction",
+    "exporting",
+    "shipping",
+    "environment",
+    "notebook",
+    "__init__",
+}
 OWNED = {party for _, parties in ROOMS.values() for party in parties}
-NO_TORCH = {"scores", "provenance", "config", "config_files", "config_rules", "command", "sweeping", "reporting"}
+NO_TORCH = {
+    "scores",
+    "provenance",
+    "config",
+    "config_files",
+    "config_rules",
+    "shipped",
+    "command",
+    "sweeping",
+    "reporting",
+}
 
 
 def modules() -> list[Path]:

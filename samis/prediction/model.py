@@ -12,6 +12,7 @@ from samis.build import build_segmenter, load_run
 from samis.config import ConfigError, Experiment, load_config
 from samis.contracts import Segmenter
 from samis.provenance import file_sha256
+from samis.shipped import find_run
 
 OF_A_RUN = ("frame.tile_px", "frame.overlap", "segmenter.tta")
 """Keys that may differ from a run's own config; all else is part of what was learnt."""
@@ -37,21 +38,19 @@ class Loaded:
 
 
 def load_model(model: str | Path, overrides: Sequence[str] = ()) -> Loaded:
-    """Load a run folder, or the zero-shot SAM that a config names.
+    """Load a run folder, a shipped adapter by its name, or the zero-shot SAM that a config names.
 
     Raises:
         ConfigError: an override that a run does not allow, or a config that names nothing to predict with.
         UserError: as ``load_run`` and ``build_segmenter``.
     """
     path = Path(model)
-    if not path.is_dir() and path.suffix not in (".yaml", ".yml"):
-        raise ConfigError(f"{model}: expected a run folder (checkpoints/runs/...) or a config (configs/zero_shot.yaml)")
-    if path.is_dir():
-        return _loaded_run(path, overrides)
+    if path.suffix not in (".yaml", ".yml") or path.is_dir():
+        return _loaded_run(find_run(model), overrides)
     config: Experiment = load_config(path, overrides)
     if config.segmenter.name == "run":
         kept = [override for override in overrides if override.startswith(OF_A_RUN)]
-        return _loaded_run(Path(config.segmenter.run or ""), [*kept, f"segmenter.tta={config.segmenter.tta}"])
+        return _loaded_run(find_run(config.segmenter.run or ""), [*kept, f"segmenter.tta={config.segmenter.tta}"])
     if config.segmenter.name != "sam":
         raise ConfigError(f"{path}: segmenter.name: expected sam or run to predict with, got {config.segmenter.name}")
     return Loaded(build_segmenter(config), config, SAMS_OWN, "SAM's own", {"model": str(path)})

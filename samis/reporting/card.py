@@ -102,3 +102,75 @@ def _scores(birth: Mapping[str, Any], rows: Sequence[ScoreRow], val: str) -> lis
     if not rows:
         lines += ["", "No score on a test split was found; `evaluate/score.py RUN` makes one."]
     return lines
+
+
+def shipped_card(
+    name: str, config: Mapping[str, Any], birth: Mapping[str, Any], base: Mapping[str, Any], rows: Sequence[ScoreRow],
+    *, size_mb: float,
+) -> str:  # fmt: skip
+    """Return the card of an adapter that ships with the project, as Markdown.
+
+    Args:
+        name: of its folder. config, birth, base: as for ``model_card``; ``birth["made"]`` holds what a person added.
+        rows: score rows of this run; may be empty. size_mb: of the weights, 10^6 bytes.
+    """
+    data, frame, adapter, optim, training = (config[key] for key in ("data", "frame", "adapter", "optim", "training"))
+    made, versions = birth.get("made", {}), birth.get("versions", {})
+    torch = f"; torch {versions['torch']}" if "torch" in versions else ""
+    code = made.get("code") or f"commit `{birth.get('commit', 'unknown')}`"
+    cut = f"; {birth['cut']}, best epoch {birth['best_epoch']}" if "cut" in birth else ""
+    tiles = f"tiles of {frame['tile_px']} px, overlap {frame['overlap']:g}" if frame["tile_px"] else "images whole"
+    parts = ", ".join([*adapter["encoder"], *(f"decoder {word}" for word in adapter["decoder"])])
+    side = f"{frame['frame_px']} px" if frame["frame_px"] else "the architecture's own"
+    options = f", options {dict(data['options'])}" if data["options"] else ""
+    lines = [
+        f"# {name}: a tuned adapter",
+        "",
+        f"Finds surface defects without a prompt: `{base.get('architecture')}` tuned on {data['name']}. Use it by its name:",
+        "",
+        "```",
+        f"python evaluate/predict.py {name} photos/ --out predictions",
+        f"python -c \"import samis; print(samis.load_run('{name}').predict('photo.png'))\"",
+        "```",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| base | `{base.get('architecture')}`, sha256 `{base.get('weights_sha256')}` |",
+        f"| weights | `best/adapter_model.safetensors`, {size_mb:.1f} MB in half precision (loaded as float32) |",
+        f"| data | {data['name']}, split `{data['train']}`{options}; best epoch by `{config['keep_best']}` on `{data['val']}` |",
+        f"| data fingerprint | `{birth.get('data_fingerprint', 'not recorded')}` |",
+        f"| frame | {side}, {tiles} |",
+        f"| recipe | {adapter['name']} (rank {adapter['rank']}) on {parts}; {training['epochs']} epochs of batch "
+        f"{training['batch_size']}, lr {optim['lr']:g} (pretrained weights × {optim['pretrained_lr_scale']:g}), augmentation "
+        f"`{data['augment']}`, precision {training['mixed_precision']}{cut} |",
+        f"| tuned on | {made.get('hardware', 'not recorded')}; {code}{torch} |",
+        f"| threshold on validation | {_threshold(birth)} |",
+        "",
+        "## Scores",
+        "",
+        *_scores(birth, rows, str(data["val"])),
+        "",
+        *_conditions(rows),
+        "## Limits",
+        "",
+        f"- Made for surfaces like those of {data['name']}: on another material, camera or light it has to be tuned again.",
+        "- Mask 0 is the answer; masks 1 to 3 and the predicted IoU were not tuned.",
+        *(f"- {note}" for note in made.get("limits", "").split("|") if note),
+        "",
+        "Licence: Apache-2.0, as the project. The images it was tuned on have licences of their own and are not included.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _conditions(rows: Sequence[ScoreRow]) -> list[str]:
+    """Return how the rows were scored, in one paragraph; nothing without rows."""
+    if not rows:
+        return []
+    birth = rows[0].provenance
+    return [
+        f"Test rows: protocol {rows[0].protocol}, no prompt, no test-time augmentation unless the row's name says so, float32, "
+        f"torch {birth.get('versions', {}).get('torch', 'unknown')}, frame {birth.get('frame_px', 'unknown')} px. The validation "
+        "row was measured in training, in its precision.",
+        "",
+    ]

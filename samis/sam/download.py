@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import http.client
-import os
 import sys
 import urllib.error
 import urllib.request
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from samis.contracts import UserError
+from samis.shipped import checkpoints_folder
 
 _PIECE = 1 << 20
 
@@ -44,14 +44,6 @@ OFFICIAL: dict[str, Official] = {
     ),
 }
 """Meta's published weights by architecture."""
-
-
-def checkpoints_folder() -> Path:
-    """Return where weights lie: ``$SAMIS_CHECKPOINTS``, else ``checkpoints/`` of the repository or working folder."""
-    if variable := os.environ.get("SAMIS_CHECKPOINTS"):
-        return Path(variable)
-    of_repository = Path(__file__).resolve().parents[2] / "checkpoints"
-    return of_repository if of_repository.is_dir() else Path("checkpoints")
 
 
 def weights_sha256(path: str | Path) -> str:

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from samis.config import CacheConfig
 from samis.contracts import Batch, UserError
-from samis.sam.download import checkpoints_folder
 from samis.sam.forward import Embed, embed, encode
+from samis.shipped import checkpoints_folder
 
 GB = 1e9
 VERSION = 1

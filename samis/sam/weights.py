@@ -23,8 +23,9 @@ from torch import Tensor
 from samis.contracts import UserError
 from samis.sam.architectures import ARCHITECTURES, EMBEDDED, REMOVED, build_sam, check_architecture
 from samis.sam.attention import use_fused_attention
-from samis.sam.download import OFFICIAL, checkpoints_folder, download, weights_sha256
+from samis.sam.download import OFFICIAL, download, weights_sha256
 from samis.sam.resize import resized_weights
+from samis.shipped import checkpoints_folder
 
 __all__ = ["architecture_of", "download", "find_weights", "load_sam", "read_weights", "weights_sha256"]
 

@@ -12,6 +12,8 @@ from safetensors.torch import load_file, save_file
 from samis.build_pretraining import _sam, _scenes, drawing_note, embed, embedded_note, pretrain
 from samis.config import Pretraining, SegmenterConfig, apply_overrides, load_config
 from samis.contracts import UserError
+from samis.data.promptable import PromptedScenes
+from samis.data.textures import bank
 from samis.sam.weights import find_weights, load_sam
 
 ARCHITECTURE = SegmenterConfig().architecture
@@ -95,3 +97,37 @@ def test_the_stages_of_make_pretrain_follow_each_other():
         "configs/pretrain.yaml", "configs/pretrain_focal.yaml", "configs/pretrain.yaml",
     ]  # fmt: skip
     assert lines[2].endswith(f"--embed $(RUNS)/{first.experiment} $(RUNS)/{second.experiment}")
+
+
+def test_a_cut_run_ends_as_an_uninterrupted_one(tmp_path, monkeypatch):
+    """Cut inside the second epoch; another process would draw its bank of textures anew, and so does this one."""
+    settings = ("training.epochs=2", "scenes.batches=3", "training.save_every_steps=1")
+    whole = pretrain(configured(*settings, f"training.out={tmp_path / 'whole'}"))
+    cut = configured(*settings, f"training.out={tmp_path / 'cut'}")
+    drawn = PromptedScenes.batch
+
+    def stopped(self, index):
+        if self.epoch == 1 and index == 2:
+            raise KeyboardInterrupt
+        return drawn(self, index)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(PromptedScenes, "batch", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(cut)
+    bank.cache_clear()
+    numbers = []
+
+    def counted(self, index):
+        numbers.append((self.epoch, index))
+        return drawn(self, index)
+
+    monkeypatch.setattr(PromptedScenes, "batch", counted)
+    resumed = pretrain(cut)
+    assert numbers[1] == (1, 1)  # after the validation's one batch, the first one that no saved step had seen
+    assert len(numbers) == 3
+    curves = [
+        [json.loads(line)["metrics"] for line in (folder / "validation.jsonl").open()] for folder in (whole, resumed)
+    ]
+    assert len(curves[0]) == 2
+    assert curves[0] == curves[1]
