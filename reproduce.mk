@@ -69,17 +69,20 @@ label.full         = Full tuning
 train.scratch      = $(train.full) segmenter.weights=random
 label.scratch      = The same network from scratch
 specialised.tile = training.epochs=150
-specialised.tile_by_tile = $(specialised.tile) data.clean_share=0.3
+specialised.tile_by_tile = $(specialised.tile)
 specialised.rail = frame.frame_px=160 $(tiles.rail) training.epochs=600 training.validate_every=30
-# The same trunk, with the same ImageNet weights, as the embedded SAM has.
+# The same trunk, with the same ImageNet weights, as the embedded SAM has; more seeds are unet_1, unet_2 ..., and without ImageNet's
+# weights unet_random.
 train.unet         = train/baseline.py configs/baselines/unet_lite0.yaml $(specialised.$1)
-label.unet         = U-Net, EfficientNet-Lite0
 train.f3net        = train/baseline.py configs/baselines/f3net_lite0.yaml $(specialised.$1)
-label.f3net        = F3Net, EfficientNet-Lite0
-train.unet_random  = $(train.unet) segmenter.pretrained=false
-label.unet_random  = U-Net, EfficientNet-Lite0, random weights
-train.f3net_random = $(train.f3net) segmenter.pretrained=false
-label.f3net_random = F3Net, EfficientNet-Lite0, random weights
+called.by.unet     := U-Net
+called.by.f3net    := F3Net
+$(foreach n,unet f3net,\
+  $(eval label.$n = $(called.by.$n)$$(comma) EfficientNet-Lite0$$(comma) seed 0)\
+  $(eval train.$n_random = $$(train.$n) segmenter.pretrained=false)\
+  $(eval label.$n_random = $(called.by.$n)$$(comma) EfficientNet-Lite0$$(comma) random weights)\
+  $(foreach d,1 2,$(eval train.$n_$d = $$(train.$n) seed=$d)\
+    $(eval label.$n_$d = $(called.by.$n)$$(comma) EfficientNet-Lite0$$(comma) seed $d)))
 
 # ---- zero-shot prompts and references ----
 SAM := $(or $(shell sed -n 's/.*architecture: *\([a-z0-9_]*\).*/\1/p' configs/zero_shot.yaml),SAM)

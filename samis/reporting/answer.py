@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from samis.reporting.gap import LEVEL, NO_COMPARATOR, Difference, Gap, difference, gap_closed, percent
 from samis.reporting.labels import higher_is_better, label, number, signed, span
+from samis.reporting.repeats import families, mean_and_spread, median_row, name_of
 from samis.reporting.rows import Chosen, TableKey, choose, group_rows, has, title
 from samis.reporting.table import (
     CLEAN_NOTE,
@@ -26,6 +27,8 @@ HOW_CHOSEN = (
     "Each kind is represented by the row that is best by the metric in question on these images, zero-shot, tuned and "
     "specialised alike; give --tuned NAME to fix the tuned row instead."
 )
+
+REPEATS_NOTE = "±: standard deviation over draws or seeds; the gap and the clean images are those of the median one."
 
 
 @dataclass
@@ -276,18 +279,24 @@ def tuned_table(
     for key, group in kept.items():
         lead, chosen = group[0].metric, group[0].chosen
         rows = [row for row in groups[key] if row.kind == "tuned" and not row.oracle and has(row, lead)]
-        rows.sort(key=lambda row: row.metrics[lead], reverse=higher_is_better(lead))
+        methods = {method: (median_row(repeats, lead), repeats) for method, repeats in families(rows).items()}
+        order = sorted(methods, key=lambda method: methods[method][0].metrics[lead], reverse=higher_is_better(lead))
         lines = []
-        for position, row in enumerate(rows):
-            cells = [Cell(number(row.metrics[name], name) if has(row, name) else "–") for name in names]
+        for position, method in enumerate(order):
+            row, repeats = methods[method]
+            known = [name for name in names if all(has(repeat, name) for repeat in repeats)]
+            cells = [Cell(*mean_and_spread(repeats, name)) if name in known else Cell("–") for name in names]
             gap = None
             if chosen.zero_shot and chosen.best:
                 gap = gap_closed(chosen.zero_shot, row, chosen.best, metric=lead)
             cells += clean_cells(row, beside)
-            lines.append(Line([group[0].title if position == 0 else "", row.name], [*cells, _gap_cell(gap)]))
+            heads = [group[0].title if position == 0 else "", name_of(method, repeats)]
+            lines.append(Line(heads, [*cells, _gap_cell(gap)]))
         if lines:
             table.blocks.append(Block("", lines))
     table.note = f"Gap closed: in {label(names[0])}, with its 95 % bootstrap interval over images." if names else ""
+    repeated = any("±" in cell.interval for block in table.blocks for line in block.lines for cell in line.cells)
+    table.note += f" {REPEATS_NOTE}" if repeated else ""
     table.note += f" {CLEAN_NOTE}" if beside else ""
     return table
 

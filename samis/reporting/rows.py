@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from samis.reporting.labels import higher_is_better
+from samis.reporting.repeats import families, median_row
 from samis.scores import ScoreRow, check_images, read_row
 
 SPECIALISED = ("baseline", "saved_maps")
@@ -165,13 +166,17 @@ def best_row(rows: Iterable[ScoreRow], metric: str, kinds: Sequence[str]) -> Sco
     """Return the best non-oracle row of some kinds by one metric, the first of equals; None if no row has it.
 
     A row all of whose maps are empty is passed over: where defects are small, answering nothing has the best MAE. So is one of
-    a small budget (``ScoreRow.budget``), which says nothing about what its method can do.
+    a small budget (``ScoreRow.budget``), which says nothing about what its method can do. A training that was repeated with
+    other draws or seeds is represented by its median row.
     """
     sign = 1 if higher_is_better(metric) else -1
     answering = [row for row in rows if not row.n_images or row.empty_maps < row.n_images]
     fair = [row for row in answering if not row.oracle and not row.budget]
     fitting = [row for row in fair if row.kind in kinds and has(row, metric)]
-    return max(fitting, key=lambda row: sign * row.metrics[metric], default=None)
+    tables = dict.fromkeys(row.table for row in fitting)
+    repeated = [families(row for row in fitting if row.table == table) for table in tables]
+    medians = [median_row(repeats, metric) for of_table in repeated for repeats in of_table.values()]
+    return max(medians, key=lambda row: sign * row.metrics[metric], default=None)
 
 
 def has(row: ScoreRow, metric: str) -> bool:

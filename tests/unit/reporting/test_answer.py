@@ -110,6 +110,20 @@ def test_all_that_was_tuned_best_first(three_rows, make_row):
     assert tuned_table(group_rows(alone), answers(alone, ["s_measure"])).blocks == []
 
 
+def test_repeated_trainings_are_one_line_and_one_candidate(make_row):
+    """Draws of .6, .7 and .9: mean .733, standard deviation .153 by hand; the median one stands for all in the gap."""
+    rows = [make_row("zero_shot", {"s_measure": [0.4, 0.6]}), make_row("baseline", {"s_measure": [0.95, 1.0]})]
+    draws = zip((1, 2, 3), (0.6, 0.9, 0.7), strict=True)
+    rows += [make_row("tuned", {"s_measure": [v, v]}, name=f"LoRA, 10 images, draw {n}") for n, v in draws]
+    found = answers(rows, ["s_measure"])
+    (group,) = found.values()
+    assert group[0].chosen.tuned.name == "LoRA, 10 images, draw 3"
+    (line,) = tuned_table(group_rows(rows), found).blocks[0].lines
+    assert line.heads[1] == "LoRA, 10 images (3 draws)"
+    assert (line.cells[0].text, line.cells[0].interval) == ("0.733", "± 0.153")
+    assert line.cells[-1].text == "42 %"  # (.7 - .5) / (.975 - .5)
+
+
 def test_gap_table(three_rows):
     text = to_markdown(gap_table(one(three_rows, ["s_measure", "mae"])))
     assert "| S ↑ | 0.500 zero_shot | 0.800 tuned | 0.900 baseline | +0.300<br><sub>" in text
