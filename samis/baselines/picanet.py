@@ -1,14 +1,15 @@
 """PiCANet: each pixel learns which other pixels to attend to, the whole map when deep, its neighbourhood when shallow.
 
-Paper: Liu, Han, Yang, "PiCANet: Learning Pixel-wise Contextual Attention for Saliency Detection", CVPR 2018
-(doi 10.1109/CVPR.2018.00326). Blocks by the paper's names: global PiCANet (ReNet of two bidirectional LSTMs of 256 units, then
+Paper: Liu, Han, Yang, "PiCANet: Learning Pixel-wise Contextual Attention for Saliency Detection", CVPR 2018 (doi
+10.1109/CVPR.2018.00326). Blocks by the paper's names: global PiCANet (ReNet of two bidirectional LSTMs of 256 units, then
 attention over 10 x 10 places) in decoding modules D6 and D5, local PiCANet (attention over 7 x 7 places, every second pixel) in
-D4, D3 and D2, none in D1. Loss: cross-entropy in each decoding module; weights 0.5, 0.5, 0.5, 0.8, 0.8 and 1 from D6 to D1.
-Differs: timm's VGG-16 keeps the strides of pool4 and pool5 (16 and 32), which the paper dilates away (8), so that fc6, here
-named conv6 together with fc7, has dilation 3 instead of 12; the 10 x 10 places are spread evenly over a feature of any size, on
-the paper's 28 x 28 they are its every third pixel; AdamW instead of SGD. Attention over a neighbourhood is added up place by
-place, which needs no 49 copies of the feature. A backbone with fewer levels than VGG-16's six lacks the shallow modules; the
-deepest two stay global.
+D4, D3 and D2, none in D1. Loss: cross-entropy in each decoding module; weights 0.5, 0.5, 0.5, 0.8, 0.8 and 1 from D6 to D1. A
+VGG ends at stride 8, as in the paper: its last two poolings are left out, conv5 has dilation 2 and fc6, here named conv6
+together with fc7, dilation 12.
+Differs: the 10 x 10 places are spread evenly over a feature of any size, on the paper's 28 x 28 they are its every third pixel;
+the deepest module fuses nothing; AdamW instead of SGD. Attention over a neighbourhood is added up place by place, which needs
+no 49 copies of the feature. A backbone that is no VGG keeps its strides, and conv6 has dilation 3 there; one with fewer levels
+than VGG-16's six lacks the shallow modules; the deepest two stay global.
 """
 
 from __future__ import annotations
@@ -112,6 +113,28 @@ class DecodingModule(nn.Module):
         return x, self.head(x)
 
 
+class DilatedVgg(Encoder):
+    """A VGG that ends at stride 8; any other backbone as it is.
+
+    Attributes:
+        dilated: whether it is one.
+    """
+
+    def __init__(self, backbone: str, *, pretrained: Pretrained = False) -> None:
+        super().__init__(backbone, pretrained=pretrained)
+        layers = list(self.network.named_children())
+        pools = [place for place, (_, layer) in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
+        self.dilated = len(pools) == 5 and isinstance(layers[0][1], nn.Conv2d)
+        if not self.dilated:
+            return
+        for name, layer in layers[pools[-2] :]:
+            if isinstance(layer, nn.MaxPool2d):
+                self.network.set_submodule(name, nn.Identity())
+            elif isinstance(layer, nn.Conv2d):
+                layer.dilation = layer.padding = (2, 2)
+        self.strides = [min(stride, 8) for stride in self.strides]
+
+
 class PiCANet(nn.Module):
     """(V, 3, S, S) normalised images to a list of logits, of D1 (the answer) to D6.
 
@@ -121,10 +144,11 @@ class PiCANet(nn.Module):
 
     def __init__(self, backbone: str = "vgg16", *, pretrained: Pretrained = False) -> None:
         super().__init__()
-        self.encoder = Encoder(backbone, pretrained=pretrained)
+        self.encoder = DilatedVgg(backbone, pretrained=pretrained)
         channels = list(self.encoder.channels[-len(WEIGHTS) :])
         self.weights = WEIGHTS[-len(channels) :]
-        self.conv6 = nn.Sequential(ConvNormRelu(channels[-1], 1024, dilation=3), ConvNormRelu(1024, 1024, 1))
+        rate = 12 if self.encoder.dilated else 3
+        self.conv6 = nn.Sequential(ConvNormRelu(channels[-1], 1024, dilation=rate), ConvNormRelu(1024, 1024, 1))
         widths = channels.copy()
         channels[-1] = 1024
         deepest = len(channels) - 1

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from samis.baselines.blocks import deep_supervision
 from samis.baselines.cpd import CPD, HolisticAttention
 from samis.baselines.dss import DSS, mean_of_maps
-from samis.baselines.picanet import GlobalPiCANet, LocalPiCANet
+from samis.baselines.picanet import DilatedVgg, GlobalPiCANet, LocalPiCANet
 from samis.baselines.poolnet import FeatureAggregationModule
 from samis.contracts import UserError
 from samis.data.frame import inside
@@ -103,3 +103,13 @@ def test_feature_aggregation_averages_over_2_4_and_8():
             F.interpolate(F.avg_pool2d(x, rate), (8, 8), mode="bilinear", align_corners=False) for rate in (2, 4, 8)
         )
     torch.testing.assert_close(caught[0], expected)
+
+
+def test_picanets_vgg_ends_at_an_eighth():
+    with torch.device("meta"), torch.no_grad():
+        encoder = DilatedVgg("vgg16").eval()
+        features = encoder(torch.zeros(1, 3, 64, 64))
+    assert [f.shape[-1] for f in features] == [64, 32, 16, 8, 8, 8] and encoder.strides == [1, 2, 4, 8, 8, 8]
+    rates = [m.dilation[0] for m in encoder.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert rates == [1] * 10 + [2] * 3
+    assert not DilatedVgg(LIGHT).dilated

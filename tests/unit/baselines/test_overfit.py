@@ -18,7 +18,7 @@ from samis.data import load_dataset
 from samis.data.frame import Framing, frame_image, frame_mask, to_frame
 
 SIDE = 64
-SMALLER = {"basnet": 32, "minet": 32, "itsd": 32}
+SMALLER = dict.fromkeys(("basnet", "minet", "itsd", "edrnet", "dacnet", "csepnet", "tsernet"), 32)
 """Side for those whose step takes many seconds on a CPU."""
 STEPS = 200
 WANTED = 0.9
