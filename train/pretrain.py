@@ -8,7 +8,7 @@ written by
 
 `make pretrain` runs the three commands. To train the committed weights further and embed the result:
 
-  python train/pretrain.py configs/pretrain_focal.yaml experiment=pretrain_on seed=7 init=checkpoints/samis_lite
+  python train/pretrain.py configs/pretrain_focal.yaml experiment=pretrain_on seed=7 init=checkpoints/samis_lite training.minutes=8
   python train/pretrain.py configs/pretrain_focal.yaml --embed checkpoints/runs/pretrain_on
 """
 

@@ -91,6 +91,7 @@ def test_the_stages_of_make_pretrain_follow_each_other():
     assert first.loss.balance > 0
     assert first.loss.focal == 0 < second.loss.focal
     assert first.seed != second.seed
+    assert (first.training.minutes, second.training.minutes) == (20, 40)
     makefile = (root / "Makefile").read_text()
     lines = [line for line in makefile.splitlines() if "train/pretrain.py" in line]
     assert [line.split("train/pretrain.py ")[1].split()[0] for line in lines] == [
