@@ -280,8 +280,9 @@ def test_a_file_that_answers_otherwise_is_not_kept(base_file, tmp_path, monkeypa
 
 def test_a_shape_of_our_own_is_written_for_ourselves(tmp_path):
     run, _ = make_run(tmp_path / "run", "samis_lite", AdapterConfig(rank=2), None)
-    (written,), _ = export(run, tmp_path / "out", ["merged"])
-    assert written.path.endswith("samis_lite_made.safetensors")
+    written, _ = export(run, tmp_path / "out", ["merged", "onnx", "peft"])
+    assert [Path(each.path).name for each in written] == ["samis_lite_made.safetensors", "onnx", "peft"]
+    assert all(each.difference <= 1e-4 for each in written)
     assert "no registry of segment_anything" in (tmp_path / "out" / "README.md").read_text()
     config = Experiment(segmenter=SegmenterConfig(architecture="samis_lite"))
     assert list(reasons_against(config)) == ["transformers"]
