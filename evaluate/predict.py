@@ -15,6 +15,7 @@ import argparse
 import json
 import re
 import sys
+import warnings
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -89,6 +90,7 @@ def main() -> None:
         )
     if arguments.dry_run:
         return
+    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     with watching(processes):
         told = predict_to(arguments.out, model, photos, options, quiet=arguments.json, processes=processes)
     if not processes.is_main_process:
@@ -100,6 +102,8 @@ def main() -> None:
             f"threshold {told['threshold']:.3f} ({told['threshold_from']}); {told['images']} photos in {told['out']}, "
             f"{told['defective']} with defects, {told['regions']} regions"
         )
+    for path in told["gone"]:
+        print(f"no longer there, left out of the tables: {path}", file=sys.stderr)
     for reason in told["failed"].values():
         print(f"not predicted: {reason}", file=sys.stderr)
     if told["failed"]:

@@ -25,7 +25,7 @@ from samis.contracts import Batch, Dataset, Segmenter, UserError
 from samis.data import check_options, dataset_label, has_clean_lists, load_dataset, loader_options
 from samis.data.augment import build_augment
 from samis.data.base import CLEAN, subset
-from samis.data.doctor import quick_check
+from samis.data.doctor import quick_check, usual_side
 from samis.data.frame import Framing
 from samis.data.loading import EpochLoader, build_loader
 from samis.evaluator import Evaluator, higher_is_better
@@ -365,7 +365,11 @@ def train(config: Experiment, *, dry_run: bool = False) -> Path:
     best = trainer.fit()
     if accelerator.is_main_process and not (trainer.finished and (folder / "provenance.json").exists()):
         birth = provenance() | trainer.record()
-        birth |= {"validation": best.metrics, "data_fingerprint": training.fingerprint()}
+        birth |= {
+            "validation": best.metrics,
+            "data_fingerprint": training.fingerprint(),
+            "photo_px": usual_side(training),
+        }
         if (folder / "best").exists():
             learner.load(folder / "best")
             birth |= recompute_statistics(config, learner, training, validation, folder=folder / "best")

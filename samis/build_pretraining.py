@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
 
 from samis.config import Pretraining, check, load_config, to_yaml
 from samis.contracts import UserError
@@ -26,6 +25,7 @@ from samis.sam.weights import load_sam, weights_sha256
 from samis.scores import write_atomic
 from samis.training.precision import open_accelerator, resolve_precision
 from samis.training.trainer import Selection, Trainer
+from samis.weight_files import read_tensors, write_tensors
 
 VALIDATION_SEED = 10_000
 """Seed of the fixed validation scenes; training seeds stay below."""
@@ -111,11 +111,10 @@ def embed(runs: list[Path], folder: Path) -> Path:
     init = load_config(runs[0] / "config.yaml", schema=Pretraining).init
     goes_on = init is not None and Path(init).resolve() in (folder.resolve(), (folder / "model.safetensors").resolve())
     before = len(list(folder.glob("stage_*_config.yaml"))) if goes_on else 0
-    weights = {name: tensor.half() for name, tensor in load_file(runs[-1] / "best" / "model.safetensors").items()}
+    weights = {name: tensor.half() for name, tensor in read_tensors(runs[-1] / "best" / "model.safetensors").items()}
     path = folder / "model.safetensors"
     temporary = path.with_name(".model.safetensors.tmp")
-    save_file(weights, temporary)
-    temporary.chmod(0o644)  # safetensors writes files that only their owner may read
+    write_tensors(weights, temporary)
     temporary.replace(path)
     if not goes_on:
         for old in folder.glob("stage_*"):

@@ -12,6 +12,16 @@ from samis.config import ConfigError, describe_keys, load_config
 from samis.config_files import keys_named
 
 T = TypeVar("T")
+DENIED = {
+    errno.EACCES: "check its rights, or name another",
+    errno.EPERM: "check its rights, or name another",
+    errno.EROFS: "name one on a disk that can be written",
+    errno.ENOTDIR: "a part of its path is a file: name another",
+    errno.EEXIST: "it is a file where a folder is needed: name another",
+    errno.EISDIR: "it is a folder where a file is needed: name another",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+"""What to do about the system's refusals of a file or folder."""
 
 
 def parse(
@@ -78,8 +88,12 @@ def run(main: Callable[[], None]) -> None:
         if disk_full(error):
             file = getattr(error, "filename", None) or "a file"
             fail(f"no space left on the disk while writing {file}; free some and run the same command again")
-        if type(error).__name__ == "UserError":
+        if type(error).__name__ in ("UserError", "LoadingError", "FileError", "PairingError"):
             fail(error)
+        if isinstance(error, OSError) and error.errno in DENIED:
+            fail(
+                f"{error.filename}: expected a file or folder to read or write, got '{error.strerror}'; {DENIED[error.errno]}"
+            )
         raise
 
 

@@ -127,7 +127,10 @@ class Evaluator:
         sample_id, truth = batch.ids[number], batch.truths[number] if batch.truths else None
         if truth is None:
             raise UserError(f"{sample_id}: expected a mask to score against, found none; score only labelled images")
-        map_u8 = quantise(values.detach().cpu().numpy().clip(0, 1), source=sample_id)
+        found = values.detach().cpu().numpy()
+        if not np.isfinite(found).all():  # clipping would make 1 of infinity
+            raise UserError(f"{sample_id}: expected a map of finite numbers, got NaN or infinity; check the weights")
+        map_u8 = quantise(found.clip(0, 1), source=sample_id)
         if self.on_map:
             self.on_map(name, sample_id, map_u8)
         if map_u8.shape != truth.shape:

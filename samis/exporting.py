@@ -29,6 +29,7 @@ from samis.sam.export_onnx import write_onnx
 from samis.sam.export_transformers import write_transformers
 from samis.sam.weights import load_sam
 from samis.scores import rows_of_training, write_atomic
+from samis.weight_files import check_finite, usual_rights
 
 FORMATS = {
     "peft": "folder for peft's PeftModel.from_pretrained on a stock Sam",
@@ -98,6 +99,7 @@ def export(
     adapted = run.learner.to("cpu").adapted
     probe = Probe.of(adapted.sam)
     state = adapted.merged()
+    check_finite(state, f"{run_folder}, merged")
     writers = _writers(run.config, adapted, state, probe)
     out.mkdir(parents=True, exist_ok=True)
     written = []
@@ -158,6 +160,9 @@ def _kept_if_good(out: Path, target: str, write: Callable[[Path], float]) -> flo
     workshop.mkdir()
     try:
         difference = write(workshop / target)
+        for path in workshop.rglob("*"):
+            if path.is_file():
+                usual_rights(path)  # transformers and safetensors allow their owner only
         final = out / target
         if final.is_dir():
             os.replace(final, workshop / "before")

@@ -43,6 +43,7 @@ class Model:
     threshold: float = prediction.SAMS_OWN
     threshold_from: str = "SAM's own"
     about: dict[str, Any] = field(default_factory=dict)
+    tuned_px: int | None = None
 
     @overload
     def predict(self, photos: np.ndarray, **options: Any) -> np.ndarray: ...
@@ -85,7 +86,7 @@ class Model:
     def loaded(self) -> prediction.Loaded:
         """Return the model as ``samis.prediction`` knows it."""
         about = {"model": self.name, **self.about}
-        return prediction.Loaded(self.segmenter, self.config, self.threshold, self.threshold_from, about)
+        return prediction.Loaded(self.segmenter, self.config, self.threshold, self.threshold_from, about, self.tuned_px)
 
 
 def find_photos(photos: str | Path | Iterable[str | Path], **options: Any) -> list[prediction.Photo]:
@@ -118,7 +119,9 @@ def load_sam(
 def load_run(folder: str | Path) -> Model:
     """Load a run folder's best epoch, or a shipped adapter by its name, such as ``"steel"``."""
     run = prediction.load_model(folder)
-    return Model(run.segmenter, run.config, run.config.experiment, run.threshold, run.threshold_from, run.about)
+    return Model(
+        run.segmenter, run.config, run.config.experiment, run.threshold, run.threshold_from, run.about, run.tuned_px
+    )
 
 
 def score(model: Model, dataset: Dataset, *, protocol: str = "pysod") -> ScoreRow:

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from samis.adapters.targets import decays, fuse_qkv, keep_rows_1_to_3, owned_parameters
 from samis.config import AdapterConfig, from_dict
 from samis.contracts import UserError
+from samis.weight_files import read_tensors, write_tensors
 
 RECORD = "samis_adapter.json"
 """File of an adapter folder that says which adapter it is and which base it belongs to."""
@@ -123,7 +123,7 @@ class AdaptedSam(nn.Module):
     def save(self, folder: Path) -> None:
         """Write the trained parameters and the record of what they belong to."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(
+        write_tensors(
             {name: tensor.detach().cpu().contiguous() for name, tensor in self._weights().items()}, folder / WEIGHTS
         )
         record = {"adapter": asdict(self.config), "base": self.base}
@@ -148,7 +148,9 @@ class AdaptedSam(nn.Module):
                 )
         path = folder / WEIGHTS
         try:
-            weights = load_file(path)
+            weights = read_tensors(path)
+        except UserError:
+            raise
         except Exception as error:
             raise UserError(f"{path}: expected the adapter's weights, but {error}; copy the folder again") from error
         expected = {name: tuple(tensor.shape) for name, tensor in self._weights().items()}

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from samis.adapters.adapted import WEIGHTS, AdaptedSam
 from samis.adapters.lora import LoraSam
 from samis.adapters.targets import ENCODER
+from samis.weight_files import write_tensors
 
 _PART = re.compile(
     r"(?P<layer>.*\.qkv)\.(?P<part>[qkv])\.(?P<what>lora_A\.weight|lora_B\.weight|lora_magnitude_vector)"
@@ -33,7 +33,9 @@ def save_for_stock(adapted: LoraSam, folder: Path) -> None:
     if not parts:
         return
     weights = {name: tensor.detach().cpu() for name, tensor in adapted._weights().items()}
-    save_file({name: tensor.contiguous() for name, tensor in fuse_factors(weights, adapted).items()}, folder / WEIGHTS)
+    write_tensors(
+        {name: tensor.contiguous() for name, tensor in fuse_factors(weights, adapted).items()}, folder / WEIGHTS
+    )
     config = copy.deepcopy(adapted._peft[0].peft_config["default"])
     for part in parts:
         config.target_modules = config.target_modules.replace(f"(?:{ENCODER[part]})", f"(?:{ENCODER['qkv']})")

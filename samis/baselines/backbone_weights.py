@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from samis.contracts import UserError
+from samis.weight_files import check_finite, check_readable
 
 CANDIDATES = (
     "resnet18", "resnet34", "resnet50", "resnet101", "vgg16", "vgg16_bn", "densenet121", "densenet201",
@@ -33,9 +34,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise UserError(f"{path}: expected weights of a backbone, got no such file; check segmenter.weights")
+    check_readable(path)
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            found = load_file(path)
+            check_finite(found, path)
+            return found
         found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
@@ -52,6 +56,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     tensors = {k: v for k, v in found.items() if isinstance(v, Tensor)} if isinstance(found, dict) else {}
     if not tensors:
         raise UserError(f"{path}: expected a state dict of tensors, got none; save a model's state_dict()")
+    check_finite(tensors, path)
     for prefix in _PREFIXES:
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}

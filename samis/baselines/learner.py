@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
@@ -24,6 +23,7 @@ from samis.config import LossConfig
 from samis.contracts import Batch, Loss, Placement, UserError
 from samis.data.frame import inside, to_file_size, to_frame
 from samis.losses import MaskLoss
+from samis.weight_files import read_tensors, write_tensors
 
 WEIGHTS = "model.safetensors"
 RECORD = "network.json"
@@ -151,7 +151,7 @@ class BaselineLearner(nn.Module):
         """Write ``model.safetensors`` and ``network.json`` into the folder."""
         folder.mkdir(parents=True, exist_ok=True)
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
-        save_file(weights, folder / WEIGHTS)
+        write_tensors(weights, folder / WEIGHTS)
         encoder: Any = self.network.encoder
         record = {"name": self.name, "backbone": encoder.backbone, "pretrained": encoder.pretrained}
         record["backbone_weights"] = encoder.weights_source
@@ -172,7 +172,9 @@ class BaselineLearner(nn.Module):
                 )
         path = folder / WEIGHTS
         try:
-            self.network.load_state_dict(load_file(path))
+            self.network.load_state_dict(read_tensors(path))
+        except UserError:
+            raise
         except Exception as error:
             told = " ".join(str(error).split())[:200]
             raise UserError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -93,14 +92,14 @@ def _printable(text: str) -> str:
 def _save(sheet: Image.Image, path: Path) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        partial = path.with_name(f".{path.name}.{os.getpid()}.part")  # mkstemp's could be read by the owner alone
+        file = partial.open("wb")
     except OSError as error:
         raise UserError(
             f"{path}: expected to write a picture there, got '{error.strerror}'; choose another place"
         ) from error
-    partial = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with file:
             sheet.save(file, format="PNG")
         partial.replace(path)
     except OSError as error:

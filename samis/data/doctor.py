@@ -181,6 +181,16 @@ def quick_check(splits: Mapping[str, Dataset], *, masks: int = 24) -> Examinatio
     return result.sort()
 
 
+def usual_side(dataset: Dataset, *, most: int = 64) -> int:
+    """Return the median of the images' longer sides, px, of some evenly taken; by their headers where there are files."""
+    records = records_of(dataset)
+    sides = []
+    for index in np.unique(np.linspace(0, len(dataset) - 1, min(most, len(dataset))).round().astype(int)):
+        hw = picture_hw(records[index].image_path) if records else dataset[int(index)].image.shape[:2]
+        sides.append(max(hw))
+    return int(np.median(sides))
+
+
 def _tried(read: Callable[[Path], Any], path: Path | None, findings: list[Finding]) -> Any:
     try:
         return None if path is None else read(path)

@@ -67,7 +67,7 @@ def find_photos(patterns: Iterable[str | Path], *, leave_out: Path | None = None
 def _named_by(pattern: str) -> tuple[Path, list[Path]]:
     """Return the folder that ids are seen from, and the files."""
     path = Path(pattern)
-    if path.is_file():
+    if path.is_file() or (path.is_symlink() and not path.exists()):
         return path.parent, [path]
     if path.is_dir():
         return path, _pictures_in(path)
@@ -81,13 +81,18 @@ def _named_by(pattern: str) -> tuple[Path, list[Path]]:
     for match in map(Path, glob.glob(pattern, recursive=True)):
         if match.is_dir() and path.parts[-1] != "**":
             files += _pictures_in(match)
-        elif match.is_file() and match.suffix.lower() in IMAGE_SUFFIXES:
+        elif _listed(match):
             files.append(match)
     return base, sorted(set(files))
 
 
 def _pictures_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    return sorted(path for path in folder.rglob("*") if _listed(path))
+
+
+def _listed(path: Path) -> bool:
+    """Tell whether a path is named as a picture; a link to nothing is one too, so that it is reported as unreadable."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and (path.is_file() or (path.is_symlink() and not path.exists()))
 
 
 def _hidden(path: Path, base: Path) -> bool:

@@ -36,6 +36,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--metrics", nargs="+", metavar="NAME", help="some of the protocol's metrics (default: all)")
     parser.add_argument("--threshold", type=float, default=0.5, help="absolute threshold of inspection (default: 0.5)")
     parser.add_argument("--names", type=Path, metavar="FILE", help="score only these images: one name a line")
+    parser.add_argument(
+        "--classes", type=int, nargs="+", metavar="N", help="mask values that are defects, in masks of class numbers"
+    )
+    parser.add_argument(
+        "--ignore-value",
+        type=int,
+        metavar="N",
+        help="mask value of pixels that are left out, such as 255 in masks of VOC",
+    )
     parser.add_argument("--map-suffix", metavar="END", help="what a map's file name ends with, such as _map.png")
     parser.add_argument("--mask-suffix", metavar="END", help="what a mask's file name ends with, such as _mask.png")
     parser.add_argument(
@@ -51,6 +60,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> None:
     parts = find_metrics(options.metrics, options.protocol)
+    if options.workers < 1:
+        raise UserError(f"--workers: expected at least 1, got {options.workers}")
+    for value in (*(options.classes or ()), *([] if options.ignore_value is None else [options.ignore_value])):
+        if not 0 <= value <= 255:
+            raise UserError(f"--classes, --ignore-value: expected values from 0 to 255, got {value}")
+    if options.ignore_value in (options.classes or ()):
+        raise UserError(f"--ignore-value {options.ignore_value}: expected another value than those of --classes")
     if not 0 < options.threshold <= 1:
         raise UserError(f"--threshold: expected a number above 0 and at most 1, got {options.threshold}")
     names = _read_names(options.names) if options.names else None
@@ -58,8 +74,11 @@ def _run(options: argparse.Namespace) -> None:
         options.maps, options.masks, names=names, map_suffix=options.map_suffix, truth_suffix=options.mask_suffix
     )
     scores = score_folders(
-        files, parts, protocol=options.protocol, threshold=options.threshold, workers=options.workers
-    )
+        files, parts, protocol=options.protocol, threshold=options.threshold, workers=options.workers,
+        classes=options.classes, ignore_value=options.ignore_value,
+    )  # fmt: skip
+    for text in scores.warnings():
+        print(f"warning: {text}", file=sys.stderr)
     together = options.with_clean or options.protocol == "inspection"
     numbers = _numbers(scores, together=together)
     if options.csv:
@@ -73,7 +92,7 @@ def _run(options: argparse.Namespace) -> None:
 
 def _read_names(path: Path) -> list[str]:
     try:
-        names = path.read_text(encoding="utf-8").split("\n")
+        names = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as a list of names ({error}); write one name a line") from error
     names = [name.strip() for name in names if name.strip()]

@@ -3,6 +3,8 @@
 Paper: Bergmann et al., The MVTec Anomaly Detection Dataset, IJCV 2021, doi 10.1007/s11263-020-01400-4.
 Every defect counts the same, however small. Maps are bytes, so 256 thresholds are all there are, and the counts add up
 over batches and processes.
+A map of zeros everywhere scores 0.15, not 0: its curve has two points, nothing at a rate of 0 and everything at a rate of 1,
+and the straight line between them has that area below 0.3. So does any constant map.
 Agrees with: the definition computed pixel by pixel over sorted scores (in the tests) to 1e-12.
 """
 
@@ -30,7 +32,7 @@ def region_overlaps(pair: Pair) -> np.ndarray:
     """
     labels, areas = pair.fields.components
     inside = pair.fields.mask
-    joint = (labels[inside].astype(np.int64) - 1) * 256 + pair.map_u8[inside]
+    joint = (labels[inside].astype(np.int64) - 1) * 256 + pair.reached[inside]
     counts = np.bincount(joint, minlength=256 * len(areas)).reshape(len(areas), 256)
     return (np.cumsum(counts[:, ::-1], axis=1) / areas[:, None]).sum(axis=0)
 
@@ -52,7 +54,9 @@ def area_under(rate: np.ndarray, overlap: np.ndarray, *, limit: float = LIMIT) -
     """
     rate, overlap = np.concatenate([[0.0], rate]), np.concatenate([[0.0], overlap])
     inside = rate < limit
-    end = np.interp(limit, rate, overlap)
+    first = int(np.count_nonzero(inside))  # the first threshold at which the limit is reached
+    # Of several at the limit itself only the first counts: what the others find lies above the end of the integral.
+    end = overlap[first] if rate[first] == limit else np.interp(limit, rate[: first + 1], overlap[: first + 1])
     x, y = np.append(rate[inside], limit), np.append(overlap[inside], end)
     return float(np.sum(np.diff(x) * (y[1:] + y[:-1]) / 2)) / limit
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 
-from samis.contracts import Batch, Segmenter
+from samis.contracts import Batch, Segmenter, UserError
 from samis.metrics.clean import FOUND_IOU
 
 LEVELS = 256
@@ -37,7 +37,12 @@ class ThresholdSearch:
         Args:
             values: (H, W) float32 map in [0, 1].
             truth: (H, W) bool.
+
+        Raises:
+            UserError: the map is not finite.
         """
+        if not np.isfinite(values).all():
+            raise UserError("map: expected finite numbers, got NaN or infinity; check the weights")
         # Multiplying a float by 256 is exact, so that ``map > k / 256`` is counted here as it will be applied.
         bins = np.ceil(values.astype(np.float32) * LEVELS).clip(0, LEVELS).astype(np.int64)
         if not truth.any():

@@ -19,7 +19,8 @@ def e_measure(pair: Pair) -> tuple[float, np.ndarray]:
     """Compute the mean over pixels of (a + 1)^2 / 4, where a = 2xy / (x^2 + y^2).
 
     x and y are the binary map and the truth less their means; a takes four values only, one each for true and false
-    positives and negatives. The sum is divided by N - 1, so a perfect map scores slightly above 1 (1.000025 at 200 x
+    positives and negatives. The sum is divided by N - 1 (by 1 where there is
+    one pixel; the reference divides by 2e-16), so a perfect map scores slightly above 1 (1.000025 at 200 x
     200). Threshold 0, where everything is foreground, is part of the curve: the mean of a perfect map's curve is below
     1.
 
@@ -54,7 +55,7 @@ def e_measure(pair: Pair) -> tuple[float, np.ndarray]:
         y = np.array([[1 - truth_mean], [-truth_mean], [1 - truth_mean], [-truth_mean]])
         aligned = 2 * (x * y) / (x * x + y * y + EPS)
         total = ((aligned + 1) ** 2 / 4 * counts).sum(axis=0)
-    score = total / (size - 1 + EPS)
+    score = total / (size - 1 + EPS if size > 1 else 1)
     return float(score[256]), score[:256]
 
 

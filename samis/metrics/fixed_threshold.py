@@ -18,7 +18,7 @@ from samis.metrics.pair import Pair
 
 def absolute_hits(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
     """Count defect and background pixels at or above each threshold 255, 254 .. 0 of the map as it is: (256,) each."""
-    off, on = pair.by_truth
+    off, on = pair.by_truth_and_byte
     return np.cumsum(on[::-1]), np.cumsum(off[::-1])
 
 
@@ -41,8 +41,7 @@ class FixedThreshold(ImageMetric):
         """Score one image."""
         found, false = absolute_hits(pair)
         area = float(pair.fields.area)
-        at = 255 - pair.cut
-        hits = (float(found[at]), float(false[at])) if at >= 0 else (0.0, 0.0)
+        hits = (float(pair.by_truth[1, pair.cut :].sum()), float(pair.by_truth[0, pair.cut :].sum()))
         totals = {"pooled_found": hits[0], "pooled_false": hits[1], "pooled_area": area}
         scores = ImageScores(totals={name: np.array([total]) for name, total in totals.items()})
         if area:

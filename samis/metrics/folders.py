@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,14 +11,17 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from samis.contracts import UserError
 from samis.metrics.base import ImageMetric, ImageScores, score_pair
 from samis.metrics.clean import Clean
-from samis.metrics.pair import Pair, check_map, quantise
+from samis.metrics.float_pair import make_pair
+from samis.metrics.pair import Pair
 from samis.metrics.truth import TruthFields
 
+FEW_LEVELS = 16
+"""A map of bytes that spans fewer levels, but more than one, is warned about where maps are stretched."""
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".npy")
 
 
@@ -39,11 +42,30 @@ class FolderScores:
         defective: scores under the protocol asked for.
         clean: the same for images whose mask is empty.
         clean_rule: those images under the rule for clean images (`samis.metrics.clean`).
+        few_levels, jpeg_masks: names of the images with a defect whose map spans few levels, and of those whose mask is a
+            JPEG, where the protocol is misled by either.
     """
 
     defective: dict[str, ImageScores] = field(default_factory=dict)
     clean: dict[str, ImageScores] = field(default_factory=dict)
     clean_rule: dict[str, ImageScores] = field(default_factory=dict)
+    few_levels: list[str] = field(default_factory=list)
+    jpeg_masks: list[str] = field(default_factory=list)
+
+    def warnings(self) -> list[str]:
+        """Return what should be known before the numbers are used."""
+        found = []
+        if self.few_levels:
+            found.append(
+                f"{len(self.few_levels)} maps span fewer than {FEW_LEVELS} of 256 levels ({_few(self.few_levels)}): stretching "
+                "makes coarse steps of them; save maps as floats (.npy) or score with --protocol inspection"
+            )
+        if self.jpeg_masks:
+            found.append(
+                f"{len(self.jpeg_masks)} masks are JPEG files ({_few(self.jpeg_masks)}): their noise counts as defect under "
+                "this protocol, which can cost .05 of the S-measure; use the lossless masks"
+            )
+        return found
 
 
 def read_grey(path: Path) -> np.ndarray:
@@ -64,7 +86,7 @@ def read_grey(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as opened:
             opened.load()
-            image: Image.Image = opened
+            image: Image.Image = ImageOps.exif_transpose(opened)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as an image ({error}); save it again as 8-bit grey PNG") from error
     if image.mode == "1":
@@ -94,8 +116,15 @@ def _read_array(path: Path) -> np.ndarray:
     return array
 
 
-def read_pair(files: Files, *, protocol: str, threshold: float = 0.5) -> Pair:
-    """Read one image's map and mask, and check that they fit.
+def read_pair(
+    files: Files,
+    *,
+    protocol: str,
+    threshold: float = 0.5,
+    classes: Sequence[int] | None = None,
+    ignore_value: int | None = None,
+) -> Pair:
+    """Read one image's map and mask, and check that they fit; `classes` and `ignore_value` as for `TruthFields`.
 
     Raises:
         UserError: a file is refused, with its name, what was expected, what came and what to do.
@@ -103,13 +132,9 @@ def read_pair(files: Files, *, protocol: str, threshold: float = 0.5) -> Pair:
     truth = read_grey(files.truth_path)
     if np.issubdtype(truth.dtype, np.floating):
         raise UserError(f"{files.truth_path}: expected a 0/255 or 0/1 mask, got floats; save it as 8-bit grey")
-    fields = TruthFields(truth, source=str(files.truth_path))
+    fields = TruthFields(truth, source=str(files.truth_path), classes=classes, ignore_value=ignore_value)
     values = read_grey(files.map_path)
-    if values.dtype == np.bool_:
-        values = values.astype(np.float64)
-    map_u8 = values if values.dtype == np.uint8 else quantise(values, source=str(files.map_path))
-    check_map(map_u8, fields.hw, source=str(files.map_path))
-    return Pair(map_u8, fields, protocol=protocol, threshold=threshold)
+    return make_pair(values, fields, protocol=protocol, threshold=threshold, source=str(files.map_path))
 
 
 def match_files(
@@ -125,9 +150,9 @@ def match_files(
     Args:
         map_folder: saved maps.
         truth_folder: masks.
-        names: score these only; None: both folders must hold the same names.
-        map_suffix: end of the map files' names, such as ``_map.png``; other files are passed over. None: any image
-            suffix.
+        names: score these only, with or without an image suffix; None: both folders must hold the same names.
+        map_suffix: end of the map files' names, such as ``_map.png``, in any case; other files are passed over. None: any
+            image suffix.
         truth_suffix: the same for masks.
 
     Returns:
@@ -137,7 +162,7 @@ def match_files(
         UserError: no folder, no file, two files of one name, a mask without a map, or a map without a mask.
     """
     maps, truths = _by_name(map_folder, map_suffix), _by_name(truth_folder, truth_suffix)
-    wanted = set(names) if names is not None else set(truths)
+    wanted = {_stem(name, truths) for name in names} if names is not None else set(truths)
     for folder, held in ((map_folder, maps), (truth_folder, truths)):
         missing = sorted(wanted - set(held))
         if missing:
@@ -159,7 +184,7 @@ def _by_name(folder: Path, suffix: str | None) -> dict[str, Path]:
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or not path.is_file():
             continue
-        if suffix is not None and not path.name.endswith(suffix):
+        if suffix is not None and not path.name.casefold().endswith(suffix.casefold()):
             continue
         if suffix is None and path.suffix.lower() not in SUFFIXES:
             continue
@@ -174,6 +199,12 @@ def _by_name(folder: Path, suffix: str | None) -> dict[str, Path]:
     return found
 
 
+def _stem(name: str, known: Mapping[str, Path]) -> str:
+    """Return a listed name as the files are known by: without its image suffix, unless it is known with it."""
+    plain = Path(name)
+    return name if name in known or plain.suffix.lower() not in SUFFIXES else plain.name.removesuffix(plain.suffix)
+
+
 def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
@@ -185,6 +216,8 @@ def score_folders(
     protocol: str = "pysod",
     threshold: float = 0.5,
     workers: int = 1,
+    classes: Sequence[int] | None = None,
+    ignore_value: int | None = None,
 ) -> FolderScores:
     """Read and score pairs of files.
 
@@ -194,6 +227,7 @@ def score_folders(
         protocol: key of ``samis.metrics.PROTOCOLS``.
         threshold: absolute threshold, [0, 1].
         workers: processes; 1 scores in this one.
+        classes, ignore_value: as for `samis.metrics.TruthFields`.
 
     Returns:
         Scores by name. The same numbers for any number of workers.
@@ -201,9 +235,20 @@ def score_folders(
     Raises:
         UserError: a file is refused.
     """
-    score = partial(_score_files, parts=tuple(parts), protocol=protocol, threshold=threshold)
+    score = partial(
+        _score_files,
+        parts=tuple(parts),
+        protocol=protocol,
+        threshold=threshold,
+        classes=classes,
+        ignore_value=ignore_value,
+    )
     scores = FolderScores()
-    for name, own, clean in _mapped(score, files, workers):
+    for name, own, clean, few, jpeg in _mapped(score, files, workers):
+        if few:
+            scores.few_levels.append(name)
+        if jpeg:
+            scores.jpeg_masks.append(name)
         if clean is None:
             scores.defective[name] = own
         else:
@@ -211,17 +256,29 @@ def score_folders(
     return scores
 
 
+Scored = tuple[str, ImageScores, ImageScores | None, bool, bool]
+"""Name, scores, those under the rule for clean images, and whether map and mask are of the kinds that are warned about."""
+
+
 def _score_files(
-    files: Files, *, parts: tuple[type[ImageMetric], ...], protocol: str, threshold: float
-) -> tuple[str, ImageScores, ImageScores | None]:
-    pair = read_pair(files, protocol=protocol, threshold=threshold)
-    clean = score_pair(pair, (Clean,)) if pair.fields.area == 0 else None
-    return files.name, score_pair(pair, parts), clean
+    files: Files,
+    *,
+    parts: tuple[type[ImageMetric], ...],
+    protocol: str,
+    threshold: float,
+    classes: Sequence[int] | None,
+    ignore_value: int | None,
+) -> Scored:
+    pair = read_pair(files, protocol=protocol, threshold=threshold, classes=classes, ignore_value=ignore_value)
+    defective = pair.fields.area > 0
+    clean = None if defective else score_pair(pair, (Clean,))
+    low, high = pair.low_high
+    few = defective and protocol != "inspection" and pair.index.dtype == np.uint8 and 0 < high - low < FEW_LEVELS
+    jpeg = defective and protocol == "published" and files.truth_path.suffix.lower() in (".jpg", ".jpeg")
+    return files.name, score_pair(pair, parts), clean, few, jpeg
 
 
-def _mapped(
-    score: partial[tuple[str, ImageScores, ImageScores | None]], files: Sequence[Files], workers: int
-) -> Iterable[tuple[str, ImageScores, ImageScores | None]]:
+def _mapped(score: partial[Scored], files: Sequence[Files], workers: int) -> Iterable[Scored]:
     if workers <= 1:
         return map(score, files)
     # Not forked: a fork of a process whose OpenCV or OpenMP threads have run inherits their locks, and may wait for ever.

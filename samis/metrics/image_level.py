@@ -54,7 +54,7 @@ class ImageLevel(ImageMetric):
     def formula(pair: Pair) -> ImageScores:
         """Count one image at its score."""
         score, none = np.zeros(256), np.zeros(256)
-        score[pair.low_high[1]] = 1
+        score[pair.peak] = 1
         defective = pair.fields.area > 0
         kinds = (score, none) if defective else (none, score)
         return ImageScores(totals={"images_defective": kinds[0], "images_clean": kinds[1]})

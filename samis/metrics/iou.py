@@ -57,7 +57,8 @@ def published_iou(pair: Pair) -> float:
     """
     fields = pair.truth.fields("nonzero")
     off, on = pair.counts(fields).sum(axis=0)
-    found, false = float(on[128:].sum()), float(off[128:].sum())
+    half = int(np.searchsorted(pair.levels, 0.5, side="left"))
+    found, false = float(on[half:].sum()), float(off[half:].sum())
     return (found + 1e-7) / (fields.area + false + 1e-7)
 
 

@@ -16,8 +16,8 @@ from samis.metrics.pair import Pair
 def mae(pair: Pair) -> float:
     """Compute the mean of |map - truth|, with map and truth in [0, 1].
 
-    ``pysod``: the map is min-max stretched unless constant, the truth is > 128. ``published``: the map is stretched and
-    rounded to 8 bits again (a constant map becomes 0), the truth is > 25 after the same treatment, so that an
+    ``pysod``: the map is min-max stretched unless constant, the truth is > 128. ``published``: the map, as value / 255,
+    is stretched and rounded to 8 bits again (a constant map becomes 0), the truth is > 25 after the same treatment, so that an
     all-defect truth counts as empty, as the script has it.
 
     Empty mask: the stretched map's mean (published: a constant map scores 0). Empty map: the truth's share of the

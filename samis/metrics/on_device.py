@@ -37,6 +37,9 @@ class DevicePair(Pair):
                 f"map: expected the truth's size {truth.hw}, got {tuple(image.shape)}; resize the map first"
             )
         self.tensor = image if image.dtype == torch.uint8 else _quantise(image)
+        if truth.ignored is not None and truth.ignored.any():
+            left_out = torch.from_numpy(truth.ignored).to(image.device)
+            self.tensor = torch.where(left_out, self.tensor[~left_out].min(), self.tensor)
         self.truth = truth
         self.protocol = protocol
         self.threshold = threshold

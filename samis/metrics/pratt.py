@@ -48,7 +48,7 @@ def pratt(pair: Pair) -> float:
     number = int(np.count_nonzero(true_edges))
     if number == 0:
         return 0.0
-    edges = gradient_edges(pair.map_u8 > 128)
+    edges = gradient_edges(pair.above_128)
     detected = int(np.count_nonzero(edges))
     if detected:
         distance = cv2.distanceTransform((~edges).view(np.uint8), cv2.DIST_C, 3)[true_edges].astype(np.float64)

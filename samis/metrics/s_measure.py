@@ -111,11 +111,11 @@ def _similarity_of_constants(pair: Pair, quadrant: int, split_yx: tuple[int, int
     """
     rows = slice(0, split_yx[0]) if quadrant < 2 else slice(split_yx[0], None)
     cols = slice(0, split_yx[1]) if quadrant % 2 == 0 else slice(split_yx[1], None)
-    block = pair.map_u8[rows, cols]
+    block = pair.index[rows, cols]
     value = pair.stretched[block[0, 0]]
     if value == 0:
         return 1.0
-    pixels = np.full(pair.map_u8.shape, value)[rows, cols]
+    pixels = np.full(pair.index.shape, value)[rows, cols]
     mean = pixels.mean()
     variance = np.sum((pixels - mean) ** 2) / (block.size - 1 + EPS)
     return _similarity(0.0, float((mean * mean + truth_mean * truth_mean) * variance))

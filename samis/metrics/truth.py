@@ -8,7 +8,7 @@ the weighted F of PySODMetrics takes too.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -148,24 +148,36 @@ class TruthFields:
     Args:
         truth: (H, W) bool; or uint8, the file's raw values: 0/255 with or without greys between, or labels 0/1.
         source: name of the file, for error messages.
+        classes: the values that are defects, all others being none, in a mask of class numbers; None: see `truth`.
+        ignore_value: the value of pixels that are left out, such as 255 in masks of VOC: they are no defect, and the map
+            takes its lowest value there, so that they give neither hits nor false alarms.
+
+    Attributes:
+        ignored: (H, W) bool, the pixels left out; None if there are none.
 
     Raises:
-        UserError: not one grey channel of bool or uint8, or no value above 128 although some above 1 (the usual rule
-            "> 128" would read such a mask as empty).
+        UserError: not one grey channel of bool or uint8; no value above 128 although some above 1 (the usual rule
+            "> 128" would read such a mask as empty); or class numbers without `classes`.
     """
 
-    def __init__(self, truth: np.ndarray, *, source: str = "truth") -> None:
+    def __init__(
+        self,
+        truth: np.ndarray,
+        *,
+        source: str = "truth",
+        classes: Sequence[int] | None = None,
+        ignore_value: int | None = None,
+    ) -> None:
         truth = np.asarray(truth)
         if truth.ndim != 2 or truth.size == 0 or truth.dtype not in (np.bool_, np.uint8):
             came = f"{truth.dtype} of shape {truth.shape}"
             raise UserError(f"{source}: expected an (H, W) mask, bool or uint8, got {came}; save it as 8-bit grey")
+        self.ignored: np.ndarray | None = None
         if truth.dtype == np.uint8:
-            highest = int(truth.max())
-            if highest == 1:
-                truth = truth.astype(bool)
-            elif 1 < highest <= 128:
-                advice = "save defects as 255 (or label them 0/1)"
-                raise UserError(f"{source}: expected a 0/255 or 0/1 mask, got values up to {highest}; {advice}")
+            if ignore_value is not None and (truth == ignore_value).any():
+                self.ignored = truth == ignore_value
+                truth = np.where(self.ignored, np.uint8(0), truth)
+            truth = _two_valued(truth, source) if classes is None else np.isin(truth, np.array(classes, np.int64))
         self.raw = truth
         self.hw: tuple[int, int] = (int(truth.shape[0]), int(truth.shape[1]))
         self._fields: dict[str, MaskFields] = {}
@@ -193,7 +205,8 @@ class TruthFields:
         low, high = int(raw.min()), int(raw.max())
         if low == high:
             return np.zeros(self.hw, dtype=bool)
-        stretched = (levels - low) / (high - low)
+        levels = levels / 255  # the scripts stretch value / 255, which rounds other values than stretching bytes
+        stretched = (levels - low / 255) / (high / 255 - low / 255)
         positive = np.floor(stretched * 255 + 0.5) > 25 if rule == "above_tenth_rounded" else stretched > 0.1
         return positive[raw]
 
@@ -238,6 +251,32 @@ class TruthCache:
         size = self._held[key].nbytes
         self._total += size - self._bytes.get(key, 0)
         self._bytes[key] = size
+
+
+def _two_valued(truth: np.ndarray, source: str) -> np.ndarray:
+    """Return a mask of 0/1 as bool, and one of 0/255 with or without greys as it is; refuse class numbers.
+
+    Class numbers are few values that make up flat areas: small ones beside 255 (VOC's "void"), or greys such as 64 and 192.
+    The soft edges of a drawn mask have many values, or few pixels.
+    """
+    counts = np.bincount(truth.ravel(), minlength=256)
+    values = np.flatnonzero(counts)
+    highest = int(values[-1])
+    if highest == 1:
+        return truth.astype(bool)
+    if 1 < highest <= 128:
+        advice = "save defects as 255 (or label them 0/1), or say which values are defects (--classes)"
+        raise UserError(f"{source}: expected a 0/255 or 0/1 mask, got values up to {highest}; {advice}")
+    void = highest == 255 and bool(counts[1:33].any()) and not counts[33:255].any()
+    share = counts[17:239].sum() / counts[1:].sum() if highest else 0.0
+    grey = len(values) <= 8 and np.count_nonzero(values) > 1 and (share >= 1 / 3 or (share > 0 and highest < 250))
+    if void or grey:
+        shown = ", ".join(map(str, values[:8]))
+        raise UserError(
+            f"{source}: expected a 0/255 or 0/1 mask, got class numbers ({shown}); say which values are defects "
+            "(--classes 1 2) and which is left out (--ignore-value 255)"
+        )
+    return truth
 
 
 def gradient_edges(mask: np.ndarray) -> np.ndarray:

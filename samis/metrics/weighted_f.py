@@ -54,7 +54,7 @@ def weighted_f(pair: Pair) -> float:
     if fields.area == 0:
         return 1.0 if published else 0.0
     low, high = pair.low_high
-    values = np.zeros(256) if published and low == high else pair.stretched
+    values = np.zeros(len(pair.levels)) if published and low == high else pair.stretched
     missed, false = weighted_errors(pair, fields, values)
     found = fields.area - missed
     recall = 1 - missed / fields.area
@@ -68,7 +68,7 @@ def weighted_errors(pair: Pair, fields: MaskFields, values: np.ndarray) -> tuple
     Args:
         pair: the map, in memory or on a device.
         fields: the truth, with at least one pixel.
-        values: (256,) float64, what each map value stands for.
+        values: (K,) float64, what each of the map's levels stands for.
 
     Returns:
         The sums over defect and over background pixels.
@@ -76,13 +76,18 @@ def weighted_errors(pair: Pair, fields: MaskFields, values: np.ndarray) -> tuple
     if pair.tensor is not None:
         return _weighted_errors_on_device(pair.tensor, fields, values)
     surround = fields.surround
-    false = float(np.dot(cv2.LUT(pair.map_u8, values).ravel(), surround.weights.ravel()))
-    window = np.ascontiguousarray(pair.map_u8[surround.window])
-    borrowed = cv2.LUT(window.ravel().take(surround.nearest), 1 - values)
+    false = float(np.dot(_looked_up(pair.index, values).ravel(), surround.weights.ravel()))
+    window = np.ascontiguousarray(pair.index[surround.window])
+    borrowed = _looked_up(window.ravel().take(surround.nearest), 1 - values)
     blurred = cv2.sepFilter2D(borrowed, cv2.CV_64F, _BLUR, _BLUR, borderType=cv2.BORDER_CONSTANT)
     inside = fields.mask_u8[surround.window].astype(np.float64)
     missed = float(np.dot(np.minimum(borrowed, blurred).ravel(), inside.ravel()))
     return missed, false
+
+
+def _looked_up(index: np.ndarray, values: np.ndarray) -> np.ndarray:
+    found: np.ndarray = cv2.LUT(index, values) if index.dtype == np.uint8 else values[index]
+    return found
 
 
 def _weighted_errors_on_device(image: Tensor, fields: MaskFields, values: np.ndarray) -> tuple[float, float]:

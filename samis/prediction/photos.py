@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -69,10 +70,10 @@ class Options:
         checks = [
             ("threshold", self.threshold is None or 0 <= self.threshold < 1, "a number in [0, 1)"),
             ("min_area", self.min_area_px >= 0, "0 or more pixels"),
-            ("mm_per_px", self.mm_per_px is None or self.mm_per_px > 0, "a length above 0"),
+            ("mm_per_px", self.mm_per_px is None or 0 < self.mm_per_px <= 1e6, "a length above 0 and up to 1e6 mm"),
             ("batch_size", self.batch_size >= 1, "at least 1"),
             ("workers", self.workers >= 1, "at least 1"),
-            ("white", self.white is None or self.white > 0, "a value above 0"),
+            ("white", self.white is None or (self.white > 0 and np.isfinite(self.white)), "a value above 0"),
         ]
         for name, good, wanted in checks:
             if not good:
@@ -94,12 +95,18 @@ def predict(
     segmenter, prompter, threshold, _ = how_asked(model, asked, options)
     predictor = Predictor(segmenter, build_framing(model.config), prompter, views_at_once=options.batch_size)
     reading = _read_ahead(photos, options)
+    scale_known = False
     while group := list(islice(reading, options.batch_size)):
         samples = []
         for photo, image in group:
             if isinstance(image, UserError):
                 _fail(failed, photo.path, image)
             else:
+                text = None if scale_known else model.scale_warning((image.shape[0], image.shape[1]), str(photo.path))
+                if text:  # once is enough: the other photos are often as large
+                    scale_known = True
+                    warnings.warn(text, stacklevel=2)
+                    model.warnings.append(text)
                 samples.append((photo, Sample(photo.id, image, image_path=photo.path)))
         for photo, sample, values in _tried(predictor, samples, failed):
             mask = values > threshold
@@ -142,8 +149,10 @@ def predict_to(
     before = len(photos) - len(todo)
     progress = Progress(before + len(mine), done=before, active=main and not quiet)  # of the main process's share
     written = 0
-    said: dict[str, Any] = {"threshold_from": source, "failed": failed, "provenance": provenance()}
-    counts: dict[str, int] = {}
+    said: dict[str, Any] = {
+        "threshold_from": source, "failed": failed, "warnings": model.warnings, "provenance": provenance(),
+    }  # fmt: skip
+    counts: dict[str, Any] = {}
     try:
         with together(processes):
             for found in predict(model, mine, options, failed=failed):

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from samis.contracts import Placement, Sample, Segmenter
+from samis.contracts import Placement, Sample, Segmenter, UserError
 from samis.data.batching import FramedSample, collate
 from samis.data.frame import Framing, coverage, frame_image
 from samis.prompts import Prompter
@@ -33,7 +33,7 @@ class Predictor:
         """Return one (H, W) float32 map in [0, 1] for each sample.
 
         Raises:
-            UserError: a prompt that does not fit its sample.
+            UserError: a prompt that does not fit its sample, or a map that is not finite.
         """
         found: list[np.ndarray] = []
         waiting: list[FramedSample] = []
@@ -60,7 +60,11 @@ class Predictor:
     def _answer(self, framed: Sequence[FramedSample]) -> list[np.ndarray]:
         if not framed:
             return []
-        return [values.cpu().numpy() for values in self.segmenter.predict(collate(framed))]
+        maps = [values.cpu().numpy() for values in self.segmenter.predict(collate(framed))]
+        for one, values in zip(framed, maps, strict=True):
+            if not np.isfinite(values).all():  # it exceeds no threshold: the photo would be called free of defects
+                raise UserError(f"{one.id}: expected a map of finite numbers, got NaN or infinity; check the weights")
+        return maps
 
     def _in_parts(self, sample: Sample, placements: list[Placement]) -> np.ndarray:
         """Answer a photo's tiles a few at a time; each part's blend counts with the weight of its tiles."""

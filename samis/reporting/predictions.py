@@ -74,7 +74,10 @@ class PredictionFolder:
     def done(self, image_id: str, file: Path) -> bool:
         """Return whether an image has been predicted, and its file is still the one that was."""
         path = self._record(image_id)
-        return path.exists() and _read(path).get("source") == _source(file)
+        try:
+            return path.exists() and _read(path).get("source") == _source(file)
+        except OSError:  # the photo is gone, or may not be read: reading it says so
+            return False
 
     def add(
         self, image_id: str, file: Path, image: np.ndarray, values: np.ndarray, mask: np.ndarray, regions: list[Region]
@@ -102,15 +105,20 @@ class PredictionFolder:
         }  # fmt: skip
         path = self._record(image_id)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, json.dumps(record) + "\n")
+        write_atomic(path, json.dumps(record, allow_nan=False) + "\n")
 
-    def finish(self, said: Mapping[str, Any]) -> dict[str, int]:
+    def finish(self, said: Mapping[str, Any]) -> dict[str, Any]:
         """Write CSV, COCO and ``predictions.json`` of every image in the folder; return their counts.
+
+        Images whose photo is no longer there are left out, and listed as ``gone``: what was predicted of them may be of
+        an older photo, and nobody can check it. Their pictures and records stay.
 
         Args:
             said: what ``predictions.json`` says besides settings and counts, such as the files that failed.
         """
-        records = [_read(path) for path in sorted((self.out / "records").rglob("*.json"))]
+        every = [_read(path) for path in sorted((self.out / "records").rglob("*.json"))]
+        gone = [r["source"]["path"] for r in every if not os.path.exists(r["source"]["path"])]
+        records = [r for r in every if r["source"]["path"] not in set(gone)]
         info = {"description": "predicted defect regions", "settings": self.settings}
         for name, polygons in (("coco_rle.json", False), ("coco_polygons.json", True)):
             write_atomic(self.out / name, json.dumps(coco(records, polygons=polygons, info=info)) + "\n")
@@ -121,12 +129,14 @@ class PredictionFolder:
         writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
         write_atomic(self.out / "regions.csv", table.getvalue())
         counts = {"images": len(records), "defective": sum(bool(r["regions"]) for r in records), "regions": len(rows)}
-        self._tell({**counts, "mm_per_px": self.mm_per_px, **said})
-        return counts
+        self._tell({**counts, "mm_per_px": self.mm_per_px, "gone": gone, **said})
+        return {**counts, "gone": gone}
 
     def _tell(self, said: Mapping[str, Any]) -> None:
         content = {"settings": self.settings, **said}
-        write_atomic(self.out / "predictions.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        write_atomic(
+            self.out / "predictions.json", json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        )
 
     def _forget(self) -> None:
         """Remove the files that records name, then the records; nothing else is touched."""

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from segment_anything import SamPredictor, sam_model_registry
 from segment_anything.modeling import Sam
 from torch import Tensor
@@ -20,6 +19,7 @@ from samis.contracts import UserError
 from samis.data.frame import frame_image, place
 from samis.sam.architectures import ARCHITECTURES, build_sam
 from samis.sam.weights import load_sam
+from samis.weight_files import write_tensors
 
 TOLERANCE = 1e-4
 """Largest difference of a mask's probabilities after reloading."""
@@ -103,7 +103,7 @@ def write_checkpoint(state: dict[str, Tensor], path: Path, *, architecture: str,
 
 def write_own(state: dict[str, Tensor], path: Path, *, architecture: str, frame_px: int, probe: Probe) -> float:
     """Write ``.safetensors`` for ``segmenter.weights`` of this project; return the difference after reloading."""
-    save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
+    write_tensors({name: tensor.contiguous() for name, tensor in state.items()}, path)
     return probe.check(probe.ask(load_sam(architecture, weights=path, frame_px=frame_px)), path.name)
 
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from segment_anything.modeling import MaskDecoder, Sam
 from torch import Tensor
 
-from samis.contracts import Batch, Prompt
+from samis.contracts import Batch, Prompt, UserError
 from samis.sam.two_way import attend, use_broadcast_attention
 
 Embed = Callable[[Sam, Batch], Tensor]
@@ -112,7 +112,22 @@ def decode_sure(sam: Sam, image: ImageTokens, prompt: Prompt, min_iou: float) ->
     tokens, places, iou = _attended(sam, image, prompt)
     sure = (iou[..., 1:] > min_iou).any(-1)
     logits = _draw(sam.mask_decoder, tokens[sure], places[sure], image.grid_hw)
+    check_answers(sam, iou, logits)
     return SamOutput(logits[:, None], iou[sure][:, None]), sure.nonzero()[:, 0]
+
+
+def check_answers(sam: Sam, *values: Tensor) -> None:
+    """Refuse answers that are not finite: a NaN exceeds no threshold, so that a defective part would be called sound.
+
+    Raises:
+        UserError: naming the first of the model's tensors that is not finite, if one is.
+    """
+    if all(bool(torch.isfinite(each).all()) for each in values):
+        return
+    state = sam.state_dict().items()
+    bad = next((name for name, tensor in state if not bool(torch.isfinite(tensor).all())), None)
+    where = f"its tensor '{bad}' holds some" if bad else "its weights are finite, so that numbers have overflowed"
+    raise UserError(f"SAM: expected finite masks and scores, got NaN or infinity; {where}; use other weights")
 
 
 def answer(sam: Sam, images: Tensor, prompt: Prompt) -> SamOutput:

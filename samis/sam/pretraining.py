@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
@@ -23,6 +22,7 @@ from samis.config import LossConfig
 from samis.contracts import Batch, Evaluation, Loss, Prompt
 from samis.losses import MaskLoss
 from samis.sam.forward import SamOutput, decode, encode
+from samis.weight_files import read_tensors, write_tensors
 
 
 class PromptablePretraining(nn.Module):
@@ -96,12 +96,12 @@ class PromptablePretraining(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.sam.state_dict().items()}
         temporary = folder / ".model.safetensors.tmp"
-        save_file(weights, temporary)
+        write_tensors(weights, temporary)
         temporary.replace(folder / "model.safetensors")
 
     def load(self, folder: Path) -> None:
         """Read ``model.safetensors`` back, strictly."""
-        self.sam.load_state_dict(load_file(folder / "model.safetensors"))
+        self.sam.load_state_dict(read_tensors(folder / "model.safetensors"))
 
 
 def _questions(batch: Batch) -> list[tuple[str, Prompt, bool]]:

@@ -22,7 +22,7 @@ from samis.config import PromptConfig
 from samis.contracts import Batch, Placement, Prompt, UserError
 from samis.data.frame import PIXEL_MEAN, PIXEL_STD, inside, to_file_size, to_frame
 from samis.sam.candidates import Candidates, Everything, keep_everything
-from samis.sam.forward import Embed, ImageTokens, SamOutput, decode, decode_sure, embed, image_tokens
+from samis.sam.forward import Embed, ImageTokens, SamOutput, check_answers, decode, decode_sure, embed, image_tokens
 from samis.sam.merge import MASK_RULES, ORACLE_RULES, RULE_PARAMETERS, SINGLE, check_rule, merge, nothing_like
 
 CHUNK_BYTES = {"cpu": 24 << 20, "cuda": 512 << 20}
@@ -174,6 +174,7 @@ class SamSegmenter:
             views = present[:, columns].any(1).nonzero()[:, 0]
             if len(views):
                 output = decode(self.sam, seen[views], _part(prompt, columns, views))
+                check_answers(self.sam, output.logits, output.iou)
                 yield output, views.tolist(), present[views, columns], unambiguous[views, columns]
 
     def _ask_grid(self, seen: ImageTokens, prompt: Prompt) -> Iterator[tuple[SamOutput, Tensor]]:

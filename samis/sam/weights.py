@@ -26,6 +26,7 @@ from samis.sam.attention import use_fused_attention
 from samis.sam.download import OFFICIAL, download, weights_sha256
 from samis.sam.resize import resized_weights
 from samis.shipped import checkpoints_folder
+from samis.weight_files import check_finite, check_readable
 
 __all__ = ["architecture_of", "download", "find_weights", "load_sam", "read_weights", "weights_sha256"]
 
@@ -115,8 +116,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Read a SAM's tensors from a file, without wrappers and prefixes, floats as float32.
 
     Raises:
-        UserError: the file cannot be read, holds code, or holds no SAM.
+        UserError: the file cannot be read, holds code, holds no SAM, or holds NaN or infinity.
     """
+    check_readable(path)
     damaged = f"{path}: expected a checkpoint, got a file that is damaged, cut short or of another kind"
     try:
         content = load_file(path) if path.suffix == ".safetensors" else _read_pickle(path)
@@ -136,6 +138,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise UserError(
             f"{path}: expected weights of a SAM (image_encoder, prompt_encoder, mask_decoder), got {some} ..."
         )
+    check_finite(state, path)
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
 
 

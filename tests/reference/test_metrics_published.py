@@ -19,7 +19,7 @@ EPS = np.finfo(float).eps
 
 def stretch_to_bytes(image: np.ndarray) -> np.ndarray:
     """Min-max and round to 8 bits; 0/0 becomes 0."""
-    image = image.astype(float)
+    image = image.astype(float) / 255  # the script divides first, which decides how halves are rounded
     spread = image.max() - image.min()
     return np.zeros_like(image) if spread == 0 else np.floor((image - image.min()) / spread * 255 + 0.5)
 
