@@ -37,9 +37,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     check_readable(path)
     try:
         if path.suffix == ".safetensors":
-            found = load_file(path)
-            check_finite(found, path)
-            return found
+            kept: dict[str, Tensor] = load_file(path)
+            check_finite(kept, path)
+            return kept
         found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
