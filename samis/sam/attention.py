@@ -6,8 +6,8 @@ Code: segment_anything 1.0 materialises the (N, N) attention and adds the relati
 rides along as further channels: a query brings its products with all row and column offsets, a key says by ones which
 row and which column it is in, and their product is the position's share. So torch's fused kernels need no mask.
 Equal to stock to 1e-5 in float32, forward and gradient (tests/reference/test_sam_attention.py).
-Differs: a compiled encoder that needs no gradient adds the position inside FlexAttention instead (``allow_flex``), which
-spares the further channels. Offsets are read from the table in place: stock's index comes from the host at every call.
+Differs: a compiled encoder in half precision without gradient adds the position inside FlexAttention (``allow_flex``),
+which spares the further channels. Offsets are read from the table in place: stock's index comes from the host at every call.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def use_fused_attention(encoder: nn.Module) -> None:
 
 
 def allow_flex(encoder: nn.Module, allowed: bool = True) -> None:
-    """Let the global attention of an encoder use FlexAttention where it is compiled for CUDA and needs no gradient."""
+    """Let an encoder's global attention use FlexAttention where that pays: see ``_flex_pays``."""
     for module in encoder.modules():
         if isinstance(module, Attention):
             module.flex_allowed = allowed
@@ -113,9 +113,10 @@ def _kept_places(height: int, width: int, spare: int, dtype: torch.dtype, device
 
 
 def _flex_pays(attention: Attention, q: Tensor) -> bool:
-    """Return whether FlexAttention runs fused here: only compiled. Its gradient for the position would be slow."""
-    allowed = getattr(attention, "flex_allowed", False) and torch.compiler.is_compiling()
-    return allowed and q.is_cuda and q.shape[-2] >= FLEX_TOKENS and not torch.is_grad_enabled()
+    """Return whether FlexAttention pays: compiled, in half precision, and without its slow gradient for the position."""
+    allowed = getattr(attention, "flex_allowed", False) and torch.compiler.is_compiling() and q.is_cuda
+    half, many = q.dtype in (torch.bfloat16, torch.float16), q.shape[-2] >= FLEX_TOKENS
+    return allowed and half and many and not torch.is_grad_enabled()
 
 
 def _flex(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor, scale: float) -> Tensor:
