@@ -97,7 +97,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         cache = EmbeddingCache(folder)
         loaders[1].read_embeddings(cache.reader)
-        runs = [epoch(learner, loader, embeds, options) for loader, embeds in zip(loaders, (embed, cache), strict=True)]
+        runs = [epoch(learner, loaders[0], embed, options), epoch(learner, loaders[1], cache, options)]
         runs[1]()  # the first epoch fills the cache
         if cuda:
             runs[0]()  # kernels are loaded, loader processes started
