@@ -73,8 +73,8 @@ def test_a_compiled_encoder_is_one_graph_and_gives_the_same():
     torch.manual_seed(0)
     stock, fused = pair(
         ImageEncoderViT(
-            img_size=80, patch_size=16, embed_dim=24, depth=2, num_heads=3, out_chans=8, use_rel_pos=True,
-            window_size=3, global_attn_indexes=(1,),
+            img_size=80, patch_size=16, embed_dim=24, depth=1, num_heads=3, out_chans=8, use_rel_pos=True,
+            window_size=3, global_attn_indexes=(),
         )
     )  # fmt: skip
     images = torch.randn(2, 3, 80, 80)
