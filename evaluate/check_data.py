@@ -41,6 +41,7 @@ def main() -> None:
         loader_options,
     )  # heavy imports come after the cheap checks
     from samis.data.doctor import examine_named, write_contact_sheet
+    from samis.data.findings import equal_splits
 
     data = config.data
     splits = list(dict.fromkeys([data.train, data.val, data.test]))
@@ -50,6 +51,8 @@ def main() -> None:
     if data.clean_share and has_clean_lists(data.name):
         more["clean"] = True
     found = examine_named(DATASETS[data.name], splits, root=data.root, **more)
+    found.findings += equal_splits({"data.train": data.train, "data.val": data.val, "data.test": data.test})
+    found.sort()
     if arguments.sheet:
         write_contact_sheet(load_dataset(data.name, root=data.root, split=splits[0], **more), arguments.sheet)
     if arguments.json:

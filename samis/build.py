@@ -26,6 +26,7 @@ from samis.data import check_options, dataset_label, has_clean_lists, load_datas
 from samis.data.augment import build_augment
 from samis.data.base import CLEAN, subset
 from samis.data.doctor import quick_check, usual_side
+from samis.data.findings import equal_splits, shared_ids
 from samis.data.frame import Framing
 from samis.data.loading import EpochLoader, build_loader
 from samis.evaluator import Evaluator, higher_is_better
@@ -301,10 +302,14 @@ def check_experiment(config: Experiment) -> None:
 
     Raises:
         ConfigError: a value outside its range or choices (for configs made in Python; files are checked on reading).
-        UserError: an option that the data set lacks, an unknown metric, or a ``keep_best`` that is not computed.
+        UserError: an option that the data set lacks, one split in two roles, an unknown metric, or a ``keep_best`` that is
+            not computed.
     """
     check(config)
     check_options(config.data.name, config.data.options)
+    data = config.data
+    for finding in equal_splits({"data.train": data.train, "data.val": data.val, "data.test": data.test}):
+        raise UserError(finding.message)
     computed = find_metrics(config.metrics.names or None, config.metrics.protocol)
     numbers = [number for metric in computed for number in (*metric.values, *metric.finished)]
     if config.keep_best not in numbers:
@@ -332,6 +337,8 @@ def train(config: Experiment, *, dry_run: bool = False) -> Path:
     validation = load_split(config.data, config.data.val)
     judged = with_clean(config.data, validation)
     with together(accelerator):
+        for finding in shared_ids({config.data.train: training, config.data.val: judged}):  # also with data.check=false
+            raise UserError(finding.message)
         if config.data.check and accelerator.is_main_process:
             print(check_data(config.data, training, judged))
     rank, world = accelerator.process_index, accelerator.num_processes

@@ -33,6 +33,7 @@ from samis.data.findings import (
     near_across,
     passed_over,
     same_content,
+    shared_ids,
 )
 from samis.data.pairing import PairingError
 from samis.data.reading import FileError, peculiarities, picture_hw, read_image, read_mask
@@ -108,7 +109,7 @@ def examine(datasets: Dataset | Mapping[str, Dataset]) -> Examination:
             seen.append(_look(dataset, index, split, row, result.findings))
         result.classes += [rows[name] for name in sorted(rows)]
         result.findings += name_clashes(dataset)
-    result.findings += class_clashes(table.values())
+    result.findings += [*class_clashes(table.values()), *shared_ids(table)]
     result.findings += passed_over(record for dataset in table.values() for record in records_of(dataset))
     result.findings += same_content(seen) + near_across(seen)
     return result.sort()
@@ -176,7 +177,7 @@ def quick_check(splits: Mapping[str, Dataset], *, masks: int = 24) -> Examinatio
             grey = bool(getattr(dataset, "grey_masks", False))
             _tried(partial(read_mask, grey=grey), labelled[number].mask_path, result.findings)
     _hash_those_of_one_size(seen)
-    result.findings += class_clashes(splits.values())
+    result.findings += [*class_clashes(splits.values()), *shared_ids(splits)]
     result.findings += same_content(seen)
     return result.sort()
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -150,6 +151,40 @@ def passed_over(records: Iterable[Record]) -> Iterable[Finding]:
             came = "a folder" if entry.is_dir() else "another file"
             text = f"{entry}: expected pictures ({', '.join(IMAGE_SUFFIXES)}), got {came}, which is passed over"
             yield Finding("warning", "passed_over", str(entry), text)
+
+
+def equal_splits(names: Mapping[str, str]) -> list[Finding]:
+    """Report roles that name one split: what is trained or selected on the images it is scored on proves nothing.
+
+    Args:
+        names: role (``data.train``, ``data.val``, ``data.test``) -> split.
+
+    >>> [finding.code for finding in equal_splits({"data.train": "train", "data.val": "test", "data.test": "test"})]
+    ['same_split']
+    """
+    findings: list[Finding] = []
+    first: dict[str, str] = {}
+    for role, split in names.items():
+        other = first.setdefault(split, role)
+        if other != role:
+            text = f"expected splits that differ, got {other} and {role} both '{split}'; name another split for one of them"
+            findings.append(Finding("error", "same_split", "", text))
+    return findings
+
+
+def shared_ids(datasets: Mapping[str, Dataset]) -> list[Finding]:
+    """Report pairs of splits of one data set that hold images of the same ids."""
+    findings: list[Finding] = []
+    for (one, first), (other, second) in combinations(datasets.items(), 2):
+        known = set(first.ids)
+        both = [key for key in second.ids if key in known]
+        if both:
+            text = (
+                f"expected splits without common images, got {len(both)} in both {one} and {other}, the first is '{both[0]}'; "
+                "keep each on one side"
+            )
+            findings.append(Finding("error", "shared_images", both[0], text))
+    return findings
 
 
 def same_content(seen: list[Seen]) -> list[Finding]:
