@@ -33,5 +33,5 @@ def test_ends_in_time_with_results_that_agree(device, small, note, name):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     line = json.loads(done.stdout.splitlines()[-1])
-    assert name == "encoder" or device in done.stdout
+    assert name not in ("everything", "embeddings") or device in line["name"], "it ran elsewhere"
     note(f"benchmarks/{name}.py: {time.monotonic() - start:.0f} s, {line}")
