@@ -43,6 +43,8 @@ class TrunkEmbed(nn.Module):
         for module in self.inner.modules():
             if isinstance(module, FrozenBatchNormAct2d):
                 module.forward = types.MethodType(_frozen_norm, module)  # type: ignore[method-assign]
+                if hasattr(module.act, "inplace"):
+                    module.act.inplace = False  # autograd would copy the input before it is overwritten
         fine, middle, coarse = inner.feature_info.channels()
         self.proj = nn.Conv2d(coarse, embed_dim, 1)
         self.from8 = nn.Conv2d(middle, embed_dim, 2, stride=2)
@@ -57,7 +59,8 @@ class TrunkEmbed(nn.Module):
         """Return (V, S/16, S/16, C) tokens."""
         fine, middle, coarse = self.inner(images * self.scale + self.shift)
         tokens: Tensor = self.proj(coarse) + self.from8(middle) + self.from4(fine)
-        return tokens.permute(0, 2, 3, 1)
+        # Laid out once here: every norm of the blocks would copy a permuted view anew, there and back.
+        return tokens.permute(0, 2, 3, 1).contiguous()
 
     def load_imagenet(self, trunk: str) -> None:
         """Give the trunk its ImageNet weights.
