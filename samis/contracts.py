@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:  # scoring saved maps needs no torch, whose import takes longer than many a set of images
+    import torch
+    from torch import Tensor
 
 
 class UserError(Exception):
@@ -174,6 +176,8 @@ class Batch:
 
 
 def _moved(record: Any, device: torch.device | str) -> dict[str, Any]:
+    from torch import Tensor
+
     tensors = {name: value for name, value in vars(record).items() if isinstance(value, Tensor) and not value.is_meta}
     return {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
 

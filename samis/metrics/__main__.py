@@ -1,6 +1,7 @@
-"""Score a folder of saved maps against a folder of masks.
+"""Score folders of saved maps against a folder of masks.
 
-python -m samis.metrics MAPS MASKS [--protocol pysod|published|inspection] [--json] [--csv FILE]
+python -m samis.metrics MAPS MASKS [--protocol pysod|published|inspection] [--json] [--csv FILE] [--curves FILE]
+python -m samis.metrics MAPS_A MAPS_B MAPS_C --truth MASKS        many methods at once: each mask is prepared only once
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ import argparse
 import csv
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from samis.contracts import UserError
-from samis.metrics import DIRECTIONS, PROTOCOLS, find_metrics, summarise
-from samis.metrics.folders import FolderScores, match_files, score_folders
+from samis.metrics import DIRECTIONS, PROTOCOLS, THRESHOLDS, find_metrics, mean_curves, summarise
+from samis.metrics.folders import FolderScores, match_files, score_many
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,8 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m samis.metrics", description="Score saved maps against masks.")
-    parser.add_argument("maps", type=Path, help="folder of saved maps: 8-bit grey, or .npy with floats in [0, 1]")
-    parser.add_argument("masks", type=Path, help="folder of masks: 0/255 or 0/1, the same names")
+    parser.add_argument(
+        "folders", type=Path, nargs="+", metavar="FOLDER",
+        help="MAPS MASKS: saved maps (8-bit grey, .npy or TIFF of floats in [0, 1]) and masks (0/255 or 0/1) of the same "
+        "names; with --truth all are folders of maps",
+    )  # fmt: skip
+    parser.add_argument("--truth", type=Path, metavar="MASKS", help="folder of masks for any number of folders of maps")
     parser.add_argument("--protocol", choices=PROTOCOLS, default="pysod", help="rules to score by (default: pysod)")
     parser.add_argument("--metrics", nargs="+", metavar="NAME", help="some of the protocol's metrics (default: all)")
     parser.add_argument("--threshold", type=float, default=0.5, help="absolute threshold of inspection (default: 0.5)")
@@ -54,6 +59,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--workers", type=int, default=1, help="processes (default: 1)")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write one row per image")
+    parser.add_argument(
+        "--curves",
+        type=Path,
+        metavar="FILE",
+        help="write the mean curves over the 256 thresholds (precision, recall, F, E)",
+    )
     parser.add_argument("--json", action="store_true", help="print one line of JSON at the end instead of a table")
     return parser
 
@@ -70,24 +81,55 @@ def _run(options: argparse.Namespace) -> None:
     if not 0 < options.threshold <= 1:
         raise UserError(f"--threshold: expected a number above 0 and at most 1, got {options.threshold}")
     names = _read_names(options.names) if options.names else None
-    files = match_files(
-        options.maps, options.masks, names=names, map_suffix=options.map_suffix, truth_suffix=options.mask_suffix
-    )
-    scores = score_folders(
+    maps, masks = _folders(options)
+    files = [
+        match_files(folder, masks, names=names, map_suffix=options.map_suffix, truth_suffix=options.mask_suffix)
+        for folder in maps
+    ]
+    found = score_many(
         files, parts, protocol=options.protocol, threshold=options.threshold, workers=options.workers,
         classes=options.classes, ignore_value=options.ignore_value,
     )  # fmt: skip
-    for text in scores.warnings():
-        print(f"warning: {text}", file=sys.stderr)
+    labels = _labels(maps)
+    for label, scores in zip(labels, found, strict=True):
+        for text in scores.warnings():
+            print(f"warning: {label + ': ' if len(maps) > 1 else ''}{text}", file=sys.stderr)
     together = options.with_clean or options.protocol == "inspection"
-    numbers = _numbers(scores, together=together)
+    named = dict(zip(labels, found, strict=True))
     if options.csv:
-        _write_csv(options.csv, scores)
-    counts = {"images": len(files), "clean_images": len(scores.clean)}
+        _write_csv(options.csv, named)
+    if options.curves:
+        _write_curves(options.curves, named, together=together)
+    counts = {"images": len(files[0]), "clean_images": len(found[0].clean)}
+    numbers = {label: _numbers(scores, together=together) for label, scores in named.items()}
     if options.json:
-        print(json.dumps({"protocol": options.protocol, **counts, **numbers}))
-    else:
-        _print_table(options.protocol, counts, numbers, together=together)
+        content = numbers[labels[0]] if options.truth is None else {"folders": numbers}
+        print(json.dumps({"protocol": options.protocol, **counts, **content}))
+        return
+    for label in labels:
+        if options.truth is not None:
+            print(f"{label}:")
+        _print_table(options.protocol, counts, numbers[label], together=together)
+
+
+def _folders(options: argparse.Namespace) -> tuple[list[Path], Path]:
+    """Return the folders of maps, and the folder of masks."""
+    if options.truth is not None:
+        return options.folders, options.truth
+    if len(options.folders) != 2:
+        raise UserError(
+            f"expected two folders, MAPS MASKS, got {len(options.folders)}; for several folders of maps give --truth MASKS"
+        )
+    return options.folders[:1], options.folders[1]
+
+
+def _labels(maps: Sequence[Path]) -> list[str]:
+    """Return the folders' names, or their paths where names repeat."""
+    names = [folder.resolve().name for folder in maps]
+    labels = names if len(set(names)) == len(names) else [str(folder) for folder in maps]
+    if len(set(labels)) < len(labels):
+        raise UserError(f"{maps[0]}: expected each folder of maps once, got one again; remove it")
+    return labels
 
 
 def _read_names(path: Path) -> list[str]:
@@ -109,20 +151,44 @@ def _numbers(scores: FolderScores, *, together: bool) -> dict[str, float]:
     return numbers
 
 
-def _write_csv(path: Path, scores: FolderScores) -> None:
-    rows = {
-        **{name: {"clean": 0, **own.values} for name, own in scores.defective.items()},
-        **{name: {"clean": 1, **own.values, **scores.clean_rule[name].values} for name, own in scores.clean.items()},
-    }
-    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+def _write_csv(path: Path, named: Mapping[str, FolderScores]) -> None:
+    """Write a row for each image, and for each folder of maps if there are several."""
+    rows: list[dict[str, object]] = []
+    for label, scores in named.items():
+        folder = {"maps": label} if len(named) > 1 else {}
+        clean = {name: {**own.values, **scores.clean_rule[name].values} for name, own in scores.clean.items()}
+        known = {name: (0, own.values) for name, own in scores.defective.items()} | {
+            n: (1, v) for n, v in clean.items()
+        }
+        rows += [{**folder, "image": name, "clean": known[name][0], **known[name][1]} for name in sorted(known)]
+    _write_table(path, rows, "--csv")
+
+
+def _write_curves(path: Path, named: Mapping[str, FolderScores], *, together: bool) -> None:
+    """Write the mean curves: a row for each folder and threshold, 255 first."""
+    rows: list[dict[str, object]] = []
+    for label, scores in named.items():
+        chosen = [*scores.defective.values(), *(scores.clean.values() if together else ())]
+        curves = mean_curves(chosen) if chosen else {}
+        for place, threshold in enumerate(THRESHOLDS if curves else ()):
+            values = {name: float(curve[place]) for name, curve in curves.items()}
+            rows.append({"maps": label, "threshold": int(threshold), **values})
+    if not rows:
+        raise UserError(
+            f"--curves {path}: expected metrics with curves (f_measure, e_measure, iou), got none; ask for one"
+        )
+    _write_table(path, rows, "--curves")
+
+
+def _write_table(path: Path, rows: Sequence[Mapping[str, object]], option: str) -> None:
+    columns = list(dict.fromkeys(column for row in rows for column in row))
     try:
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(["image", *columns])
-            for name in sorted(rows):
-                writer.writerow([name, *(rows[name].get(column, "") for column in columns)])
+            writer.writerow(columns)
+            writer.writerows([row.get(column, "") for column in columns] for row in rows)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error}); give another --csv FILE") from error
+        raise UserError(f"{path}: cannot be written ({error}); give another {option} FILE") from error
 
 
 def _print_table(protocol: str, counts: dict[str, int], numbers: dict[str, float], *, together: bool) -> None:

@@ -116,24 +116,21 @@ def _read_array(path: Path) -> np.ndarray:
     return array
 
 
-def read_pair(
-    files: Files,
-    *,
-    protocol: str,
-    threshold: float = 0.5,
-    classes: Sequence[int] | None = None,
-    ignore_value: int | None = None,
-) -> Pair:
-    """Read one image's map and mask, and check that they fit; `classes` and `ignore_value` as for `TruthFields`.
+def read_truth(path: Path, *, classes: Sequence[int] | None = None, ignore_value: int | None = None) -> TruthFields:
+    """Read a mask; `classes` and `ignore_value` as for `TruthFields`.
 
     Raises:
-        UserError: a file is refused, with its name, what was expected, what came and what to do.
+        UserError: the file is refused, with its name, what was expected, what came and what to do.
     """
-    truth = read_grey(files.truth_path)
+    truth = read_grey(path)
     if np.issubdtype(truth.dtype, np.floating):
-        raise UserError(f"{files.truth_path}: expected a 0/255 or 0/1 mask, got floats; save it as 8-bit grey")
-    fields = TruthFields(truth, source=str(files.truth_path), classes=classes, ignore_value=ignore_value)
-    values = read_grey(files.map_path)
+        raise UserError(f"{path}: expected a 0/255 or 0/1 mask, got floats; save it as 8-bit grey")
+    return TruthFields(truth, source=str(path), classes=classes, ignore_value=ignore_value)
+
+
+def read_pair(files: Files, *, protocol: str, threshold: float = 0.5) -> Pair:
+    """Read one image's map and mask, and check that they fit; raises as `read_truth`."""
+    values, fields = read_grey(files.map_path), read_truth(files.truth_path)
     return make_pair(values, fields, protocol=protocol, threshold=threshold, source=str(files.map_path))
 
 
@@ -219,10 +216,32 @@ def score_folders(
     classes: Sequence[int] | None = None,
     ignore_value: int | None = None,
 ) -> FolderScores:
-    """Read and score pairs of files.
+    """Read and score pairs of files; see `score_many`, for one folder of maps."""
+    return score_many(
+        [files],
+        parts,
+        protocol=protocol,
+        threshold=threshold,
+        workers=workers,
+        classes=classes,
+        ignore_value=ignore_value,
+    )[0]
+
+
+def score_many(
+    folders: Sequence[Sequence[Files]],
+    parts: Sequence[type[ImageMetric]],
+    *,
+    protocol: str = "pysod",
+    threshold: float = 0.5,
+    workers: int = 1,
+    classes: Sequence[int] | None = None,
+    ignore_value: int | None = None,
+) -> list[FolderScores]:
+    """Read and score several folders of maps of the same masks; each mask is read, and its fields are made, only once.
 
     Args:
-        files: from `match_files`.
+        folders: for each folder of maps what `match_files` returns; the names are the same in all.
         parts: metrics, from `samis.metrics.find_metrics`.
         protocol: key of ``samis.metrics.PROTOCOLS``.
         threshold: absolute threshold, [0, 1].
@@ -230,7 +249,7 @@ def score_folders(
         classes, ignore_value: as for `samis.metrics.TruthFields`.
 
     Returns:
-        Scores by name. The same numbers for any number of workers.
+        Scores by name, for each folder. The same numbers for any number of workers.
 
     Raises:
         UserError: a file is refused.
@@ -243,17 +262,16 @@ def score_folders(
         classes=classes,
         ignore_value=ignore_value,
     )
-    scores = FolderScores()
-    for name, own, clean, few, jpeg in _mapped(score, files, workers):
-        if few:
-            scores.few_levels.append(name)
-        if jpeg:
-            scores.jpeg_masks.append(name)
-        if clean is None:
-            scores.defective[name] = own
-        else:
-            scores.clean[name], scores.clean_rule[name] = own, clean
-    return scores
+    found = [FolderScores() for _ in folders]
+    for group in _mapped(score, list(zip(*folders, strict=True)), workers):
+        for scores, (name, own, clean, few, jpeg) in zip(found, group, strict=True):
+            scores.few_levels += [name] if few else []
+            scores.jpeg_masks += [name] if jpeg else []
+            if clean is None:
+                scores.defective[name] = own
+            else:
+                scores.clean[name], scores.clean_rule[name] = own, clean
+    return found
 
 
 Scored = tuple[str, ImageScores, ImageScores | None, bool, bool]
@@ -261,27 +279,33 @@ Scored = tuple[str, ImageScores, ImageScores | None, bool, bool]
 
 
 def _score_files(
-    files: Files,
+    group: Sequence[Files],
     *,
     parts: tuple[type[ImageMetric], ...],
     protocol: str,
     threshold: float,
     classes: Sequence[int] | None,
     ignore_value: int | None,
-) -> Scored:
-    pair = read_pair(files, protocol=protocol, threshold=threshold, classes=classes, ignore_value=ignore_value)
-    defective = pair.fields.area > 0
-    clean = None if defective else score_pair(pair, (Clean,))
-    low, high = pair.low_high
-    few = defective and protocol != "inspection" and pair.index.dtype == np.uint8 and 0 < high - low < FEW_LEVELS
-    jpeg = defective and protocol == "published" and files.truth_path.suffix.lower() in (".jpg", ".jpeg")
-    return files.name, score_pair(pair, parts), clean, few, jpeg
+) -> list[Scored]:
+    """Score the maps that several folders hold of one image."""
+    fields = read_truth(group[0].truth_path, classes=classes, ignore_value=ignore_value)
+    jpeg = protocol == "published" and group[0].truth_path.suffix.lower() in (".jpg", ".jpeg")
+    found: list[Scored] = []
+    for files in group:
+        values = read_grey(files.map_path)
+        pair = make_pair(values, fields, protocol=protocol, threshold=threshold, source=str(files.map_path))
+        defective = pair.fields.area > 0
+        clean = None if defective else score_pair(pair, (Clean,))
+        low, high = pair.low_high
+        few = defective and protocol != "inspection" and pair.index.dtype == np.uint8 and 0 < high - low < FEW_LEVELS
+        found.append((files.name, score_pair(pair, parts), clean, few, defective and jpeg))
+    return found
 
 
-def _mapped(score: partial[Scored], files: Sequence[Files], workers: int) -> Iterable[Scored]:
+def _mapped(score: partial[list[Scored]], groups: Sequence[Sequence[Files]], workers: int) -> Iterable[list[Scored]]:
     if workers <= 1:
-        return map(score, files)
+        return map(score, groups)
     # Not forked: a fork of a process whose OpenCV or OpenMP threads have run inherits their locks, and may wait for ever.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        return list(pool.map(score, files, chunksize=max(1, min(32, len(files) // (4 * workers)))))
+        return list(pool.map(score, groups, chunksize=max(1, min(32, len(groups) // (4 * workers)))))

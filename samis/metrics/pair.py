@@ -8,13 +8,16 @@ costs nothing per pixel.
 from __future__ import annotations
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from torch import Tensor
 
 from samis.contracts import UserError
 from samis.metrics.truth import MaskFields, TruthFields
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 EPS = float(np.spacing(1.0))
 LEVELS = np.arange(256) / 255

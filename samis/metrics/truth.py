@@ -11,14 +11,17 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-import torch
 from scipy.ndimage import distance_transform_edt
-from torch import Tensor
 
 from samis.contracts import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 cv2.setNumThreads(0)  # no thread pool of its own: images are spread over processes, and a forked pool would hang
 
@@ -56,6 +59,8 @@ class MaskFields:
 
     def kept_on(self, device: torch.device, name: object, make: Callable[[], np.ndarray]) -> Tensor:
         """Return a copy of an array on a device, sent there once."""
+        import torch
+
         key = (str(device), name)
         if key not in self._on_device:
             self._on_device[key] = torch.from_numpy(np.ascontiguousarray(make())).to(device)
@@ -134,12 +139,12 @@ class MaskFields:
     @property
     def nbytes(self) -> int:
         """Bytes held at present."""
-        held: list[object] = [self.mask, *self._codes.values(), *self._on_device.values()]
+        held: list[Any] = [self.mask, *self._codes.values(), *self._on_device.values()]
         for name in ("surround", "components", "edges"):
             value = self.__dict__.get(name)
             pieces = vars(value).values() if isinstance(value, Surround) else value
             held += [pieces] if isinstance(pieces, np.ndarray) else list(pieces or ())
-        return sum(array.nbytes for array in held if isinstance(array, np.ndarray | Tensor))
+        return sum(int(array.nbytes) for array in held if hasattr(array, "nbytes"))
 
 
 class TruthFields:

@@ -8,16 +8,17 @@ equally near pixels may differ.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
 from samis.metrics.base import ImageMetric, ImageScores
 from samis.metrics.pair import EPS, Pair
 from samis.metrics.truth import MaskFields
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _OFFSETS = np.arange(-3, 4)
 _BLUR = np.exp(-(_OFFSETS**2) / (2 * 5.0**2))
@@ -91,6 +92,8 @@ def _looked_up(index: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _weighted_errors_on_device(image: Tensor, fields: MaskFields, values: np.ndarray) -> tuple[float, float]:
+    import torch
+
     surround = fields.surround
     device = image.device
     weights = fields.kept_on(device, "weights", lambda: surround.weights)

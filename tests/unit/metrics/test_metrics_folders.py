@@ -2,6 +2,9 @@
 
 import csv
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +12,8 @@ from PIL import Image
 
 from samis.metrics import score_image, summarise
 from samis.metrics.__main__ import main
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -193,3 +198,64 @@ def test_bad_options_exit_2(folders, capsys, options):
 def test_missing_folder_exits_2(tmp_path, capsys):
     assert main([str(tmp_path / "maps"), str(tmp_path)]) == 2
     assert "expected a folder" in capsys.readouterr().err
+
+
+def test_many_folders_score_as_each_alone(folders, capsys):
+    (folders / "other").mkdir()
+    for index in range(3):
+        Image.fromarray(255 - read(folders, index)[0]).save(folders / "other" / f"{index}.png")
+    for protocol in ("pysod", "inspection"):
+        alone = {}
+        for name in ("maps", "other"):
+            assert main([str(folders / name), str(folders / "masks"), "--json", "--protocol", protocol]) == 0
+            alone[name] = json.loads(capsys.readouterr().out)
+        many = [
+            str(folders / "maps"),
+            str(folders / "other"),
+            "--truth",
+            str(folders / "masks"),
+            "--protocol",
+            protocol,
+        ]
+        assert main([*many, "--json", "--csv", str(folders / "rows.csv")]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["images"] == 3 and list(found["folders"]) == ["maps", "other"]
+        for name, numbers in found["folders"].items():
+            assert numbers == {key: alone[name][key] for key in numbers}
+        with (folders / "rows.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [(row["maps"], row["image"]) for row in rows] == [
+            (n, str(i)) for n in ("maps", "other") for i in range(3)
+        ]
+        assert main(many) == 0 and "other:" in capsys.readouterr().out
+
+
+def test_curves_are_written(folders, capsys):
+    path = folders / "curves.csv"
+    assert run(folders, "--curves", str(path)) == 0
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["threshold"]) for row in rows] == list(range(255, -1, -1))
+    scores = [score_image(*read(folders, index)) for index in (0, 1)]
+    for name in ("precision", "recall", "f_measure", "e_measure"):
+        wanted = np.mean([own.curves[name] for own in scores], axis=0)
+        np.testing.assert_allclose([float(row[name]) for row in rows], wanted, atol=1e-12)
+    assert max(float(row["f_measure"]) for row in rows) == pytest.approx(summarise(scores)["f_max"], abs=1e-12)
+
+
+@pytest.mark.parametrize("words", [["maps"], ["maps", "masks", "maps"], ["maps", "maps", "--truth", "masks"]])
+def test_other_numbers_of_folders_are_refused(folders, capsys, words):
+    assert main([word if word.startswith("-") else str(folders / word) for word in words]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_scoring_folders_needs_no_torch(folders):
+    command = (
+        "import sys; from samis.metrics.__main__ import main; code = main(sys.argv[1:]); "
+        "assert not {'torch', 'torchvision', 'torchmetrics'} & set(sys.modules); sys.exit(code)"
+    )
+    words = [str(folders / "maps"), str(folders / "masks"), "--json"]
+    done = subprocess.run(
+        [sys.executable, "-c", command, *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
