@@ -23,6 +23,8 @@ PUBLISHED ?= $(if $(QUICK),,$(firstword $(wildcard $(SAMIS_DATA:%=%/saliency-map
 MAPS      ?=
 # Overrides for every training, such as KEYS="training.workers=2"; for one of them, keys.steel.lora="training.epochs=12".
 KEYS      ?=
+# Loader processes of a training that is time-boxed; made from the cores and jobs if not given.
+WORKERS   ?=
 # With MINUTES, how much longer than the others a training may take: steps at 512 px cost four times those at 256.
 weight.steel.lora        := 2
 weight.tile.lora         := 3
@@ -58,6 +60,12 @@ epochs.100 := training.epochs=45 training.validate_every=5
 $(foreach n,10 30 100,$(foreach d,1 2 3,\
   $(eval train.lora_$n_$d = $$(encoder_too) data.limit=$n seed=$d $(epochs.$n))\
   $(eval label.lora_$n_$d = LoRA$$(comma) encoder + decoder$$(comma) $n images$$(comma) draw $d)))
+# Without clean photos, and without the average of the weights: what each is worth.
+train.lora_defective = $(encoder_too)
+keys.tile_by_tile.lora_defective := data.clean_share=0
+label.lora_defective = LoRA, encoder + decoder, no clean photos
+train.lora_raw     = $(encoder_too) training.ema=0
+label.lora_raw     = LoRA, encoder + decoder, no EMA
 train.decoder_lora = $(decoder_only)
 label.decoder_lora = LoRA, decoder
 train.decoder      = $(decoder_only) adapter.name=unfreeze adapter.preset=decoder optim.pretrained_lr_scale=1.0 optim.lr=$(call rate,$1,1.0e-3,5.0e-4)
@@ -141,7 +149,7 @@ minutes = $(shell awk 'BEGIN { m = 60 * $(MINUTES); j = $(jobs); t = $(words $(T
   rows = 20 * $(words $(ALL_ROWS)) + 60 * $(words $(SETS)); waves = int((t + j - 1) / j); \
   a = (0.9 * m * j - rows - 25 * t) / t; b = (0.9 * m - 90) / waves - 25; if (b < a) a = b; \
   a *= t / w * $(or $(weight.$1),1); b = 0.9 * m - 90 - 25; printf "%.2f", (a < b ? a : b) / 60 }')
-workers = training.workers=$(shell echo $$(( $(threads) > 4 ? 3 : $(threads) - 1 )))
+workers = training.workers=$(or $(WORKERS),$(shell echo $$(( $(threads) > 4 ? 3 : $(threads) - 1 ))))
 time_box = $(if $(MINUTES),training.minutes=$(call minutes,$1) $(workers))
 
 # job NAME,COMMAND: runs it with its output in a log file, prints a line when it starts and one when it ends.
