@@ -29,6 +29,10 @@ WORKERS   ?=
 weight.steel.lora        := 2
 weight.tile.lora         := 3
 weight.tile_by_tile.lora := 4
+# The variants get what the recipe that they are compared with gets.
+$(foreach r,full bottleneck scratch,$(eval weight.steel.$r := 2))
+weight.tile.lora_raw               := 3
+weight.tile_by_tile.lora_defective := 4
 
 # ---- the data sets: keys of config, tiles, the adapter configs' first word, how row files begin ----
 data.steel        := data.name=sd_saliency_900
