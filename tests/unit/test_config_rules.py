@@ -2,14 +2,16 @@
 
 import subprocess
 import sys
+from dataclasses import is_dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
 from samis.command import parse
 from samis.config import ConfigError, Experiment, Pretraining, check, describe_keys, load_config
-from samis.config_rules import OneOf, Range, table
+from samis.config_rules import OneOf, Range, rules, table
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -223,3 +225,18 @@ def test_a_dry_run_refuses_before_anything_is_loaded(overrides, told, monkeypatc
         build.train(config, dry_run=True)
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("schema", [Experiment, Pretraining])
+def test_every_number_has_a_range(schema):
+    def numbers(part, prefix=""):
+        for name, hint in get_type_hints(part, include_extras=True).items():
+            plain = get_type_hints(part)[name]
+            if is_dataclass(plain):
+                yield from numbers(plain, f"{prefix}{name}.")
+            elif plain in (int, float, int | None, float | None):
+                yield prefix + name, [rule for rule in rules(hint) if isinstance(rule, Range)]
+
+    found = dict(numbers(schema))
+    assert len(found) > 30
+    assert not [key for key, ranges in found.items() if len(ranges) != 1]
