@@ -42,12 +42,15 @@ def main() -> None:
         # Training watches a few metrics; a row has them all, unless the command line asks otherwise.
         sys.argv[1:2] = [f"{folder}/config.yaml", "segmenter.name=run", f"segmenter.run={folder}", "metrics.names=[]"]
     config, arguments = parse(__doc__, Experiment, extend=options)
+    from samis.build import check_experiment  # heavy imports come after the cheap checks
+
+    check_experiment(config, training=False)
     if arguments.dry_run:
         from samis.config import to_yaml
 
         print(to_yaml(config))
         return
-    from samis.scoring import score_and_save  # heavy imports come after the cheap checks
+    from samis.scoring import score_and_save
 
     score_and_save(
         config,

@@ -297,8 +297,11 @@ def load_run(folder: str | Path, *, tta: str | None = None) -> Run:
     return Run(config, build_tta(learner.segmenter(), config.segmenter.tta), folder, birth, learner)
 
 
-def check_experiment(config: Experiment) -> None:
+def check_experiment(config: Experiment, *, training: bool = True) -> None:
     """Refuse what the schema's ranges and choices do not see, before anything is loaded.
+
+    Args:
+        config: the experiment. training: whether ``keep_best`` is needed.
 
     Raises:
         ConfigError: a value outside its range or choices (for configs made in Python; files are checked on reading).
@@ -312,7 +315,7 @@ def check_experiment(config: Experiment) -> None:
         raise UserError(finding.message)
     computed = find_metrics(config.metrics.names or None, config.metrics.protocol)
     numbers = [number for metric in computed for number in (*metric.values, *metric.finished)]
-    if config.keep_best not in numbers:
+    if training and config.keep_best not in numbers:
         near = near_name(config.keep_best, numbers)
         proposal = f"; did you mean {near}?" if near else ""
         raise UserError(f"keep_best: expected one of {', '.join(numbers)}, got {config.keep_best!r}{proposal}")

@@ -1,5 +1,6 @@
 """Ranges and choices of a config: each bad value is refused before anything is loaded, in one line, with a proposal."""
 
+import runpy
 import subprocess
 import sys
 from dataclasses import is_dataclass
@@ -225,6 +226,21 @@ def test_a_dry_run_refuses_before_anything_is_loaded(overrides, told, monkeypatc
         build.train(config, dry_run=True)
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("override", ["data.options={pair: a.csv}", "metrics.names=[weighted]"])
+def test_scoring_refuses_before_anything_is_loaded_and_in_a_dry_run(override, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", ["evaluate/score.py", "configs/demo.yaml", "--dry-run", override])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "evaluate" / "score.py"), run_name="__main__")
+    assert ended.value.code == 2
+    said = capsys.readouterr()
+    assert len(said.err.splitlines()) == 1
+    assert "keep_best" not in said.out  # the resolved config is not printed
+    # A keep_best that is not computed does not matter for scoring.
+    monkeypatch.setattr(sys, "argv", ["evaluate/score.py", "configs/demo.yaml", "--dry-run", "metrics.names=[iou]"])
+    runpy.run_path(str(ROOT / "evaluate" / "score.py"), run_name="__main__")
 
 
 @pytest.mark.parametrize("schema", [Experiment, Pretraining])
