@@ -22,7 +22,8 @@ from samis.config import AdapterConfig, DataConfig, Experiment, FrameConfig, to_
 from samis.contracts import UserError
 from samis.data import load_dataset
 from samis.data.doctor import usual_side
-from samis.prediction import Options, load_model
+from samis.prediction import Loaded, Options, load_model
+from samis.prediction.model import tuned_side
 
 ROOT = Path(__file__).resolve().parents[2]
 ADAPTER = "best/adapter_model.safetensors"
@@ -163,26 +164,34 @@ def test_a_32_bit_photo_is_not_called_black(run: Path, photos: Path, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("tuned", "command", "warned"),
+    ("photo_px", "run_tile", "tile", "warned"),
     [
-        ({}, (), True),
-        ({}, ("frame.tile_px=64",), False),
-        ({}, ("frame.tile_px=300",), True),
-        ({"tile_px": 64, "photo_px": 500}, (), False),
-        ({"tile_px": 64, "photo_px": 500}, ("frame.tile_px=0",), True),
-        ({"photo_px": 300}, (), False),
-        ({"photo_px": None}, (), False),
+        (64, 0, 0, True),
+        (64, 0, 64, False),
+        (64, 0, 300, True),
+        (500, 64, 64, False),
+        (500, 64, 0, True),
+        (300, 0, 0, False),
+        (None, 0, 0, False),
     ],
 )
-def test_a_photo_far_larger_than_in_training_is_warned_about(tmp_path: Path, predict, tuned, command, warned) -> None:
-    folder = make_run(tmp_path / "run", **tuned)
-    Image.new("RGB", (400, 300)).save(tmp_path / "large.png")
-    Image.new("RGB", (70, 60)).save(tmp_path / "small.png")
-    out = tmp_path / "out"
-    _, _, err = predict(folder, tmp_path / "large.png", tmp_path / "small.png", "--out", out, *command)
-    assert ("frame.tile_px=64" in err and "large.png" in err) == warned
-    assert bool(json.loads((out / "predictions.json").read_text())["warnings"]) == warned
-    assert err.count("warning:") == warned
+def test_what_is_far_larger_than_in_training(photo_px: int | None, run_tile: int, tile: int, warned: bool) -> None:
+    config = Experiment(frame=FrameConfig(tile_px=run_tile))
+    tuned = tuned_side(photo_px, config)
+    config.frame.tile_px = tile
+    model = Loaded(None, config, 0.5, "", tuned_px=tuned)  # type: ignore[arg-type]
+    text = model.scale_warning((300, 400), "large.png")
+    assert bool(text) == warned and (not warned or ("frame.tile_px=64" in str(text) and "large.png" in str(text)))
+    assert model.scale_warning((60, 70), "small.png") is None
+
+
+def test_a_photo_far_larger_than_in_training_is_warned_about_once(run: Path, tmp_path: Path, predict) -> None:
+    (tmp_path / "photos").mkdir()
+    for name, size in (("large.png", (400, 300)), ("larger.png", (500, 300)), ("small.png", (70, 60))):
+        Image.new("RGB", size).save(tmp_path / "photos" / name)
+    _, _, err = predict(run, tmp_path / "photos", "--out", tmp_path / "out")
+    assert err.count("warning:") == 1 and "frame.tile_px=64" in err and "large.png" in err
+    assert len(json.loads((tmp_path / "out" / "predictions.json").read_text())["warnings"]) == 1
 
 
 def test_the_notebook_warns_too(run: Path, tmp_path: Path) -> None:
