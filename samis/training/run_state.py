@@ -17,6 +17,7 @@ from samis.training import agree, checkpoint, run_folder
 from samis.training.ema import Ema
 from samis.training.lock import RunLock
 from samis.training.plan import Plan, Position, carried_over, changes
+from samis.training.sharded import Shards
 from samis.training.timebox import TimeBox
 from samis.training.watch import Watch
 
@@ -45,11 +46,13 @@ class RunState:
         optimizer: Any,
         plan: Plan,
         watch: Watch,
+        shards: Shards,
         ema: Ema,
         box: TimeBox,
     ) -> None:
         self.folder, self.accelerator, self.plan, self.watch = Path(folder), accelerator, plan, watch
-        self.learner, self.optimizer, self.ema, self.box = learner, optimizer, ema, box
+        self.learner, self.optimizer, self.shards = learner, optimizer, shards
+        self.ema, self.box = ema, box
         self.position, self.validations = Position(), list[str]()
         self.precisions = [plan.precision]
         self.resumed: list[str] | None = None
@@ -99,11 +102,13 @@ class RunState:
     def save(self) -> None:
         """Write the resume point: one file, with the random states of all processes."""
         states = agree.gather(self.accelerator, checkpoint.random_state())
+        self.shards.gather()
+        optimizer = self.shards.optimizer_state(self.optimizer)
         with agree.together(self.accelerator):
             if self.accelerator.is_main_process:
                 scaler = self.accelerator.scaler
                 state = {
-                    "model": self.learner.state_dict(), "optimizer": self.optimizer.state_dict(),
+                    "model": self.learner.state_dict(), "optimizer": optimizer,
                     "scaler": None if scaler is None else scaler.state_dict(), "position": asdict(self.position),
                     "plan": asdict(self.plan), "precisions": self.precisions, "validations": self.validations,
                     "watch": self.watch.state(), "random": states,
@@ -161,7 +166,9 @@ class RunState:
         with agree.together(self.accelerator):
             state = checkpoint.read_state(self._path)
             scaler = self.accelerator.scaler
+            state["optimizer"] = self.shards.optimizer_shards(self.optimizer, state["optimizer"])
             checkpoint.load_into(state, path=self._path, model=self.learner, optimizer=self.optimizer, scaler=scaler)
+        self.shards.scatter()
         old = Plan(**state["plan"])
         self.position = carried_over(Position(**state["position"]), old, self.plan)
         self.validations, self.resumed = list(state["validations"]), changes(old, self.plan)

@@ -7,6 +7,7 @@ and its count of steps as they were (the same switch that ``torch.amp.GradScaler
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -28,14 +29,23 @@ class Stepper:
     Args:
         learner: unwrapped. model: prepared, what is called. optimizer: prepared, over a fused AdamW. accelerator: of both.
         clip_norm: largest gradient norm; 0 never clips.
+        before_clipping: called when a sharded step's gradients are there.
         halt: whether no later step may change a weight once one was no number; else only that step changes none.
     """
 
     def __init__(
-        self, learner: Any, model: Any, optimizer: Any, accelerator: Accelerator, *, clip_norm: float, halt: bool
+        self,
+        learner: Any,
+        model: Any,
+        optimizer: Any,
+        accelerator: Accelerator,
+        *,
+        clip_norm: float,
+        halt: bool,
+        before_clipping: Callable[[], None] = lambda: None,
     ) -> None:
         self.model, self.optimizer, self.accelerator = model, optimizer, accelerator
-        self.clip_norm, self.halt = clip_norm, halt
+        self.clip_norm, self.halt, self._before_clipping = clip_norm, halt, before_clipping
         self.named = [(name, each) for name, each in learner.named_parameters() if each.requires_grad]
         self.sharded = accelerator.distributed_type == DistributedType.FSDP
         # Shards are gathered and cast by FSDP itself.
@@ -78,6 +88,7 @@ class Stepper:
     def _clip(self) -> tuple[Tensor, Tensor | None, list[str]]:
         """Clip the gradients; return their norm, and each parameter's norm and name where they are at hand."""
         if self.sharded:
+            self._before_clipping()
             parameters = self.model.parameters()
             norm: Any = self.accelerator.clip_grad_norm_(parameters, self.clip_norm or float("inf"))
             return norm.full_tensor() if hasattr(norm, "full_tensor") else norm, None, []

@@ -30,6 +30,7 @@ from samis.training.precision import open_accelerator
 from samis.training.progress import Progress
 from samis.training.readings import OnTheWay
 from samis.training.run_state import RunState
+from samis.training.sharded import Shards
 from samis.training.signals import StopRequest
 from samis.training.step_log import StepLog
 from samis.training.stepping import Stepper
@@ -96,8 +97,9 @@ class Trainer:
         self.gallery, self.config, self.stop = gallery, config, stop or StopRequest()
         self.references = references
         self.learner.to(self.accelerator.device)
-        self.optimizer = build_optimizer(learner.parameter_groups(), optim)
-        self.model, self.optimizer = self.accelerator.prepare(learner, self.optimizer)
+        self.shards = Shards(learner, self.accelerator)
+        self.optimizer = build_optimizer(self.shards.trains.parameter_groups(), optim)
+        self.model, self.optimizer = self.accelerator.prepare(self.shards.trains, self.optimizer)
         world, size = self.accelerator.num_processes, training.batch_size
         plan = Plan(
             training.epochs, world, size, training.accumulation, len(loader), str(self.accelerator.mixed_precision)
@@ -111,6 +113,7 @@ class Trainer:
             accelerator=self.accelerator,
             learner=learner,
             optimizer=self.optimizer,
+            shards=self.shards,
             plan=plan,
             watch=self.watch,
             ema=Ema(learner, training.ema),
@@ -118,7 +121,13 @@ class Trainer:
         )
         halt = training.on_nan == "stop"
         self.stepper = Stepper(
-            learner, self.model, self.optimizer, self.accelerator, clip_norm=optim.clip_norm, halt=halt
+            learner,
+            self.model,
+            self.optimizer,
+            self.accelerator,
+            clip_norm=optim.clip_norm,
+            halt=halt,
+            before_clipping=self.shards.hook_gradients,
         )
         self.finished = False
 
@@ -132,6 +141,8 @@ class Trainer:
         told = {"mixed_precision": " then ".join(self.run.precisions), "steps": self.position.step}
         if self.box.limit_s:
             told |= {"minutes": self.box.minutes, "epochs": self.position.epoch}
+        if self.shards.active:
+            told["shards"] = self.accelerator.num_processes
         return told
 
     @property
@@ -204,6 +215,8 @@ class Trainer:
             rate = self._set_rate()
             reading, parts = self.stepper.step(group, images, self.position, collect=log)
             self.steps.add(reading)
+            if self.training.ema:
+                self.shards.gather()
             self.run.ema.update()
             self.position.batches += len(group)
             self.position.step += 1
@@ -264,6 +277,8 @@ class Trainer:
         """Score, keep the best, log."""
         began = self.box.now()
         self.model.eval()
+        self.learner.eval()
+        self.shards.gather()
         with self.run.ema.applied():
             evaluation = self.validate(self.learner)
         if self.selection.metric not in evaluation.metrics:

@@ -1,0 +1,32 @@
+"""train/adapt.py in FSDP2 shards on CPU processes, which Accelerate itself does on GPUs alone; launched by test_sharded.py."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+
+import samis.build
+from samis.command import parse, run
+from samis.config import Experiment
+
+PLAIN = samis.build.open_accelerator
+
+
+def sharded(asked):
+    accelerator = PLAIN(asked)
+    accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()  # of the launch file, by the environment
+    accelerator.state.distributed_type = DistributedType.FSDP
+    assert accelerator.is_fsdp2
+    return accelerator
+
+
+def main():
+    config, _ = parse(__doc__, Experiment)
+    samis.build.open_accelerator = sharded
+    samis.build.train(config)
+
+
+if __name__ == "__main__":
+    run(main)
