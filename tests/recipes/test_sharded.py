@@ -16,6 +16,8 @@ SMALL = [
     "training.gallery=0", "training.validate_every=1", "training.mixed_precision=no", "metrics.names=[s_measure, mae]",
     "cache.embeddings=never",
 ]  # fmt: skip
+NOISE = "k_proj.bias"
+"""A softmax ignores what is added to every key alike: this gradient is rounding alone, which AdamW makes as large as any other."""
 FSDP = ["-m", "accelerate.commands.launch", "--config_file", "configs/accelerate/fsdp.yaml", "--num_processes", "2"]
 
 
@@ -59,6 +61,8 @@ def test_the_adapter_on_the_disk_is_whole_and_that_of_one_process(folders):
         one, two = (load_file(folder / kept / "adapter_model.safetensors") for folder in folders)
         assert one.keys() == two.keys() and len(one) > 20
         for name, tensor in one.items():
+            if name.endswith(NOISE):
+                continue
             torch.testing.assert_close(two[name], tensor, atol=2e-5, rtol=1e-3, msg=lambda m, n=name: f"{n}: {m}")
 
 
@@ -73,6 +77,8 @@ def test_it_reads_back_and_merges_into_a_stock_sam(folders):
     assert merged[0].keys() == merged[1].keys()
     moved = 0
     for name, tensor in merged[0].items():
+        if name.endswith(NOISE):
+            continue
         torch.testing.assert_close(merged[1][name], tensor, atol=3e-5, rtol=1e-3, msg=lambda m, n=name: f"{n}: {m}")
         moved += name in untuned and not torch.equal(untuned[name], tensor)
     assert moved > 20, "the decoder was tuned"
