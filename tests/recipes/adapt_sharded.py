@@ -5,6 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from accelerate import PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
 import samis.build
@@ -17,7 +18,7 @@ PLAIN = samis.build.open_accelerator
 def sharded(asked):
     accelerator = PLAIN(asked)
     accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()  # of the launch file, by the environment
-    accelerator.state.distributed_type = DistributedType.FSDP
+    accelerator.state.distributed_type = PartialState._shared_state["distributed_type"] = DistributedType.FSDP
     assert accelerator.is_fsdp2
     return accelerator
 
