@@ -221,4 +221,33 @@ MUTANTS = [
         "largest = answers.amax(1)",
         "--doctest-modules samis/sam/tuning.py tests/unit/sam_tuning/test_tuning.py",
     ),
+    # Annotations and maps as other tools write them
+    Mutant(
+        "brushed_mask_cut_at_half",
+        "samis/data/annotation_shapes.py",
+        "part = np.asarray(picture) != 0",
+        "part = np.asarray(picture) > 127",
+        "tests/unit/data/test_annotation_files.py -k brushed",
+    ),
+    Mutant(
+        "aupro_beyond_its_limit",
+        "samis/metrics/aupro.py",
+        "end = overlap[first] if rate[first] == limit else np.interp(limit, rate[: first + 1], overlap[: first + 1])",
+        "end = np.interp(limit, rate, overlap)",
+        "tests/unit/metrics/test_metrics_inputs.py -k aupro",
+    ),
+    Mutant(
+        "infinite_maps_are_clipped",
+        EVALUATOR,
+        "if not np.isfinite(found).all():",
+        "if False:",
+        "tests/unit/prediction/test_not_finite.py -k map_that",
+    ),
+    Mutant(
+        "common_images_pass",
+        "samis/data/findings.py",
+        "both = [key for key in second.ids if key in known]",
+        "both: list[str] = []",
+        "tests/unit/data/test_equal_splits.py -k by_id_and_by_content",
+    ),
 ]
