@@ -22,6 +22,7 @@ from samis.shipped import checkpoints_folder
 
 SEVERITIES = ("ok", "note", "error")
 LOW_DISK_GB = 5
+PACKAGE_FOLDER = Path(__file__).resolve().parent
 _GIB = 1 << 30
 _YOURS = ("folder", "coco", "labelme", "procedural")
 
@@ -57,15 +58,21 @@ def _versions() -> Iterator[Fact]:
         try:
             yield Fact(package, metadata.version(package))
         except metadata.PackageNotFoundError:
-            yield Fact(package, "not installed", "error", "install it: make install")
+            if package == "samis":  # it answers this, so it is there: imported from the folder it was cloned to
+                yield Fact(package, f"run from the checkout {PACKAGE_FOLDER.parent}, not installed")
+            else:
+                yield Fact(package, "not installed", "error", "install it: make install")
     yield _pair()
 
 
 def _pair() -> Fact:
     """Tell whether torch and torchvision were built for each other: by torchvision's own word, then by trying."""
-    wanted = next((r for r in metadata.requires("torchvision") or [] if re.match(r"torch\b", r)), "")
+    try:
+        wanted = next((r for r in metadata.requires("torchvision") or [] if re.match(r"torch\b", r)), "")
+        have = metadata.version("torch").partition("+")[0]
+    except metadata.PackageNotFoundError:  # built in place: only trying them tells
+        wanted = have = ""
     version = re.search(r"==\s*([\w.]+)", wanted)
-    have = metadata.version("torch").partition("+")[0]
     advice = "install both in one go: pip install --force-reinstall torch torchvision"
     if version and version[1].partition("+")[0] != have:
         return Fact("torch and torchvision", f"torchvision wants torch {version[1]}, got {have}", "error", advice)

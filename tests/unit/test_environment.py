@@ -2,7 +2,10 @@ import json
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
+
+import pytest
 
 from samis.environment import as_dict, examine_machine
 
@@ -21,6 +24,21 @@ def test_a_sound_machine(tmp_path):
     )
     assert facts["weights of vit_b"].severity == "note" and "download('vit_b')" in facts["weights of vit_b"].advice
     assert all(fact.advice for fact in facts.values() if fact.severity != "ok")
+
+
+@pytest.mark.parametrize(("missing", "severity"), [("samis", "ok"), ("timm", "error")])
+def test_only_samis_itself_may_be_run_without_being_installed(monkeypatch, tmp_path, missing, severity):
+    real = metadata.version
+
+    def version(name):
+        if name == missing:
+            raise metadata.PackageNotFoundError(name)
+        return real(name) if name != "samis" else "0"
+
+    monkeypatch.setattr(metadata, "version", version)
+    fact = facts_by_name(tmp_path)[missing]
+    assert fact.severity == severity and "not installed" in fact.value
+    assert (str(ROOT) in fact.value) == (missing == "samis")
 
 
 def test_damaged_weights_and_cut_runs_are_found(tmp_path, monkeypatch):
