@@ -31,7 +31,7 @@ weight.tile.lora         := 3
 weight.tile_by_tile.lora := 4
 # The variants get what the recipe that they are compared with gets.
 $(foreach r,full bottleneck scratch,$(eval weight.steel.$r := 2))
-weight.tile.lora_raw               := 3
+weight.tile.lora_ema               := 3
 weight.tile_by_tile.lora_defective := 4
 
 # ---- the data sets: keys of config, tiles, the adapter configs' first word, how row files begin ----
@@ -64,12 +64,12 @@ epochs.100 := training.epochs=45 training.validate_every=5
 $(foreach n,10 30 100,$(foreach d,1 2 3,\
   $(eval train.lora_$n_$d = $$(encoder_too) data.limit=$n seed=$d $(epochs.$n))\
   $(eval label.lora_$n_$d = LoRA$$(comma) encoder + decoder$$(comma) $n images$$(comma) draw $d)))
-# Without clean photos, and without the average of the weights: what each is worth.
+# Without clean photos, and with the average of the weights: what each is worth.
 train.lora_defective = $(encoder_too)
 keys.tile_by_tile.lora_defective := data.clean_share=0
 label.lora_defective = LoRA, encoder + decoder, no clean photos
-train.lora_raw     = $(encoder_too) training.ema=0
-label.lora_raw     = LoRA, encoder + decoder, no EMA
+train.lora_ema     = $(encoder_too) training.ema=0.99
+label.lora_ema     = LoRA, encoder + decoder, EMA
 train.decoder_lora = $(decoder_only)
 label.decoder_lora = LoRA, decoder
 train.decoder      = $(decoder_only) adapter.name=unfreeze adapter.preset=decoder optim.pretrained_lr_scale=1.0 optim.lr=$(call rate,$1,1.0e-3,5.0e-4)
@@ -208,4 +208,4 @@ reproduce-plan: | $(INSTALL)
 	@$(if $(and $(MINUTES),$(filter -% 0.0% 0.1%,$(minutes))),$(error MINUTES=$(MINUTES) is too short for $(words $(TRAININGS)) trainings, $(jobs) at once; give more minutes, or more jobs with make -j))mkdir -p $(LOGS)
 	@echo "$(words $(TRAININGS)) trainings, $(words $(ALL_ROWS)) rows, $(jobs) at once with $(threads) threads each, in $(REPRODUCE)$(if $(MINUTES),; $(minutes) minutes a training)"
 	@$(if $(PUBLISHED)$(QUICK),true,echo "no published maps of steel at hand: their rows are left out (PUBLISHED=DIR names them)")
-	$(if $(MINUTES)$(QUICK),,@$(BIN)/python train/how_long.py $(foreach t,$(TRAININGS),$(call training,$t) --) || true)
+	$(if $(or $(MINUTES),$(QUICK),$(if $(strip $(TRAININGS)),,none)),,@$(BIN)/python train/how_long.py $(foreach t,$(TRAININGS),$(call training,$t) --) || true)
