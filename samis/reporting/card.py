@@ -85,6 +85,13 @@ def _threshold(birth: Mapping[str, Any]) -> str:
     return f"{text})"
 
 
+def _length(birth: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+    """Say how long a run was: its epochs, and the minutes if the clock could end it."""
+    if not birth.get("minutes"):
+        return f"{training['epochs']} epochs"
+    return f"{birth.get('epochs', training['epochs'])} of {training['epochs']} epochs in at most {birth['minutes']:g} minutes"
+
+
 def _scores(birth: Mapping[str, Any], rows: Sequence[ScoreRow], val: str) -> list[str]:
     validation = birth.get("validation") or {}
     columns = [name for name in SHOWN if name in validation or any(name in row.metrics for row in rows)]
@@ -97,11 +104,22 @@ def _scores(birth: Mapping[str, Any], rows: Sequence[ScoreRow], val: str) -> lis
 
     for row in rows:
         lines.append(f"| {row.dataset}, {row.split} | {row.n_images} | {row.protocol} | {cells(row.metrics)} |")
+    notes = [_clean(row) for row in rows if row.clean and "defect_recall" in row.clean]
     if validation:
         lines.append(f"| `{val}` (chose the epoch) | | | {cells(validation)} |")
     if not rows:
         lines += ["", "No score on a test split was found; `evaluate/score.py RUN` makes one."]
-    return lines
+    return lines + [line for note in notes for line in ("", note)]
+
+
+def _clean(row: ScoreRow) -> str:
+    """Say what a row's test split with defect-free images showed, at the run's own threshold."""
+    clean = row.clean or {}
+    return (
+        f"Clean parts, {row.split} split, at the threshold above: {clean['kept_clean']:.0%} of {clean['n_images']:.0f} defect-free "
+        f"images kept clean (no pixel above it), {clean['defect_recall']:.0%} of the defective ones found, image AUROC "
+        f"{clean['image_auroc']:.3f}."
+    )
 
 
 def shipped_card(
@@ -140,7 +158,7 @@ def shipped_card(
         f"| data | {data['name']}, split `{data['train']}`{options}; best epoch by `{config['keep_best']}` on `{data['val']}` |",
         f"| data fingerprint | `{birth.get('data_fingerprint', 'not recorded')}` |",
         f"| frame | {side}, {tiles} |",
-        f"| recipe | {adapter['name']} (rank {adapter['rank']}) on {parts}; {training['epochs']} epochs of batch "
+        f"| recipe | {adapter['name']} (rank {adapter['rank']}) on {parts}; {_length(birth, training)} of batch "
         f"{training['batch_size']}, lr {optim['lr']:g} (pretrained weights × {optim['pretrained_lr_scale']:g}), augmentation "
         f"`{data['augment']}`, precision {training['mixed_precision']}{cut} |",
         f"| tuned on | {made.get('hardware', 'not recorded')}; {code}{torch} |",
