@@ -26,21 +26,19 @@ def test_two_processes_make_one_run(tmp_path, file, machines):
     where = ["--num_processes", "2", "--main_process_ip", "127.0.0.1", "--main_process_port", str(port)]
     started = []
     for rank in ("0", "1")[:machines]:
-        line = [
-            "-m",
-            "accelerate.commands.launch",
-            "--config_file",
-            "configs/accelerate/multi_node.yaml",
-            "--machine_rank",
-            rank,
-        ]
+        launcher = ["-m", "accelerate.commands.launch", "--config_file", f"configs/accelerate/{file}"]
+        line = [*launcher, "--machine_rank", rank]
         command = [sys.executable, *line, *where, "--mixed_precision", "no", *SMALL, f"training.out={tmp_path / 'run'}"]
         started.append(
             subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
             )
         )
-    told = [process.communicate(timeout=600)[0] for process in started]
+    try:
+        told = [process.communicate(timeout=300)[0] for process in started]
+    finally:
+        for process in started:
+            process.kill()  # where one has failed, the other waits for it
     assert [process.returncode for process in started] == [0] * machines, "\n".join(text[-2000:] for text in told)
     lines = [json.loads(line) for line in (tmp_path / "run" / "validation.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2], "four images, one a process, are two steps"
