@@ -6,20 +6,27 @@
 
 A quarter is what vit_b repeats four times: two windowed blocks and a global one (stock needs more than 10 GB to go back
 through all four at 1024). On CUDA the whole encoder runs both ways, by default in bfloat16 autocast, and torch.compile is
-measured too (``--compile`` on a CPU). A case that does not fit the memory says so in its row; no case begins after
-``--seconds``. TF32 is off. Results are compared for the first image: in float32 with stock, to ``TOLERANCE`` of the largest
-value; in half precision no result may be further from stock's float32 than ``HALF_FACTOR`` times stock's own half.
+measured too (``--compile`` on a CPU), after the eager cases and each in a process of its own, which is ended when
+``--seconds`` are over, be it compiling. A case that does not fit the memory, or the time, says so in its row. The table comes
+also when the script is stopped (SIGTERM, Ctrl-C), of what was measured until then. TF32 is off. Results are compared for the
+first image: in float32 with stock, to ``TOLERANCE`` of the largest value; in half precision no result may be further from
+stock's float32 than ``HALF_FACTOR`` times stock's own half.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import json
+import os
+import signal
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,33 +35,32 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from torch import Tensor, nn
 
+from benchmarks.encoder_table import (
+    FAILED,
+    OURS,
+    OURS_COMPILED,
+    STOCK,
+    STOCK_COMPILED,
+    TOLERANCE,
+    Row,
+    agrees,
+    late,
+    line_for_machines,
+    table,
+    tell,
+)  # fmt: skip
 from benchmarks.sides import finish, parse, read_peak, reset_peak, spread
 from samis.sam.architectures import ARCHITECTURES, build_sam
 from samis.sam.attention import use_fused_attention
 from samis.sam.encoder_options import compile_encoder
 from samis.training.memory import out_of_memory
 
-TOLERANCE = {"cpu": 1e-5, "cuda": 1e-4}
-HALF_FACTOR = 2.0
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-STOCK, STOCK_COMPILED, OURS, OURS_COMPILED = "stock", "stock, torch.compile", "ours", "ours, torch.compile"
-
-
-@dataclass
-class Row:
-    """One side in one case: median seconds a call, peak bytes above the start, errors of output and gradient, or why not."""
-
-    way: str
-    batch: int
-    side: str
-    seconds: float = 0.0
-    peak: int | None = None
-    errors: list[float] = field(default_factory=list)
-    why: str = ""
 
 
 def encoders(architecture: str, frame_px: int, *, quarter: bool, device: str) -> tuple[nn.Module, nn.Module]:
     """Return a stock encoder and its fused twin; nothing of them learns, as in the tuning of a decoder."""
+    torch.manual_seed(0)  # the same weights in the process of a compiled case
     encoder = build_sam(architecture, frame_px=frame_px).image_encoder.requires_grad_(False)
     if quarter:
         encoder.blocks = encoder.blocks[: ARCHITECTURES[architecture].global_attention[0] + 1]
@@ -83,15 +89,13 @@ def apart(found: list[Tensor], wanted: list[Tensor]) -> list[float]:
 
 
 def prepared(side: str, stock: nn.Module, ours: nn.Module) -> Callable[[Tensor], Tensor]:
-    """Return what runs on a side; compiled code of the side before is dropped, so that none reaches the compiler's limit."""
+    """Return what runs on a side."""
     if side in (STOCK, OURS):
         return stock if side == STOCK else ours
-    torch.compiler.reset()
     if side == STOCK_COMPILED:
         return torch.compile(stock, dynamic=False)  # type: ignore[no-any-return]
-    compiled = copy.deepcopy(ours)
-    compile_encoder(compiled)
-    return compiled
+    compile_encoder(ours)
+    return ours
 
 
 def measured(row: Row, side: Callable[[], list[Tensor]], reference: list[Tensor], *, rounds: int, device: str) -> Row:
@@ -118,84 +122,101 @@ def measured(row: Row, side: Callable[[], list[Tensor]], reference: list[Tensor]
     return row
 
 
-def table(rows: list[Row]) -> str:
-    """Return the rows as a Markdown table; ratios are to stock's eager row of the same case."""
-    lines = [
-        "| | batch | encoder | ms an image | times as fast | peak, MB | times less memory | error |",
-        "|---|---:|---|---:|---:|---:|---:|---:|",
-    ]
-    base = {(row.way, row.batch): row for row in rows if row.side == STOCK and not row.why}
-    for row in rows:
-        if row.why:
-            lines.append(f"| {row.way} | {row.batch} | {row.side} | {row.why} | | | | |")
-            continue
-        stock = base.get((row.way, row.batch))
-        faster = f"{stock.seconds / row.seconds:.2f}" if stock else "–"
-        less = f"{stock.peak / row.peak:.1f}" if stock and stock.peak and row.peak else "–"
-        peak = "unknown" if row.peak is None else f"{row.peak / 1e6:.0f}"
-        lines.append(
-            f"| {row.way} | {row.batch} | {row.side} | {1e3 * row.seconds / row.batch:.2f} | {faster} | {peak} | {less} "
-            f"| {max(row.errors):.1e} |"
+class Case:
+    """One way through one encoder: both encoders, images, and stock's float32 result for the first image."""
+
+    def __init__(self, options: argparse.Namespace, *, backward: bool) -> None:
+        """Build all on the device; `options` are the script's."""
+        self.options, self.backward = options, backward
+        quarter = options.device != "cuda" and (options.quick or backward)
+        part, way = "a quarter of " if quarter else "", "both ways" if backward else "forward"
+        self.name = f"{part}{options.architecture} at {options.frame}, {way}"
+        self.stock, self.ours = encoders(options.architecture, options.frame, quarter=quarter, device=options.device)
+        shape = max(options.batches), 3, options.frame, options.frame
+        self.images = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+        self.reference = self.in_float32(self.stock)
+
+    def in_float32(self, encoder: nn.Module) -> list[Tensor]:
+        """Return an encoder's result for the first image."""
+        return run(encoder, self.images[:1].to(self.options.device), backward=self.backward, dtype=torch.float32)
+
+    def row(self, batch: int, side: str) -> Row:
+        """Return a row that is still to be filled in."""
+        return Row(self.backward, f"{self.name}, {self.options.dtype}", batch, side)
+
+    def measure(self, row: Row) -> Row:
+        """Fill the row in."""
+        given, dtype = self.images[: row.batch].to(self.options.device), DTYPES[self.options.dtype]
+        encoder = prepared(row.side, self.stock, self.ours)
+        return measured(
+            row, lambda: run(encoder, given, backward=self.backward, dtype=dtype), self.reference,
+            rounds=self.options.rounds, device=self.options.device,
+        )  # fmt: skip
+
+
+def measured_apart(row: Row, options: argparse.Namespace, until: float) -> Row:
+    """Fill a row in from a process of its own, which is ended at `until` of ``time.monotonic``."""
+    command = [
+        sys.executable, __file__, "--device", options.device, "--architecture", options.architecture, "--batches", str(row.batch),
+        "--dtype", options.dtype, "--frame", str(options.frame), "--rounds", str(options.rounds), "--threads", str(options.threads),
+        *(["--quick"] if options.quick else []), "--case", json.dumps([row.backward, row.side]),
+    ]  # fmt: skip
+    if options.device == "cuda":
+        torch.cuda.empty_cache()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as child:
+        try:
+            told, _ = child.communicate(timeout=max(0.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            row.why = "stopped, the time was over"
+            return row
+        finally:
+            if child.poll() is None:  # its compilers are in its session too
+                os.killpg(child.pid, signal.SIGKILL)
+    if child.returncode:
+        row.why = f"{FAILED} with code {child.returncode}"
+        return row
+    return Row(**json.loads(told.splitlines()[-1]))
+
+
+@contextmanager
+def stoppable(rows: list[Row]) -> Iterator[None]:
+    """Print the table of the rows that there are if the script is stopped, and end as stopped scripts do (130, 143)."""
+
+    def stop(number: int, _: Any) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except SystemExit:
+        print(f"\n{table(rows)}\n\nstopped: the other cases were not measured", flush=True)
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def compare(options: argparse.Namespace, rows: list[Row], until: float) -> bool:
+    """Append a row for each way, batch and side: the eager ones first. Return whether float32 is as near as it must be."""
+    equal, compiled = True, []
+    for backward in (False, True):
+        case = Case(options, backward=backward)
+        errors = apart(case.in_float32(case.ours), case.reference)
+        tolerance = TOLERANCE[options.device]
+        equal &= max(errors) <= tolerance
+        print(
+            f"{case.name}, float32, TF32 off: ours is {max(errors):.1e} from stock (tolerance {tolerance:.0e})",
+            flush=True,
         )
-    return "\n".join(lines)
-
-
-def agrees(rows: list[Row], dtype: torch.dtype, device: str) -> bool:
-    """Return whether every measured result is what the module's docstring promises."""
-    equal = True
-    for row in rows:
-        allowed = [TOLERANCE[device]] * 2
-        if dtype != torch.float32:
-            stock = [other.errors for other in rows if other.way == row.way and other.side == STOCK and other.errors]
-            allowed = [HALF_FACTOR * max(error) for error in zip(*stock, strict=True)] if stock else [5e-2] * 2
-        equal &= all(error <= limit for error, limit in zip(row.errors, allowed, strict=False))
+        for batch in options.batches:
+            compiled += [case.row(batch, side) for side in (OURS_COMPILED, STOCK_COMPILED) if options.compile]
+            for side in (STOCK, OURS):
+                row = case.row(batch, side)
+                rows.append(tell(case.measure(row) if time.monotonic() < until else late(row)))
+        del case
+    for row in compiled:
+        rows.append(tell(measured_apart(row, options, until) if time.monotonic() < until else late(row)))
     return equal
-
-
-def compare(options: argparse.Namespace, *, frame_px: int, quarter: bool, backward: bool, until: float) -> list[Row]:
-    """Measure every side and batch one way."""
-    device, dtype = options.device, DTYPES[options.dtype]
-    way = f"{'a quarter of ' if quarter else ''}{options.architecture} at {frame_px}, {'both ways' if backward else 'forward'}"
-    stock, ours = encoders(options.architecture, frame_px, quarter=quarter, device=device)
-    images = torch.randn(max(options.batches), 3, frame_px, frame_px, generator=torch.Generator().manual_seed(0))
-    first = images[:1].to(device)
-    reference = run(stock, first, backward=backward, dtype=torch.float32)
-    errors = apart(run(ours, first, backward=backward, dtype=torch.float32), reference)
-    print(
-        f"{way}, float32, TF32 off: ours is {max(errors):.1e} from stock (tolerance {TOLERANCE[device]:.0e})",
-        flush=True,
-    )
-    rows = [Row(f"{way}, fp32 check", 0, OURS, errors=errors)]
-    names = [STOCK, OURS, *([OURS_COMPILED, STOCK_COMPILED] if options.compile else [])]
-    for batch in options.batches:
-        given = images[:batch].to(device)
-        for name in names:
-            row = Row(f"{way}, {options.dtype}", batch, name)
-            if time.monotonic() > until:
-                row.why = "not measured, the time was over"
-            else:
-                encoder = prepared(name, stock, ours)
-                measured(
-                    row, lambda e=encoder, g=given: run(e, g, backward=backward, dtype=dtype), reference,  # type: ignore[misc]
-                    rounds=options.rounds, device=device,
-                )  # fmt: skip
-                print(f"  batch {batch}, {name}: {row.why or f'{row.seconds:.3f} s'}", flush=True)
-            rows.append(row)
-    return rows
-
-
-def line_for_machines(rows: list[Row], name: str, *, equal: bool) -> dict[str, Any]:
-    """Return ratio and memory of ours against stock, both ways at the first batch that has both."""
-    line: dict[str, Any] = {"name": name, "ratio": None, "peak_memory_ratio": None, "equal": equal}
-    for row in rows:
-        stock = next((r for r in rows if (r.way, r.batch, r.side) == (row.way, row.batch, STOCK) and r.seconds), None)
-        if row.seconds and row.side != STOCK and stock:
-            key = f"{'both' if 'both ways' in row.way else 'forward'}_{row.batch}_{row.side}".replace(", torch.", "_")
-            line[key] = round(stock.seconds / row.seconds, 3)
-            if row.side == OURS and "both ways" in row.way and line["ratio"] is None:
-                line["ratio"] = line[key]
-                line["peak_memory_ratio"] = round(stock.peak / row.peak, 3) if stock.peak and row.peak else None
-    return line
 
 
 def extend(parser: argparse.ArgumentParser) -> None:
@@ -206,11 +227,12 @@ def extend(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frame", type=int, help="side of the frame (default: 1024, with --quick 512)")
     parser.add_argument("--rounds", type=int, help="timed calls a case (default: 7, on a CPU 2)")
     parser.add_argument(
-        "--seconds", type=float, default=600, help="begin no further case after them (default: %(default)s)"
+        "--seconds", type=float, default=600, help="begin no case after them, compile no longer (default: %(default)s)"
     )
     parser.add_argument(
         "--compile", action=argparse.BooleanOptionalAction, help="measure torch.compile (default: on CUDA)"
     )
+    parser.add_argument("--case", type=json.loads, help=argparse.SUPPRESS)
 
 
 def main() -> None:
@@ -222,19 +244,19 @@ def main() -> None:
     options.batches = options.batches or ([8, 1, 32] if cuda else [1])
     options.dtype, options.rounds = options.dtype or ("bf16" if cuda else "fp32"), options.rounds or (7 if cuda else 2)
     options.compile = cuda if options.compile is None else options.compile
-    frame_px = options.frame or (512 if options.quick else 1024)
+    options.frame = options.frame or (512 if options.quick else 1024)
+    if options.case:
+        backward, side = options.case
+        case = Case(options, backward=backward)
+        print(json.dumps(asdict(case.measure(case.row(options.batches[0], side)))))
+        return
     rows: list[Row] = []
-    for backward in (False, True):
-        # Half of the time for each way.
-        until = start + options.seconds * (1.0 if backward else 0.5)
-        quarter = not cuda and (options.quick or backward)
-        rows += compare(options, frame_px=frame_px, quarter=quarter, backward=backward, until=until)
-    checks = [row for row in rows if not row.batch]
-    rows = [row for row in rows if row.batch]
+    with stoppable(rows):
+        equal = compare(options, rows, start + options.seconds)
     print(f"\n{table(rows)}\n")
-    equal = agrees(checks, torch.float32, options.device) and agrees(rows, DTYPES[options.dtype], options.device)
+    equal &= agrees(rows, DTYPES[options.dtype], options.device)
     print(f"results {'agree' if equal else 'DIFFER'}")
-    finish(options, line_for_machines(rows, f"encoder: {options.architecture} at {frame_px}", equal=equal))
+    finish(options, line_for_machines(rows, f"encoder: {options.architecture} at {options.frame}", equal=equal))
 
 
 if __name__ == "__main__":

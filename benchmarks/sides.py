@@ -6,6 +6,7 @@ import argparse
 import ctypes
 import ctypes.util
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -46,16 +47,26 @@ def parse(
     return options
 
 
-def measure(stock: Side, ours: Side, *, rounds: int, device: str = "cpu") -> tuple[Measured, Measured]:
+def measure(
+    stock: Side, ours: Side, *, rounds: int, device: str = "cpu", until: float = math.inf
+) -> tuple[Measured, Measured]:
     """Run the sides in turn, so that a busy moment of the machine hits both.
 
     On a CPU the clock is the process's own processor time, which other work on the machine does not lengthen.
+
+    Args:
+        rounds: at most; one at least. until: of ``time.monotonic``; no round begins that, as long as the longest before,
+            would end after it.
     """
     clock = time.perf_counter if device == "cuda" else time.process_time
     times: tuple[list[float], list[float]] = ([], [])
     peaks: list[int | None] = [0, 0]
     results: list[Any] = [None, None]
-    for _ in range(rounds):
+    longest = 0.0
+    for turn in range(rounds):
+        began = time.monotonic()
+        if turn and began + longest > until:
+            break
         for number, side in enumerate((stock, ours)):
             results[number] = None
             before = reset_peak(device)
@@ -67,6 +78,7 @@ def measure(stock: Side, ours: Side, *, rounds: int, device: str = "cpu") -> tup
             peak = read_peak(device)
             known, so_far = peak is not None and before is not None, peaks[number]
             peaks[number] = max(so_far or 0, peak - before) if known else None  # type: ignore[operator]
+        longest = max(longest, time.monotonic() - began)
     both = zip(times, peaks, results, strict=True)
     first, second = (Measured(statistics.median(own), peak, result) for own, peak, result in both)
     return first, second
@@ -108,7 +120,9 @@ def report(
     for label, side in zip(names, (stock, ours), strict=True):
         peak = "unknown" if side.peak is None else f"{side.peak / 1e6:8.0f} MB"
         print(f"  {label:34s} {side.seconds / per:9.3f} {unit}   peak {peak}")
-    shown = "unknown" if memory is None else f"{memory:.2f} times less"
+    shown = (
+        "unknown" if memory is None else f"{memory:.2f} times less" if memory >= 1 else f"{1 / memory:.2f} times more"
+    )
     print(f"  {ratio:.2f} times as fast, {shown} memory, results {'agree' if equal else 'DIFFER'}", flush=True)
     return {
         "name": name, "ratio": round(ratio, 3), "peak_memory_ratio": None if memory is None else round(memory, 3),

@@ -3,8 +3,8 @@
   python -m samis.training.memory                    settings for this machine's GPU
   python -m samis.training.memory --free-gb 16       for another one
 
-The presets are ordered by need; the peaks behind them are counted, not guessed, wherever train/README.md has a figure,
-and marked as estimates elsewhere.
+The presets are ordered by the free memory that they ask for, which is above the peak that was measured of each
+(train/README.md, "Memory").
 """
 
 from __future__ import annotations
@@ -27,10 +27,13 @@ class Preset:
 
     Attributes:
         free_gb: free memory of one GPU that they ask for, GB.
+        peak_gb: the most that a bf16 step was seen to need on an H200, GB. An upper bound: it holds 0.7 GB for CUDA itself,
+            and what other work of the same process had left in torch's cache (up to 4.4 GB).
         overrides: as on a command line. about: what they do, in words.
     """
 
     free_gb: float
+    peak_gb: float
     overrides: tuple[str, ...]
     about: str
 
@@ -39,38 +42,39 @@ _LORA = ("adapter.encoder=[q,v]", "adapter.decoder=[full]")
 _DECODER = ("adapter.encoder=[]", "adapter.decoder=[attention,mlp]", "data.augment=light")
 LADDER: tuple[Preset, ...] = (
     Preset(
-        60, ("segmenter.architecture=vit_h", *_LORA, "training.batch_size=2", "training.accumulation=4",
-             "segmenter.checkpoint_activations=true"),
+        16, 6.5, ("segmenter.architecture=vit_h", *_LORA, "training.batch_size=2", "training.accumulation=4",
+                  "segmenter.checkpoint_activations=true"),
         "vit_h at 1024, LoRA on encoder and decoder, activations computed again",
     ),
     Preset(
-        40, ("segmenter.architecture=vit_b", *_LORA, "training.batch_size=4", "training.accumulation=2"),
+        12, 11.2, ("segmenter.architecture=vit_b", *_LORA, "training.batch_size=4", "training.accumulation=2"),
         "vit_b at 1024, LoRA on encoder and decoder",
     ),
     Preset(
-        16, ("segmenter.architecture=vit_b", *_LORA, "training.batch_size=2", "training.accumulation=4",
-             "segmenter.checkpoint_activations=true"),
+        8, 5.6, ("segmenter.architecture=vit_b", *_LORA, "training.batch_size=2", "training.accumulation=4",
+                 "segmenter.checkpoint_activations=true"),
         "the same, activations computed again: more time, less memory",
     ),
     Preset(
-        8, ("segmenter.architecture=vit_b", *_LORA, "frame.frame_px=512", "training.batch_size=2", "training.accumulation=4",
-            "segmenter.checkpoint_activations=true"),
+        7, 5.1, ("segmenter.architecture=vit_b", *_LORA, "frame.frame_px=512", "training.batch_size=2",
+                 "training.accumulation=4", "segmenter.checkpoint_activations=true"),
         "vit_b at 512: a quarter of the tokens",
     ),
     Preset(
-        4, ("segmenter.architecture=vit_b", *_DECODER, "training.batch_size=2", "training.accumulation=4"),
+        6, 5.7, ("segmenter.architecture=vit_b", *_DECODER, "training.batch_size=2", "training.accumulation=4"),
         "vit_b at 1024, decoder alone, embeddings kept on disk",
     ),
-    Preset(0, ("segmenter.architecture=samis_lite", "training.batch_size=4"), "the embedded SAM; also on a CPU"),
+    Preset(0, 5.4, ("segmenter.architecture=samis_lite", "training.batch_size=4"), "the embedded SAM; also on a CPU"),
 )  # fmt: skip
-"""Settings from the most memory to the least."""
+"""Settings from the most memory asked for to the least. vit_h asks for more than vit_b although its peak is lower, since its
+activations are computed again: whoever has 12 GB trains vit_b without that, whoever has more the larger network."""
 
 
 def preset(free_gb: float) -> Preset:
     """Return the settings for `free_gb` of free memory.
 
     >>> preset(24).overrides[0]
-    'segmenter.architecture=vit_b'
+    'segmenter.architecture=vit_h'
     """
     return next(step for step in LADDER if step.free_gb <= max(0.0, free_gb))
 
@@ -149,7 +153,7 @@ def main() -> None:
     chosen = preset(free)
     for step in LADDER:
         mark = ">" if step is chosen else " "
-        print(f"{mark} from {step.free_gb:3.0f} GB: {step.about}")
+        print(f"{mark} from {step.free_gb:3.0f} GB: {step.about} (peak at most {step.peak_gb:g} GB)")
     print(f"\nfor {free:.1f} GB free: python train/adapt.py CONFIG " + " ".join(f"'{o}'" for o in chosen.overrides))
 
 

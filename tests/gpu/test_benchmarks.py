@@ -1,4 +1,4 @@
-"""The benchmarks end on the device, in time, and with results that agree; no time that they measure decides a test."""
+"""The benchmarks end on the device, with results that agree; no time that they measure decides a test."""
 
 import json
 import subprocess
@@ -17,11 +17,12 @@ OPTIONS = {  # on a GPU, and for a trial on a CPU
     "embeddings": (["--images", "16"], ["--quick"]),
     "step": ([], ["--quick"]),
 }
-LIMIT_S = 60
+LIMIT_S = 400
+"""For a script that hangs; beside other work a benchmark may take several times the minute that it takes alone."""
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_ends_in_time_with_results_that_agree(device, small, note, name):
+def test_ends_with_results_that_agree(device, small, note, name):
     script = ROOT / "benchmarks" / f"{name}.py"
     if not script.exists():
         pytest.skip(f"{script.name} is not there")
@@ -29,7 +30,7 @@ def test_ends_in_time_with_results_that_agree(device, small, note, name):
     start = time.monotonic()
     done = subprocess.run(
         [sys.executable, str(script), "--json", "--device", device, *options],
-        cwd=ROOT, capture_output=True, text=True, timeout=None if small else LIMIT_S,
+        cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     line = json.loads(done.stdout.splitlines()[-1])

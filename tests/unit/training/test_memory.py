@@ -17,6 +17,12 @@ def test_every_preset_is_a_config_and_they_go_down():
     assert preset(1e4) is LADDER[0] and preset(0) is LADDER[-1]
 
 
+def test_no_preset_asks_for_less_than_was_measured_of_it():
+    for step in LADDER:
+        # The last stands for a CPU too and asks for nothing; it fits where the one before begins.
+        assert step.peak_gb <= (step.free_gb or LADDER[-2].free_gb)
+
+
 @pytest.mark.parametrize(
     "error",
     [
