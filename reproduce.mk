@@ -170,22 +170,22 @@ define run_rules
 $(call run_of,$1)/provenance.json: | reproduce-plan
 	$$(call job,train-$(subst .,_,$1),$$(call training,$1) $$(call time_box,$1))
 $(call run_row,$1): $(call run_of,$1)/provenance.json
-	$$(call job,score-$(subst .,_,$1),evaluate/score.py $$(call run_of,$1) $$(SMALL_RUN) --out $$(@D) --name "$$(label.$(recipe_of))" $$(save_maps))
+	$$(call job,score-$(subst .,_,$1),evaluate/score.py $$(call run_of,$1) $$(SMALL_RUN) --overwrite --out $$(@D) --name "$$(label.$(recipe_of))" $$(save_maps))
 endef
 $(foreach t,$(TRAININGS),$(eval $(call run_rules,$t)))
 
 # set.prompt, set.reference, method -> rows of what is not trained
 define zero_rule
 $(call zero_row,$1): | reproduce-plan
-	$$(call job,score-$(subst .,_,$1),evaluate/score.py configs/zero_shot.yaml $$(data.$(set_of)) $$(call zero.$(recipe_of),$(set_of)) $$(SMALL_SCORING) --out $$(@D) --name "$$(called.$(recipe_of))" $(if $(filter grid empty whole,$(recipe_of)),$$(save_maps)))
+	$$(call job,score-$(subst .,_,$1),evaluate/score.py configs/zero_shot.yaml $$(data.$(set_of)) $$(call zero.$(recipe_of),$(set_of)) $$(SMALL_SCORING) --overwrite --out $$(@D) --name "$$(called.$(recipe_of))" $(if $(filter grid empty whole,$(recipe_of)),$$(save_maps)))
 endef
 define reference_rule
 $(call reference_row,$1): | reproduce-plan
-	$$(call job,score-$(subst .,_,$1),evaluate/score.py configs/zero_shot.yaml $$(data.$(set_of)) prompt.kind=box segmenter.mask_rule=single segmenter.name=$(recipe_of) $$(SMALL_SCORING) --out $$(@D) --name $(recipe_of))
+	$$(call job,score-$(subst .,_,$1),evaluate/score.py configs/zero_shot.yaml $$(data.$(set_of)) prompt.kind=box segmenter.mask_rule=single segmenter.name=$(recipe_of) $$(SMALL_SCORING) --overwrite --out $$(@D) --name $(recipe_of))
 endef
 define method_rule
 $(call row_of,steel,$1): | reproduce-plan
-	$$(call job,score-steel_maps_$1,evaluate/score.py configs/saved_maps.yaml $$(data.steel) "segmenter.maps=$$(PUBLISHED)/$1" --out $$(@D) --name $1 $$(save_maps))
+	$$(call job,score-steel_maps_$1,evaluate/score.py configs/saved_maps.yaml $$(data.steel) "segmenter.maps=$$(PUBLISHED)/$1" --overwrite --out $$(@D) --name $1 $$(save_maps))
 endef
 $(foreach p,$(call pairs,$(ZERO_SHOT)),$(eval $(call zero_rule,$p)))
 $(foreach p,$(call pairs,$(REFERENCES)),$(eval $(call reference_rule,$p)))

@@ -44,7 +44,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("rows", nargs="+", type=Path, metavar="ROWS", help="score rows (*.json), or folders of them")
     parser.add_argument("--out", type=Path, default=Path("report"), help="the report's folder (default: report/)")
     parser.add_argument(
-        "--metrics", type=_words, help="columns, comma-separated; the first one leads (default: S, wF, MAE ...)"
+        "--metrics",
+        type=_words,
+        help="columns, comma-separated; the first one leads (default: those of the rows' protocol)",
     )
     parser.add_argument("--tuned", metavar="NAME", help="name of the tuned row to compare (default: the best one)")
     parser.add_argument(
@@ -79,13 +81,13 @@ def compare(args: argparse.Namespace) -> None:
     """
     from samis.reporting.answer import answer_table, replace_block, sentence, tested, tuned_table
     from samis.reporting.markup import escape_markdown, to_markdown, to_text
-    from samis.reporting.report import build_document, choose_metrics, write_document
-    from samis.reporting.rows import group_rows, read_measured
+    from samis.reporting.report import build_document, check_metrics, write_document
+    from samis.reporting.rows import group_metrics, group_rows, read_measured
     from samis.reporting.table import main_table, oracle_table
     from samis.scores import write_atomic
 
     rows = read_measured(args.rows)
-    metrics = choose_metrics(rows.values(), args.metrics)
+    check_metrics(rows.values(), args.metrics)
     readme = args.readme.read_text(encoding="utf-8") if args.readme else ""
     if args.readme:
         replace_block(readme, "", name=str(args.readme))  # a missing marker is told before any work is done
@@ -95,9 +97,9 @@ def compare(args: argparse.Namespace) -> None:
 
         names = dict.fromkeys(row.dataset for row in rows.values())
         published = [number._asdict() for name in names for number in read_published(dataset=name)]
-    pictures = draw_pictures(rows, args, metrics) if args.maps else {}
+    pictures = draw_pictures(rows, args) if args.maps else {}
     document, found = build_document(
-        rows, args.out, metrics=metrics, tuned=args.tuned, published=published, pictures=pictures
+        rows, args.out, metrics=args.metrics, tuned=args.tuned, published=published, pictures=pictures
     )
     write_document(document, rows, args.out)
     if args.readme:
@@ -110,6 +112,7 @@ def compare(args: argparse.Namespace) -> None:
         print(line + "\n")
     for key, group in group_rows(rows.values()).items():
         title = found[key][0].title if key in found else f"{key[0]} ({key[1]})"
+        metrics = group_metrics(group, args.metrics)
         for table in (main_table(title, group, metrics), oracle_table(title, group, metrics)):
             if table and table.blocks:
                 print(to_text(table))
@@ -119,7 +122,7 @@ def compare(args: argparse.Namespace) -> None:
     print(f"\nreport: {args.out / 'index.html'} ({size:.1f} MB), report.md, table.tex, rows.csv, figures/")
 
 
-def draw_pictures(rows: dict[Path, ScoreRow], args: argparse.Namespace, metrics: list[str]) -> dict[TableKey, Pictures]:
+def draw_pictures(rows: dict[Path, ScoreRow], args: argparse.Namespace) -> dict[TableKey, Pictures]:
     """Draw a panel and a gallery for each group whose chosen rows have maps, and measure its defects.
 
     Raises:
@@ -128,7 +131,7 @@ def draw_pictures(rows: dict[Path, ScoreRow], args: argparse.Namespace, metrics:
     from samis.reporting.answer import titles
     from samis.reporting.exhibits import MOST_BYTES
     from samis.reporting.report import Pictures
-    from samis.reporting.rows import choose, group_rows, has
+    from samis.reporting.rows import choose, group_metrics, group_rows, has
 
     stems = {id(row): path.stem for path, row in rows.items()}
     groups = group_rows(rows.values())
@@ -136,6 +139,7 @@ def draw_pictures(rows: dict[Path, ScoreRow], args: argparse.Namespace, metrics:
     found: dict[TableKey, Pictures] = {}
     wanted = []
     for key, group in groups.items():
+        metrics = group_metrics(group, args.metrics)
         metric = next((metric for metric in metrics if any(has(row, metric) for row in group)), metrics[0])
         chosen = choose(group, metric, tuned=args.tuned)
         folders = {}
@@ -220,6 +224,7 @@ def draw_panel_of(drawn: Drawing, out: Path, rows: list[ScoreRow]) -> Figure:
     from samis.reporting.document import Figure
     from samis.reporting.overlay import PanelRow, choose_images, draw_panel, is_long, read_map, score_text
     from samis.reporting.report import panel_path
+    from samis.scores import direction
 
     row = drawn.chosen.tuned or drawn.chosen.present[-1]
     if not row.images:
@@ -228,7 +233,8 @@ def draw_panel_of(drawn: Drawing, out: Path, rows: list[ScoreRow]) -> Figure:
         )
     by_name = {drawn.chosen.by_role[role].name: (drawn.chosen.by_role[role], f) for role, f in drawn.folders.items()}
     panel_rows = []
-    for image_id, sort in choose_images(row.images, drawn.metric, each=1 if is_long(drawn.data[0].image) else 2):
+    each = 1 if is_long(drawn.data[0].image) else 2
+    for image_id, sort in choose_images(row.images, drawn.metric, direction=direction(drawn.metric, [row]), each=each):
         sample = drawn.sample(image_id)
         height, width = sample.image.shape[:2]
         maps = {name: read_map(folder, image_id, hw=(height, width)) for name, (_, folder) in by_name.items()}

@@ -33,7 +33,9 @@ def parser() -> argparse.ArgumentParser:
         choices=["peft", "merged", "onnx", "transformers"],
         help="default: all possible",
     )
-    add("--rows", type=Path, default=Path("evaluate/results"), help="score rows, for the card (default: %(default)s)")
+    places = [Path("reports/rows"), Path("evaluate/results")]
+    add("--rows", type=Path, nargs="+", default=places, help="folders of score rows, for the card (default: reports/rows "
+        "evaluate/results)", metavar="DIR")  # fmt: skip
     add("--dry-run", action="store_true", help="say what would be written, and stop")
     add("--json", action="store_true", help="print one JSON object instead of text")
     return found

@@ -21,9 +21,7 @@ from samis.shipped import find_run
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the script's own options."""
     parser.add_argument("--split", help="split to score (default: data.test)")
-    parser.add_argument(
-        "--out", type=Path, default=Path("evaluate/results"), help="where rows go (default: %(default)s)"
-    )
+    parser.add_argument("--out", type=Path, default=Path("reports/rows"), help="where rows go (default: %(default)s)")
     parser.add_argument("--name", help="what the report calls the row (default: made from the config)")
     parser.add_argument(
         "--save-maps", type=Path, help="also write each map as 8-bit PNG into DIR/<row>/<id>.png", metavar="DIR"
@@ -31,6 +29,10 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget", choices=("short", "smoke"), default="",
         help="mark the row as not trained to a plateau, or as a few steps: it is shown, but compared with nothing",
+    )  # fmt: skip
+    parser.add_argument(
+        "--overwrite", action="store_true",
+        help="replace a row, or maps, of the same name (otherwise refused before anything is computed)",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON line a row instead of the table")
 
@@ -60,6 +62,7 @@ def main() -> None:
         maps=arguments.save_maps,
         as_json=arguments.json,
         budget=arguments.budget,
+        overwrite=arguments.overwrite,
     )
 
 

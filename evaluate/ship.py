@@ -25,7 +25,9 @@ def parser() -> argparse.ArgumentParser:
     add("run", help="run folder of a tuned SAM, or the name of a shipped adapter")
     add("--name", required=True, help="name to use it by: one word")
     add("--out", type=Path, help="folder of the adapters that ship (default: tuned/ beside the weights)", metavar="DIR")
-    add("--rows", type=Path, default=Path("evaluate/results"), help="score rows, for the card (default: %(default)s)")
+    places = [Path("reports/rows"), Path("evaluate/results")]
+    add("--rows", type=Path, nargs="+", default=places, help="folders of score rows, for the card (default: reports/rows "
+        "evaluate/results)", metavar="DIR")  # fmt: skip
     add("--hardware", help="what it was tuned on, and how long that took; for the card")
     add("--code", help="which code tuned it, where the run's own record does not say; for the card")
     add("--limit", action="append", default=[], help="a sentence on what it cannot do, for the card; may be repeated")

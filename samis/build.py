@@ -310,6 +310,7 @@ def check_experiment(config: Experiment, *, training: bool = True) -> None:
     """
     check(config)
     check_options(config.data.name, config.data.options)
+    label_of(config.data)
     data = config.data
     for finding in equal_splits({"data.train": data.train, "data.val": data.val, "data.test": data.test}):
         raise UserError(finding.message)
@@ -468,6 +469,11 @@ def check_data(config: DataConfig, training: Dataset, validation: Dataset) -> st
     return f"data check: {sizes}: {counts['warning']} warnings, the first: {first}"
 
 
+def label_of(config: DataConfig) -> str:
+    """Return what rows and cards call a config's data set."""
+    return dataset_label(config.name, config.options, root=config.root, label=config.label)
+
+
 def references(config: Experiment) -> dict[str, dict[str, float]]:
     """Return the rows to draw beside the validation: of the validation split if it was scored, else of the test split."""
     place = config.training.reference_rows
@@ -479,7 +485,7 @@ def references(config: Experiment) -> dict[str, dict[str, float]]:
         print(f"no reference lines in TensorBoard: {error}")
         return {}
     splits, protocol = (config.data.val, config.data.test), config.metrics.protocol
-    label = dataset_label(config.data.name, config.data.options)
+    label = label_of(config.data)
     return reference_lines(rows, dataset=label, splits=splits, protocol=protocol, metric=config.keep_best)
 
 

@@ -38,6 +38,8 @@ class DataConfig:
 
     Attributes:
         name: key in DATASETS: sd_saliency_900, magnetic_tile, nrsd_mn, rsdds, folder, coco, labelme, procedural.
+        label: what rows, tables, file names and cards call the data set; null takes its name, and of your own data (folder,
+            coco, labelme) the folder's name too.
         root: folder of the download; null looks in $SAMIS_DATA and ../shared/data.
         train: split to learn from. val: split that chooses the best epoch. test: split that is only ever scored.
         augment: none, light or default.
@@ -52,6 +54,7 @@ class DataConfig:
     """
 
     name: Annotated[str, one_of(table("samis.data", "DATASETS"))] = "sd_saliency_900"
+    label: str | None = None
     root: str | None = None
     train: str = "train"
     val: str = "val"

@@ -204,7 +204,8 @@ class Evaluation:
         metrics: name -> value over the defective images. curves: name -> 256 means over images.
         per_class: class name -> metrics, and ``n_images``. images: one dict an image: id, class_name, metrics.
         intervals: name -> (low, high), 95 % bootstrap. clean: defect-free images apart, or None.
-        empty_maps: how many maps were all zero. seconds: time spent predicting, s.
+        empty_maps: how many maps were all zero. full_maps: how many had one value above zero everywhere.
+        seconds: time spent predicting, s.
         nothing, everything: share of the defective images whose map has no pixel, or no other pixel, above one half;
             None where no maps were looked at.
     """
@@ -216,6 +217,7 @@ class Evaluation:
     intervals: dict[str, list[float]] = field(default_factory=dict)
     clean: dict[str, float] | None = None
     empty_maps: int = 0
+    full_maps: int = 0
     seconds: float = 0.0
     nothing: float | None = None
     everything: float | None = None

@@ -136,6 +136,7 @@ class Evaluator:
         if map_u8.shape != truth.shape:
             raise UserError(f"{sample_id}: expected a map of {truth.shape}, the mask's size, got {map_u8.shape}")
         row: dict[str, Any] = {"id": sample_id, "class_name": batch.class_names[number], "empty_map": not map_u8.any()}
+        row["full_map"] = bool(map_u8.min() == map_u8.max() > 0)
         if truth.any():
             above = map_u8 > 127
             row["nothing"], row["everything"] = not above.any(), bool(above.all())
@@ -156,7 +157,8 @@ class Evaluator:
         rows = [found[sample_id] for sample_id in self.ids]
         scored = [row for row in rows if "scores" in row]
         empty = sum(row["empty_map"] for row in rows if row["id"] not in self.apart)
-        evaluation = Evaluation({}, empty_maps=empty, seconds=seconds)
+        full = sum(row["full_map"] for row in rows if row["id"] not in self.apart)
+        evaluation = Evaluation({}, empty_maps=empty, full_maps=full, seconds=seconds)
         defective = [row for row in rows if "nothing" in row]
         if defective:
             evaluation.nothing = float(np.mean([row["nothing"] for row in defective]))

@@ -19,7 +19,7 @@ from peft import PeftModel
 from samis.adapters.lora import LoraSam
 from samis.adapters.stock import save_for_stock
 from samis.baselines import BASELINES
-from samis.build import build_framing, load_run
+from samis.build import build_framing, label_of, load_run
 from samis.config import Experiment
 from samis.contracts import UserError
 from samis.reporting.card import model_card
@@ -71,14 +71,14 @@ def reasons_against(config: Experiment) -> dict[str, str]:
 
 
 def export(
-    run_folder: Path, out: Path, formats: Sequence[str] = (), *, rows: Path | None = None
+    run_folder: Path, out: Path, formats: Sequence[str] = (), *, rows: Path | Sequence[Path] | None = None
 ) -> tuple[list[Exported], dict[str, str]]:
     """Write a run's best epoch in the formats asked for, with a model card.
 
     Args:
         run_folder: as train/adapt.py writes. out: folder for what is written; made if missing.
         formats: keys of ``FORMATS``; none takes all that are possible.
-        rows: folder of score rows; those of this run go into the card.
+        rows: folders of score rows; those of this run go into the card.
 
     Returns:
         what was written, and why the other formats were left out.
@@ -106,8 +106,10 @@ def export(
     for name in wanted:
         target, write = writers[name]
         written.append(Exported(name, str(out / target), _kept_if_good(out, target, write)))
+    config = asdict(run.config)
+    config["data"]["label"] = label_of(run.config.data)
     card = model_card(
-        config=asdict(run.config), birth=run.birth, base=adapted.base, rows=rows_of_training(rows, run.birth),
+        config=config, birth=run.birth, base=adapted.base, rows=rows_of_training(rows, run.birth),
         files={Path(each.path).name: each.format for each in written}, official=_official(run.config),
     )  # fmt: skip
     write_atomic(out / "README.md", card)

@@ -9,9 +9,13 @@ import math
 import os
 import re
 import socket
+import sys
+from collections.abc import Iterable
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+from samis.cells import text_cell
 
 KINDS = ("zero_shot", "tuned", "baseline", "saved_maps")
 """What a row measures: SAM untouched, SAM tuned, a specialised network trained here, a folder of published maps."""
@@ -25,8 +29,8 @@ IMAGES_SHA256 = "images_sha256"
 _HOST = re.sub(r"[^A-Za-z0-9-]", "_", socket.gethostname()) or "here"
 _KINDS_OF_VALUES: dict[str, type] = {
     "name": str, "dataset": str, "split": str, "n_images": int, "prompt": str, "oracle": bool, "protocol": str,
-    "metrics": dict, "intervals": dict, "per_class": dict, "curves": dict, "empty_maps": int, "budget": str,
-    "provenance": dict,
+    "metrics": dict, "directions": dict, "intervals": dict, "per_class": dict, "curves": dict, "empty_maps": int,
+    "full_maps": int, "budget": str, "provenance": dict,
 }  # fmt: skip
 
 
@@ -44,6 +48,7 @@ class ScoreRow:
         oracle: True if the prompt or the rule saw the ground truth; such rows never share a column with others.
         protocol: metric protocol, e.g. ``"pysod"``.
         metrics: name -> mean over the defective images (or pooled, as the metric says).
+        directions: name -> 1 if more is better, -1 if less is, of each of ``metrics`` and of those of ``clean`` that have one.
         intervals: name -> [low, high], 95 % percentile bootstrap over images.
         per_class: class name -> metrics of its images, plus ``"n_images"``.
         curves: name -> 256 values, mean over images, threshold 255 down to 0 as the metrics' docstrings say.
@@ -51,6 +56,7 @@ class ScoreRow:
             ``threshold``, ``false_positive_area``, ``kept_clean``, and of the defective images ``defect_recall`` and
             ``image_auroc``, as ``samis.metrics.clean.inspect`` says; None if there are none.
         empty_maps: how many maps were all zero (SAM offered no mask at all).
+        full_maps: how many maps had one value above zero at every pixel.
         budget: one of ``BUDGETS``; a row of a small budget is shown, but represents its kind in no comparison.
         provenance: config, commit, versions, weights_sha256, data_fingerprint, created, command, seconds_per_image ...
         images: per-image rows: id, class_name, and each metric; written beside the row as CSV, not into the JSON.
@@ -66,11 +72,13 @@ class ScoreRow:
     oracle: bool
     protocol: str
     metrics: dict[str, float]
+    directions: dict[str, int] = field(default_factory=dict)
     intervals: dict[str, list[float]] = field(default_factory=dict)
     per_class: dict[str, dict[str, float]] = field(default_factory=dict)
     curves: dict[str, list[float]] = field(default_factory=dict)
     clean: dict[str, float] | None = None
     empty_maps: int = 0
+    full_maps: int = 0
     budget: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
     images: list[dict[str, Any]] = field(default_factory=list)
@@ -82,6 +90,15 @@ class ScoreRow:
             raise ValueError(
                 f"row {self.name!r}: budget must be {' or '.join(filter(None, BUDGETS))} or absent, got {self.budget!r}"
             )
+
+    @property
+    def degenerate(self) -> str:
+        """What is wrong with a row whose maps say nothing about where defects are; "" of any other row."""
+        if not self.n_images or self.empty_maps + self.full_maps < self.n_images:
+            return ""
+        return (
+            "all maps empty" if not self.full_maps else "all maps full" if not self.empty_maps else "maps empty or full"
+        )
 
     @property
     def table(self) -> tuple[str, str, str, bool, str]:
@@ -119,6 +136,7 @@ def read_row(path: str | Path) -> ScoreRow:
         raise ValueError(
             f"{path}: expected a score row in JSON, but it is cut short or damaged ({error}); delete it and score again"
         ) from error
+    _check_directions(path, content)
     known = {f.name: f for f in fields(ScoreRow)}
     needed = {name for name, f in known.items() if f.default is MISSING and f.default_factory is MISSING}
     if not isinstance(content, dict) or set(content) - set(known) or needed - set(content):
@@ -130,6 +148,36 @@ def read_row(path: str | Path) -> ScoreRow:
         return ScoreRow(**content)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _check_directions(path: str | Path, content: Any) -> None:
+    """Refuse a row whose metrics nobody can rank, as those that were written before rows said so."""
+    if not isinstance(content, dict) or not isinstance(content.get("metrics"), dict):
+        return  # is refused for that
+    directions = content.get("directions")
+    directions = directions if isinstance(directions, dict) else {}
+    for metric in content["metrics"]:
+        if directions.get(metric) not in (1, -1):
+            raise ValueError(
+                f"{path}: expected the row to say whether more or less {metric} is better (directions: 1 or -1), got "
+                f"{directions.get(metric)!r}; it is of an older version: score it again"
+            )
+
+
+def direction(metric: str, rows: Iterable[ScoreRow]) -> int:
+    """Return 1 if more of a metric is better, -1 if less is, as rows say.
+
+    Raises:
+        ValueError: no row says it, or two say different things.
+    """
+    said = {row.directions[metric]: row.name for row in rows if metric in row.directions}
+    if len(said) > 1:
+        raise ValueError(
+            f"rows {said[1]!r} and {said[-1]!r} differ in whether more {metric} is better; score both again"
+        )
+    for sign in said:
+        return sign
+    raise ValueError(f"no row says whether more or less {metric} is better; score it again")
 
 
 def check_images(row: ScoreRow, table: Path) -> None:
@@ -155,20 +203,25 @@ def read_rows(folder: str | Path) -> list[ScoreRow]:
     return [read_row(path) for path in paths]
 
 
-def rows_of_training(folder: str | Path | None, birth: dict[str, Any]) -> list[ScoreRow]:
-    """Return the rows below a folder that were scored from one training; none where there is no folder or no row.
+def rows_of_training(folders: str | Path | Iterable[str | Path] | None, birth: dict[str, Any]) -> list[ScoreRow]:
+    """Return the rows below folders that were scored from one training; none where there is no folder or no row.
+
+    A file that is no row is named on stderr and passed over.
 
     Args:
-        folder: of rows. birth: the run's ``provenance.json``. Rows hold a copy of it with rounded numbers; what is added to
-            the run later, such as a threshold, is not compared.
+        folders: of rows, or one. birth: the run's ``provenance.json``. Rows hold a copy of it with rounded numbers; what is
+            added to the run later, such as a threshold, is not compared.
     """
     known = {key: _rounded(birth.get(key)) for key in ("command", "commit", "data_fingerprint", "validation")}
-    if folder is None or not Path(folder).is_dir() or not any(known.values()):
-        return []
-    try:
-        rows = read_rows(folder)
-    except ValueError:
-        return []
+    places = [folders] if isinstance(folders, str | Path) else folders or []
+    rows = []
+    for path in sorted(
+        {path for place in places for path in Path(place).rglob("*.json")} if any(known.values()) else ()
+    ):
+        try:
+            rows.append(read_row(path))
+        except ValueError as error:
+            print(f"left out of the card: {error}", file=sys.stderr)
     trainings = [(row, row.provenance.get("training") or {}) for row in rows]
     return [row for row, own in trainings if own and all(_rounded(own.get(key)) == known[key] for key in known)]
 
@@ -232,12 +285,12 @@ def _rounded(value: Any) -> Any:
 
 def _csv(rows: list[dict[str, Any]]) -> str:
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    lines = [",".join(columns)]
+    lines = [",".join(map(_cell, columns))]
     for row in rows:
         lines.append(",".join(_cell(row.get(column, "")) for column in columns))
     return "\n".join(lines) + "\n"
 
 
 def _cell(value: Any) -> str:
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    text = f"{value:.6g}" if isinstance(value, float) else str(text_cell(value))
     return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\n\r') else text

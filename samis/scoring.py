@@ -20,21 +20,25 @@ from samis.build import (
     build_segmenter,
     cache_embeddings,
     default_device,
+    label_of,
     load_run,
     load_split,
     with_clean,
 )
 from samis.config import Experiment, to_dict
 from samis.contracts import Dataset, Evaluation, Segmenter, UserError
-from samis.data import dataset_label
+from samis.metrics import directions_of
 from samis.provenance import provenance
+from samis.reporting.terminal import table
+from samis.sam.merge import MASK_RULES, SINGLE
 from samis.sam.segmenter import SamSegmenter
-from samis.scores import ScoreRow
+from samis.scores import ScoreRow, read_row
 from samis.training.agree import together
 from samis.training.processes import Processes, open_processes, watching
 from samis.tta import FlippedSegmenter
 
-SHOWN = ("s_measure", "weighted_f", "e_mean", "f_max", "iou", "mae", "overlap_ratio", "pratt")
+PROTOCOL = "pysod"
+"""The protocol that file names do not mention."""
 
 
 def score_and_save(
@@ -46,6 +50,7 @@ def score_and_save(
     maps: Path | None = None,
     as_json: bool = False,
     budget: str = "",
+    overwrite: bool = False,
 ) -> list[ScoreRow]:
     """Score what the config names and write ``out/<row>.json``; return the rows.
 
@@ -57,6 +62,10 @@ def score_and_save(
         out: folder of the rows. name: of the row; None makes one.
         maps: folder for 8-bit maps, or None.
         as_json: print JSON lines instead of a table. budget: one of ``samis.scores.BUDGETS``, for the rows.
+        overwrite: replace a row, or maps, of the same name.
+
+    Raises:
+        UserError: there is such a row or folder of maps already; or as ``score``.
     """
     processes = open_processes()
     with watching(processes):
@@ -66,15 +75,18 @@ def score_and_save(
             )  # first, since most mistakes are about the data
             segmenter, config, made, birth = _segmenter(config)
             whole = _with_clean(config, segmenter, dataset)
-        name = name or made
-        if "tta" in segmenter.describe() and "flip" not in name:
-            name += ", flips"  # not the row, nor the file, of the same without
-        every_rule = config.segmenter.name == "sam" and config.segmenter.mask_rule == "all"
-        on_map = (
-            _map_writer(maps, lambda rule: _stem(_label(name, rule), _dataset_label(config, dataset), dataset.split))
-            if maps
-            else None
-        )
+            name = name or made
+            if "tta" in segmenter.describe() and "flip" not in name:
+                name += ", flips"  # not the row, nor the file, of the same without
+            every_rule = config.segmenter.name == "sam" and config.segmenter.mask_rule == "all"
+
+            def stem(rule: str) -> str:
+                return row_stem(_label(name, rule), _dataset_label(config, dataset), _split(config, dataset), config)
+
+            if not overwrite:
+                stems = [stem(rule) for rule in ([SINGLE, *MASK_RULES] if every_rule else [""])]
+                _refuse_existing(stems, out, maps, identity(segmenter.describe(), config, dataset))
+        on_map = _map_writer(maps, stem) if maps else None
         threshold = float((birth.get("threshold") or {}).get("value", 0.5))
         rows = score(
             segmenter, config, dataset, name=name, every_rule=every_rule, on_map=on_map, whole=whole, threshold=threshold,
@@ -82,20 +94,64 @@ def score_and_save(
         )  # fmt: skip
         with together(processes):
             if processes.is_main_process:
-                _save(rows, out, birth, as_json=as_json, budget=budget)
+                for row in rows:
+                    row.provenance |= {"training": birth} if birth else {}
+                    row.budget = budget
+                paths = [row.save(out / f"{row_stem(row.name, row.dataset, row.split, config)}.json") for row in rows]
+                _show(rows, paths, maps, as_json=as_json)
     return rows
 
 
-def _save(rows: list[ScoreRow], out: Path, birth: dict[str, Any], *, as_json: bool, budget: str) -> None:
-    """Write the rows and show them."""
-    for row in rows:
-        row.provenance |= {"training": birth} if birth else {}
-        row.budget = budget
-        path = row.save(out / f"{_stem(row.name, row.dataset, row.split)}.json")
-        if as_json:
+def _show(rows: list[ScoreRow], paths: list[Path], maps: Path | None, *, as_json: bool) -> None:
+    """Print what was scored, and where it is."""
+    if as_json:
+        for row, path in zip(rows, paths, strict=True):
             print(json.dumps({"name": row.name, "file": str(path), **row.metrics}))
-    if not as_json:
+    else:
         print(table(rows))
+    places = [str(path) for path in paths] if len(paths) == 1 else [f"{paths[0].parent}/ ({len(paths)} rows)"]
+    if maps:
+        places.append(f"maps: {maps / paths[0].stem if len(paths) == 1 else maps}/")
+    print(f"written: {'; '.join(places)}", file=sys.stderr if as_json else sys.stdout)
+
+
+def identity(said: dict[str, Any], config: Experiment, dataset: Dataset) -> dict[str, Any]:
+    """Return what makes two rows of one name the same row: the data, how it is put into the frame, and the weights."""
+    birth = {**said, "data_fingerprint": dataset.fingerprint()}
+    return _identity(birth, to_dict(config))
+
+
+def _identity(birth: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    frame = config.get("frame") or {}
+    return {
+        "data fingerprint": birth.get("data_fingerprint"), "sha256 of the weights": birth.get("weights_sha256"),
+        "frame.frame_px": frame.get("frame_px"), "frame.tile_px": frame.get("tile_px"), "frame.overlap": frame.get("overlap"),
+        "segmenter.tta": birth.get("tta", "none"),
+    }  # fmt: skip
+
+
+def _refuse_existing(stems: list[str], out: Path, maps: Path | None, mine: dict[str, Any]) -> None:
+    """Refuse to replace rows and maps that nobody asked to replace.
+
+    Raises:
+        UserError: says whether what is there is of the same scoring, or what differs.
+    """
+    advice = "pass --overwrite to replace it, or another --name or --out; data.label names another data set"
+    for stem in stems:
+        path = out / f"{stem}.json"
+        if path.exists():
+            try:
+                row = read_row(path)
+                theirs = _identity(row.provenance, row.provenance.get("config") or {})
+            except (ValueError, AttributeError):
+                raise UserError(f"{path}: expected no file of this name, found one that is no row; {advice}") from None
+            other = [f"{key} is {theirs[key]} there, {mine[key]} here" for key in mine if mine[key] != theirs[key]]
+            found = f"another row, {', '.join(other)}" if other else "the row of this very scoring"
+            raise UserError(f"{path}: expected no row of this name, found {found}; {advice}")
+        if maps and any((maps / stem).rglob("*.png")):
+            raise UserError(
+                f"{maps / stem}: expected no maps, found some; pass --overwrite, or another --name or --save-maps"
+            )
 
 
 def score(
@@ -160,7 +216,6 @@ def build_row(
     name: str, evaluation: Evaluation, said: dict[str, Any], config: Experiment, dataset: Dataset
 ) -> ScoreRow:
     """Put an evaluation and its provenance into a row."""
-    noise = f" +{config.data.salt_pepper:.0%} salt-and-pepper" if config.data.salt_pepper else ""
     about = {key: value for key, value in said.items() if key not in ("kind", "prompt", "mask_rule", "oracle")}
     birth = provenance() | about
     birth["data_fingerprint"] = dataset.fingerprint()
@@ -168,39 +223,13 @@ def build_row(
     birth["seconds_per_image"] = evaluation.seconds / max(1, len(dataset))
     birth["config"] = to_dict(config)
     return ScoreRow(
-        name=name, kind=said["kind"], dataset=_dataset_label(config, dataset), split=dataset.split + noise, n_images=len(dataset),
+        name=name, kind=said["kind"], dataset=_dataset_label(config, dataset), split=_split(config, dataset), n_images=len(dataset),
         prompt=said["prompt"], mask_rule=said.get("mask_rule"), oracle=bool(said["oracle"]), protocol=config.metrics.protocol,
-        metrics=evaluation.metrics, intervals=evaluation.intervals, per_class=evaluation.per_class, curves=evaluation.curves,
-        clean=evaluation.clean, empty_maps=evaluation.empty_maps, provenance=birth, images=evaluation.images,
+        metrics=evaluation.metrics, directions=directions_of([*evaluation.metrics, *(evaluation.clean or {})]),
+        intervals=evaluation.intervals, per_class=evaluation.per_class, curves=evaluation.curves,
+        clean=evaluation.clean, empty_maps=evaluation.empty_maps,
+        full_maps=evaluation.full_maps, provenance=birth, images=evaluation.images,
     )  # fmt: skip
-
-
-def table(rows: list[ScoreRow]) -> str:
-    """Return rows as aligned text."""
-    columns = [metric for metric in SHOWN if metric in rows[0].metrics] or list(rows[0].metrics)[:8]
-    width = max(len(row.name) for row in rows) + 9
-    lines = [f"{rows[0].dataset}, {rows[0].split}, {rows[0].n_images} images, protocol {rows[0].protocol}"]
-    lines.append(" " * width + "".join(f"{column:>14s}" for column in columns))
-    for row in rows:
-        label = row.name + (" (oracle)" if row.oracle else "")
-        lines.append(
-            f"{label:{width}s}" + "".join(f"{row.metrics.get(column, float('nan')):14.4f}" for column in columns)
-        )
-        if row.clean:
-            lines.append(f"  {_clean_line(row.clean)}")
-        if row.empty_maps:
-            lines.append(f"  {row.empty_maps} of {row.n_images} maps were empty")
-        if row.provenance.get("resized"):
-            lines.append(f"  {row.provenance['resized']} of {row.n_images} maps were resized to their image's size")
-    return "\n".join(lines)
-
-
-def _clean_line(clean: dict[str, float]) -> str:
-    """Say in one line how clean images fared, and at what price."""
-    text = f"{clean['n_images']:.0f} clean images apart, threshold {clean['threshold']:.3f}: {clean['kept_clean']:.0%} kept clean"
-    if "defect_recall" in clean:
-        text += f", {clean['defect_recall']:.0%} of the defective images found, image AUROC {clean['image_auroc']:.3f}"
-    return f"{text}, false-positive area {clean['false_positive_area']:.2%}"
 
 
 def _with_clean(config: Experiment, segmenter: Segmenter, dataset: Dataset) -> Dataset:
@@ -222,7 +251,13 @@ def _with_clean(config: Experiment, segmenter: Segmenter, dataset: Dataset) -> D
 def _dataset_label(config: Experiment, dataset: Dataset) -> str:
     """Return what rows call a data set; one that was loaded elsewhere bears its own name."""
     same = dataset.name.split(" ")[0] == config.data.name
-    return dataset_label(config.data.name, config.data.options) if same else dataset.name
+    return label_of(config.data) if same or config.data.label else dataset.name
+
+
+def _split(config: Experiment, dataset: Dataset) -> str:
+    """Return what rows call a split, with the noise added to its images."""
+    noise = f" +{config.data.salt_pepper:.0%} salt-and-pepper" if config.data.salt_pepper else ""
+    return dataset.split + noise
 
 
 def _segmenter(config: Experiment) -> tuple[Segmenter, Experiment, str, dict[str, Any]]:
@@ -237,17 +272,30 @@ def _segmenter(config: Experiment) -> tuple[Segmenter, Experiment, str, dict[str
     if s.name == "saved_maps":
         return segmenter, config, Path(s.maps or "").name, {}
     if s.name != "sam":
-        return segmenter, config, s.name, {}
-    return segmenter, config, f"{s.architecture} zero-shot, {config.prompt.kind}", {}
+        return segmenter, config, s.name + _framed(config), {}
+    weights = ", random weights" if s.weights == "random" else ""
+    return segmenter, config, f"{s.architecture} zero-shot, {config.prompt.kind}{weights}{_framed(config)}", {}
+
+
+def _framed(config: Experiment) -> str:
+    """Return how images enter the frame, for a name, where that is not the usual way."""
+    frame = config.frame
+    text = f", frame {frame.frame_px} px" if frame.frame_px else ""
+    return f"{text}, tiles {frame.tile_px} px" if frame.tile_px else text
 
 
 def _label(name: str, rule: str) -> str:
     return f"{name}, {rule}" if rule else name
 
 
-def _stem(name: str, dataset: str, split: str) -> str:
-    """Return a file stem such as ``sd_saliency_900-test-samis_lite_zero-shot_grid_contrast``."""
-    return "-".join(re.sub(r"[^\w.+-]+", "_", part).strip("_") for part in (dataset, split, name))
+def row_stem(name: str, dataset: str, split: str, config: Experiment) -> str:
+    """Return a file stem such as ``sd_saliency_900-test-samis_lite_zero-shot_grid_contrast``, or ``...-published``.
+
+    Args:
+        name, dataset, split: of the row. config: whose protocol is added if it is not the usual one.
+    """
+    protocol = [] if config.metrics.protocol == PROTOCOL else [config.metrics.protocol]
+    return "-".join(re.sub(r"[^\w.+-]+", "_", part).strip("_") for part in (dataset, split, name, *protocol))
 
 
 def _map_writer(folder: Path, stem: Callable[[str], str]) -> Callable[[str, str, np.ndarray], None]:

@@ -9,6 +9,7 @@ import copy
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -34,14 +35,19 @@ _FILES = (WEIGHTS, "adapter_config.json", "samis_adapter.json")
 
 
 def ship(
-    run: str | Path, name: str, out: Path, *, rows: Path | None = None, made: dict[str, str] | None = None
+    run: str | Path,
+    name: str,
+    out: Path,
+    *,
+    rows: Path | Sequence[Path] | None = None,
+    made: dict[str, str] | None = None,
 ) -> Path:
     """Write a run's best epoch as ``out/name``; return that folder.
 
     Args:
         run: run folder, or the name of a shipped adapter.
         name: of the folder, which ``load_run`` then understands.
-        out: folder of the adapters that ship. rows: folder of score rows; those of this run go into the card.
+        out: folder of the adapters that ship. rows: folders of score rows; those of this run go into the card.
         made: what the run's provenance does not say, such as ``{"hardware": "one H200", "code": "commit ..."}``.
 
     Raises:

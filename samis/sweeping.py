@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from samis.config import ConfigError
-from samis.reporting.labels import higher_is_better
+from samis.metrics import directions_of
 
 _LONGEST_NAME = 80
 
@@ -140,7 +140,7 @@ def ranked(results: Sequence[Result], metric: str) -> list[Result]:
         if metric not in result.metrics:
             known = ", ".join(result.metrics)
             raise ConfigError(f"keep_best: expected one of the validation's metrics ({known}), got {metric}")
-    return sorted(results, key=lambda r: r.metrics[metric], reverse=higher_is_better(metric))
+    return sorted(results, key=lambda r: r.metrics[metric], reverse=directions_of([metric]).get(metric, 1) > 0)
 
 
 def table(results: Sequence[Result], metrics: Sequence[str]) -> str:

@@ -11,7 +11,8 @@ HEAVY = {"torch", "torchvision", "accelerate", "peft", "timm", "segment_anything
 # room: (rooms of samis it may import, third parties that only the rooms naming them may import)
 ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "contracts": (set(), set()),
-    "scores": (set(), set()),
+    "cells": (set(), set()),
+    "scores": ({"cells"}, set()),
     "provenance": (set(), set()),
     "sdpa": (set(), set()),
     "weight_files": ({"contracts"}, set()),
@@ -22,7 +23,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "losses": ({"config"}, set()),
     "imagenet": ({"contracts"}, set()),
     "shipped": ({"config"}, set()),
-    "metrics": ({"contracts"}, {"torchmetrics"}),
+    "metrics": ({"contracts", "cells"}, {"torchmetrics"}),
     "adapters": ({"contracts", "config", "weight_files"}, {"peft", "segment_anything"}),
     "data": ({"contracts"}, {"albumentations"}),
     "prompts": ({"contracts", "config", "data.frame"}, set()),
@@ -34,8 +35,8 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "tta": ({"contracts", "data.frame"}, set()),
     "evaluator": ({"contracts", "metrics"}, set()),
     "training": ({"contracts", "config"}, {"accelerate", "tensorboard", "torch.utils.tensorboard"}),
-    "sweeping": ({"config", "reporting.labels"}, set()),
-    "reporting": ({"scores"}, {"matplotlib", "jinja2"}),
+    "sweeping": ({"config", "metrics"}, set()),
+    "reporting": ({"scores", "cells"}, {"matplotlib", "jinja2"}),
 }
 """``build``, ``build_pretraining``, ``scoring``, ``prediction``, ``exporting`` and ``notebook`` know every room."""
 KNOW_ALL = {
@@ -51,6 +52,7 @@ KNOW_ALL = {
 }
 OWNED = {party for _, parties in ROOMS.values() for party in parties}
 NO_TORCH = {
+    "cells",
     "scores",
     "provenance",
     "config",

@@ -51,6 +51,10 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
 """Loaders by name; each takes ``root=``, ``split=`` and its own options."""
 
 
+OWN = ("folder", "coco", "labelme")
+"""Formats of a user's own data: which data it is, only the folder says."""
+
+
 def load_dataset(name: str, *, root: Path | str | None = None, split: str = "test", **options: Any) -> Dataset:
     """Load one split of a data set.
 
@@ -92,24 +96,39 @@ def loader_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def dataset_label(name: str, options: Mapping[str, Any]) -> str:
+def dataset_label(
+    name: str, options: Mapping[str, Any], *, root: Path | str | None = None, label: str | None = None
+) -> str:
     """Return what rows, tables and file names call a data set: its name, and the options that make it another one.
+
+    Args:
+        name: key in ``DATASETS``. options: of a config. root: the folder; its name is part of the label of a user's own data.
+        label: what the user calls the data, in place of name and folder.
+
+    Raises:
+        UserError: the label is empty or holds a line break.
 
     >>> dataset_label("magnetic_tile", {"split": "by_tile"}), dataset_label("magnetic_tile", {"split": "usual"})
     ('magnetic_tile (by tile)', 'magnetic_tile')
     >>> dataset_label("folder", {"seed": 1, "masks": "masks"})
     'folder (seed=1)'
+    >>> dataset_label("folder", {}, root="/data/castings"), dataset_label("folder", {}, root="a", label="castings, line 2")
+    ('folder (castings)', 'castings, line 2')
     """
+    if label is not None and not (label.strip() and label.isprintable()):
+        raise UserError(
+            f"data.label: expected words on one line, got {label!r}; leave it out to take the folder's name"
+        )
     if name not in DATASETS:
-        return name
+        return label or name
     defaults = {key: p.default for key, p in inspect.signature(DATASETS[name]).parameters.items()}
-    words = []
+    words = [Path(root).resolve().name] if root is not None and name in OWN and not label else []
     for key, value in sorted(loader_options(name, options).items()):
         if key == "division" and value != defaults[key]:
             words.append(str(value).replace("_", " "))
         elif key not in defaults or value != defaults[key]:
             words.append(f"{key}={value}")
-    return f"{name} ({', '.join(words)})" if words else name
+    return f"{label or name} ({', '.join(words)})" if words else label or name
 
 
 def has_clean_lists(name: str) -> bool:

@@ -19,7 +19,7 @@ name also chooses the rules by which they are computed:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 import numpy as np
@@ -28,7 +28,7 @@ from samis.contracts import UserError
 from samis.metrics.aupro import AUPRO
 from samis.metrics.base import ImageMetric, ImageScores, score_pair
 from samis.metrics.boundary_f import BoundaryF
-from samis.metrics.clean import Clean, CleanScore, Judged, inspect, judge, score_clean
+from samis.metrics.clean import INSPECTED, Clean, CleanScore, Judged, inspect, judge, score_clean
 from samis.metrics.e_measure import EMeasure
 from samis.metrics.f_measure import FMeasure
 from samis.metrics.fixed_threshold import FixedThreshold
@@ -77,6 +77,20 @@ DIRECTIONS: dict[str, int] = {
 }
 """Every number's direction: +1 higher is better, -1 lower is better."""
 
+
+def directions_of(numbers: Iterable[str]) -> dict[str, int]:
+    """Return the directions of numbers, +1 higher is better, -1 lower, of metrics and of what ``inspect`` gives.
+
+    A number that has none, such as a threshold, is left out.
+
+    >>> directions_of(["mae", "defect_recall", "threshold"])
+    {'mae': -1, 'defect_recall': 1}
+    """
+    known = {n: sign for metric in METRICS.values() for n, sign in {**metric.values, **metric.finished}.items()}
+    known |= INSPECTED
+    return {number: known[number] for number in numbers if number in known}
+
+
 __all__ = [
     "DIRECTIONS",
     "METRICS",
@@ -92,6 +106,7 @@ __all__ = [
     "TruthCache",
     "TruthFields",
     "choose_threshold",
+    "directions_of",
     "find_metrics",
     "inspect",
     "judge",

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from samis.cells import text_cells
 from samis.contracts import UserError
 from samis.metrics import DIRECTIONS, PROTOCOLS, THRESHOLDS, find_metrics, mean_curves, summarise
 from samis.metrics.folders import FolderScores, match_files, score_many
@@ -185,8 +186,8 @@ def _write_table(path: Path, rows: Sequence[Mapping[str, object]], option: str) 
     try:
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(columns)
-            writer.writerows([row.get(column, "") for column in columns] for row in rows)
+            writer.writerow(text_cells(columns))
+            writer.writerows(text_cells([row.get(column, "") for column in columns]) for row in rows)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error}); give another {option} FILE") from error
 

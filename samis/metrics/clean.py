@@ -101,6 +101,10 @@ def judge(map_u8: np.ndarray, truth: np.ndarray, *, threshold: float = 0.5) -> J
     return Judged(np.count_nonzero(called) / called.size, None, int(map_u8.max()))
 
 
+INSPECTED = {"false_positive_area": -1, "kept_clean": 1, "defect_recall": 1, "image_auroc": 1}
+"""Directions of what ``inspect`` returns: +1 higher is better, -1 lower is better."""
+
+
 def inspect(judged: Sequence[Judged], *, threshold: float) -> dict[str, float] | None:
     """Return what a row says of the clean images of a set; None if there are none.
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from samis.reporting.gap import LEVEL, NO_COMPARATOR, Difference, Gap, difference, gap_closed, percent
-from samis.reporting.labels import higher_is_better, label, number, signed, span
+from samis.reporting.labels import label, signed, span, value_of
 from samis.reporting.repeats import families, mean_and_spread, median_row, name_of
-from samis.reporting.rows import Chosen, TableKey, choose, group_rows, has, title
+from samis.reporting.rows import Chosen, TableKey, choose, group_metrics, group_rows, has, title
 from samis.reporting.table import (
     CLEAN_NOTE,
     INTERVAL_NOTE,
@@ -20,7 +20,7 @@ from samis.reporting.table import (
     clean_metrics,
     column,
 )
-from samis.scores import ScoreRow
+from samis.scores import ScoreRow, direction
 
 BEGIN, END = "<!-- answer:begin -->", "<!-- answer:end -->"
 HOW_CHOSEN = (
@@ -56,13 +56,13 @@ class Answer:
 
 
 def answers(
-    rows: Sequence[ScoreRow], metrics: Sequence[str], *, tuned: str | None = None
+    rows: Sequence[ScoreRow], metrics: Sequence[str] | None = None, *, tuned: str | None = None
 ) -> dict[TableKey, list[Answer]]:
     """Compare zero-shot, tuned and specialised rows, for each group and metric that some row has.
 
     Args:
         rows: rows of any data sets.
-        metrics: the first one leads.
+        metrics: the first one leads; None takes each group's own.
         tuned: name of the tuned row to take instead of the best.
 
     Raises:
@@ -75,7 +75,7 @@ def answers(
     titles = _titles(groups)
     found: dict[TableKey, list[Answer]] = {}
     for key, group in groups.items():
-        for metric in metrics:
+        for metric in group_metrics(group, metrics):
             chosen = choose(group, metric, tuned=tuned)
             if not chosen.present:
                 continue
@@ -115,18 +115,14 @@ def _statement(answer: Answer) -> str:
     zero, tuned = chosen.zero_shot, chosen.tuned
 
     def reached(row: ScoreRow) -> str:
-        return f"{row.name} reaches {label(metric)} {number(row.metrics[metric], metric)}"
+        return f"{row.name} reaches {label(metric)} {value_of(row, metric)}"
 
     if zero is None or tuned is None:
         missing = " and ".join(n for n, row in (("zero-shot", zero), ("tuned", tuned)) if row is None)
         return f"{'; '.join(map(reached, chosen.present))}. Without a {missing} row there is nothing to compare."
-    before = f"zero-shot SAM ({zero.name}) reaches {label(metric)} {number(zero.metrics[metric], metric)}"
-    after = f"{tuned.name} reaches {number(tuned.metrics[metric], metric)}"
-    best = (
-        f"the best specialised network ({chosen.best.name}, {number(chosen.best.metrics[metric], metric)})"
-        if chosen.best
-        else ""
-    )
+    before = f"zero-shot SAM ({zero.name}) reaches {label(metric)} {value_of(zero, metric)}"
+    after = f"{tuned.name} reaches {value_of(tuned, metric)}"
+    best = f"the best specialised network ({chosen.best.name}, {value_of(chosen.best, metric)})" if chosen.best else ""
     gap = answer.gap
     if answer.worse:
         ahead = f"; {best} is ahead of both" if gap and gap.closed is not None else ""
@@ -160,19 +156,19 @@ def headline(found: dict[TableKey, list[Answer]]) -> str:
         zero, tuned, best = lead.chosen.zero_shot, lead.chosen.tuned, lead.chosen.best
         if zero is None or tuned is None:
             continue
-        before, after = (number(row.metrics[lead.metric], lead.metric) for row in (zero, tuned))
+        before, after = (value_of(row, lead.metric) for row in (zero, tuned))
         values = f"{label(lead.metric)} {before} → {after}"
         if lead.worse:
             worse.append(f"{key[0]} ({values})")
         elif lead.gap is None or best is None:
             unknown.append(f"{key[0]} ({values})")
         elif lead.gap.closed is None:
-            level.append(f"{key[0]} ({values}, best {number(best.metrics[lead.metric], lead.metric)})")
+            level.append(f"{key[0]} ({values}, best {value_of(best, lead.metric)})")
         elif lead.gap.closed > 1:  # a small gap passed by far makes a percentage that says nothing
-            past.append(f"{key[0]} ({values}, best {number(best.metrics[lead.metric], lead.metric)})")
+            past.append(f"{key[0]} ({values}, best {value_of(best, lead.metric)})")
         else:
             goal = "" if closed else " of the gap to the best specialised network"
-            reach = number(best.metrics[lead.metric], lead.metric)
+            reach = value_of(best, lead.metric)
             closed.append(f"{percent(lead.gap.closed)} %{goal} on {key[0]} ({values}, best {reach})")
     parts = [f"makes it WORSE on {_listed(worse)}"] if worse else []
     parts += [f"closes {_listed(closed)}"] if closed else []
@@ -197,8 +193,13 @@ def gap_table(answers_of_group: Sequence[Answer]) -> Table:
     lines = []
     for answer in answers_of_group:
         rows = (answer.chosen.zero_shot, answer.chosen.tuned, answer.chosen.best)
-        named = [f"{number(row.metrics[answer.metric], answer.metric)} {row.name}" if row else "–" for row in rows]
-        lines.append(Line([column(answer.metric), *named], [*_gain_cells(answer.gain), _gap_cell(answer.gap)]))
+        named = [f"{value_of(row, answer.metric)} {row.name}" if row else "–" for row in rows]
+        lines.append(
+            Line(
+                [column(answer.metric, answer.chosen.present), *named],
+                [*_gain_cells(answer.gain), _gap_cell(answer.gap)],
+            )
+        )
         if answer.gap and answer.gap.note:
             notes.append(f"{label(answer.metric)}: {answer.gap.note}.")
     table.blocks.append(Block("", lines))
@@ -209,9 +210,9 @@ def gap_table(answers_of_group: Sequence[Answer]) -> Table:
 def _gain_cells(gain: Difference | None) -> list[Cell]:
     if gain is None:
         return [Cell("–"), Cell("–")]
-    bounds = [signed(bound, gain.metric) for bound in gain.interval or ()]
+    bounds = [signed(bound, gain.metric, gain.protocol) for bound in gain.interval or ()]
     text = "–" if gain.p_value is None else "< 0.001" if gain.p_value < 0.001 else f"{gain.p_value:.3f}"
-    return [Cell(signed(gain.value, gain.metric), " to ".join(bounds)), Cell(text)]
+    return [Cell(signed(gain.value, gain.metric, gain.protocol), " to ".join(bounds)), Cell(text)]
 
 
 def _gap_cell(gap: Gap | None) -> Cell:
@@ -236,10 +237,9 @@ def answer_table(found: dict[TableKey, list[Answer]], *, metrics: int = 3) -> Ta
         for position, answer in enumerate(group[:metrics]):
             cells = []
             for row in (answer.chosen.zero_shot, answer.chosen.tuned, answer.chosen.best):
-                cells.append(Cell(number(row.metrics[answer.metric], answer.metric), row.name) if row else Cell("–"))
-            lines.append(
-                Line([answer.title if position == 0 else "", column(answer.metric)], [*cells, _gap_cell(answer.gap)])
-            )
+                cells.append(Cell(value_of(row, answer.metric), row.name) if row else Cell("–"))
+            heads = [answer.title if position == 0 else "", column(answer.metric, answer.chosen.present)]
+            lines.append(Line(heads, [*cells, _gap_cell(answer.gap)]))
         lines += _clean_lines(group[0].chosen)
         table.blocks.append(Block("", lines))
     table.note = "Small: the row's name; for the gap its 95 % bootstrap interval over images."
@@ -257,7 +257,7 @@ def _clean_lines(chosen: Chosen) -> list[Line]:
         for row in (chosen.zero_shot, chosen.tuned, chosen.best):
             value = clean_cells(row, [metric])[0].text if row else "–"
             cells.append(Cell(value, row.name if row and value != "–" else ""))
-        lines.append(Line(["", column(metric)], [*cells, Cell("–")]))
+        lines.append(Line(["", column(metric, chosen.present)], [*cells, Cell("–")]))
     return lines
 
 
@@ -275,12 +275,14 @@ def tuned_table(
     names = list(dict.fromkeys(answer.metric for group in kept.values() for answer in group[:metrics]))
     tuned = [row for key in kept for row in groups[key] if row.kind == "tuned" and not row.oracle]
     beside = clean_metrics(tuned)
-    table = Table("", ["Data set", "Tuned"], [*map(column, [*names, *beside]), "Gap closed"])
+    table = Table("", ["Data set", "Tuned"], [*(column(name, tuned) for name in [*names, *beside]), "Gap closed"])
     for key, group in kept.items():
         lead, chosen = group[0].metric, group[0].chosen
         rows = [row for row in groups[key] if row.kind == "tuned" and not row.oracle and has(row, lead)]
         methods = {method: (median_row(repeats, lead), repeats) for method, repeats in families(rows).items()}
-        order = sorted(methods, key=lambda method: methods[method][0].metrics[lead], reverse=higher_is_better(lead))
+        order = sorted(
+            methods, key=lambda method: methods[method][0].metrics[lead], reverse=not rows or direction(lead, rows) > 0
+        )
         lines = []
         for position, method in enumerate(order):
             row, repeats = methods[method]

@@ -30,6 +30,7 @@ def model_card(
         files: name -> format of what was exported. official: whether segment_anything's registry builds the shape.
     """
     architecture, data, adapter = base.get("architecture"), config["data"], config["adapter"]
+    called = data.get("label") or data["name"]
     lines = [
         "---",
         "license: apache-2.0",
@@ -45,7 +46,7 @@ def model_card(
         "",
         "| | |",
         "|---|---|",
-        f"| data | {data['name']}, split `{data['train']}`, best epoch by `{config['keep_best']}` on `{data['val']}` |",
+        f"| data | {called}, split `{data['train']}`, best epoch by `{config['keep_best']}` on `{data['val']}` |",
         f"| data fingerprint | `{birth.get('data_fingerprint', 'not recorded')}` |",
         f"| base weights, sha256 | `{base.get('weights_sha256') or 'not recorded'}` |",
         f"| frame | {config['frame']['frame_px'] or 'native'} px, tiles {config['frame']['tile_px'] or 'none'} |",
@@ -139,12 +140,13 @@ def shipped_card(
     cut = f"; {birth['cut']}, best epoch {birth['best_epoch']}" if "cut" in birth else ""
     tiles = f"tiles of {frame['tile_px']} px, overlap {frame['overlap']:g}" if frame["tile_px"] else "images whole"
     parts = ", ".join([*adapter["encoder"], *(f"decoder {word}" for word in adapter["decoder"])])
+    called = data.get("label") or data["name"]
     side = f"{frame['frame_px']} px" if frame["frame_px"] else "the architecture's own"
     options = f", options {dict(data['options'])}" if data["options"] else ""
     lines = [
         f"# {name}: a tuned adapter",
         "",
-        f"Finds surface defects without a prompt: `{base.get('architecture')}` tuned on {data['name']}. Use it by its name:",
+        f"Finds surface defects without a prompt: `{base.get('architecture')}` tuned on {called}. Use it by its name:",
         "",
         "```",
         f"python evaluate/predict.py {name} photos/ --out predictions",
@@ -155,7 +157,7 @@ def shipped_card(
         "|---|---|",
         f"| base | `{base.get('architecture')}`, sha256 `{base.get('weights_sha256')}` |",
         f"| weights | `best/adapter_model.safetensors`, {size_mb:.1f} MB in half precision (loaded as float32) |",
-        f"| data | {data['name']}, split `{data['train']}`{options}; best epoch by `{config['keep_best']}` on `{data['val']}` |",
+        f"| data | {called}, split `{data['train']}`{options}; best epoch by `{config['keep_best']}` on `{data['val']}` |",
         f"| data fingerprint | `{birth.get('data_fingerprint', 'not recorded')}` |",
         f"| frame | {side}, {tiles} |",
         f"| recipe | {adapter['name']} (rank {adapter['rank']}) on {parts}; {_length(birth, training)} of batch "
@@ -171,7 +173,7 @@ def shipped_card(
         *_conditions(rows),
         "## Limits",
         "",
-        f"- Made for surfaces like those of {data['name']}: on another material, camera or light it has to be tuned again.",
+        f"- Made for surfaces like those of {called}: on another material, camera or light it has to be tuned again.",
         "- Mask 0 is the answer; masks 1 to 3 and the predicted IoU were not tuned.",
         *(f"- {note}" for note in made.get("limits", "").split("|") if note),
         "",

@@ -13,10 +13,10 @@ from itertools import pairwise
 
 from samis.reporting.answer import Answer
 from samis.reporting.gap import LEVEL, NO_COMPARATOR, percent
-from samis.reporting.labels import higher_is_better, label, number, span
+from samis.reporting.labels import label, number, span, value_of
 from samis.reporting.rows import SPECIALISED, Chosen
 from samis.reporting.table import column
-from samis.scores import ScoreRow
+from samis.scores import ScoreRow, direction
 
 ROLES = {"zero_shot": "zero-shot SAM", "tuned": "tuned SAM", "best": "best specialised"}
 """The three rows a gap is made of -> what the page calls them."""
@@ -133,7 +133,7 @@ def gap_chart(group: Sequence[Answer]) -> Chart:
     for answer in group:
         rows = answer.chosen.by_role
         bounds = [bound for row in rows.values() for bound in _bounds(row, answer.metric)]
-        better = higher_is_better(answer.metric)
+        better = direction(answer.metric, rows.values()) > 0
         left, right = (0.0, 1.0) if better else (_round_up(max(bounds)), 0.0)
         marks = [_mark(role, row, answer.metric, left, right) for role, row in rows.items()]
         closed, interval = NO_COMPARATOR, ""
@@ -144,7 +144,9 @@ def gap_chart(group: Sequence[Answer]) -> Chart:
         described = f"{label(answer.metric)}: {words}; gap closed: {closed} {interval}".rstrip()
         gap = None if closed == LEVEL else _stretch(marks, "zero_shot", "best")
         gained = _stretch(marks, "zero_shot", "tuned")
-        lanes.append(Lane(column(answer.metric), marks, closed, interval, described, gap, gained))
+        lanes.append(
+            Lane(column(answer.metric, answer.chosen.present), marks, closed, interval, described, gap, gained)
+        )
     return Chart(group[0].title, lanes)
 
 
@@ -161,18 +163,28 @@ def class_chart(chosen: Chosen, metric: str) -> Chart | None:
     }
     if not values:
         return None
-    top = 1.0 if higher_is_better(metric) else _round_up(max(values.values()))
+    top = 1.0 if direction(metric, rows.values()) > 0 else _round_up(max(values.values()))
     lanes = []
     for name in names:
         marks = [
-            Mark(role, row.name, number(values[role, name], metric), 100 * max(0.0, values[role, name]) / top)
+            Mark(
+                role,
+                row.name,
+                number(values[role, name], metric, row.protocol),
+                100 * max(0.0, values[role, name]) / top,
+            )
             for role, row in rows.items()
             if (role, name) in values
         ]
         words = ", ".join(f"{ROLES[mark.role]} {mark.text}" for mark in marks)
         lanes.append(Lane(f"{name} ({sizes[name]})", marks, description=f"{name}, {sizes[name]} images: {words}"))
     named = "; ".join(f"{ROLES[role]}: {row.name}" for role, row in rows.items())
-    return Chart(f"{column(metric)} by class", lanes, f"Images in brackets. Bars end at {top:g}. {named}.", bars=True)
+    return Chart(
+        f"{column(metric, chosen.present)} by class",
+        lanes,
+        f"Images in brackets. Bars end at {top:g}. {named}.",
+        bars=True,
+    )
 
 
 def plots(title: str, rows: Sequence[ScoreRow]) -> list[Plot]:
@@ -234,9 +246,8 @@ def area_histogram(areas: Mapping[str, float], chosen: Chosen, metric: str) -> H
         words = "".join(f", {ROLES[role]} {text_}" for role, text_ in means)
         described = f"{text} of the image: {len(ids)} images{words}"
         bins.append(Bin(text, len(ids), 100 * len(ids) / top, means, described))
-    note = (
-        f"Images by the share of their pixels that is defective; below each bar the mean {column(metric)} of each row."
-    )
+    better = column(metric, chosen.present)
+    note = f"Images by the share of their pixels that is defective; below each bar the mean {better} of each row."
     return Histogram("Defect area", bins, note)
 
 
@@ -247,7 +258,7 @@ def _mark(role: str, row: ScoreRow, metric: str, left: float, right: float) -> M
     low, high = _bounds(row, metric)
     ends = sorted((place(low), place(high)))
     value = row.metrics[metric]
-    return Mark(role, row.name, number(value, metric), place(value), *(ends if low < high else (None, None)))
+    return Mark(role, row.name, value_of(row, metric), place(value), *(ends if low < high else (None, None)))
 
 
 def _stretch(marks: Sequence[Mark], start: str, end: str) -> tuple[float, float] | None:

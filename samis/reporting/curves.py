@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samis.reporting.answer import Answer
-from samis.reporting.labels import higher_is_better, label
+from samis.reporting.labels import label
 from samis.reporting.rows import SPECIALISED, best_row, has
-from samis.scores import ScoreRow
+from samis.scores import ScoreRow, direction
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,7 +70,7 @@ def draw_gap(groups: Sequence[Sequence[Answer]], path: str | Path) -> Path:
     if not groups:
         raise ValueError("expected at least one data set to draw")
     split = [
-        [[a for a in group if higher_is_better(a.metric) is better] for better in (True, False)] for group in groups
+        [[a for a in group if direction(a.metric, a.chosen.present) == sign] for sign in (1, -1)] for group in groups
     ]
     widths = [max(len(group[side]) for group in split) for side in (0, 1)]
     columns = [side for side in (0, 1) if widths[side]]

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from samis.reporting.labels import higher_is_better, label, number, signed
+from samis.reporting.labels import label, number, signed
 from samis.reporting.overlay import TRUTH_RGB, is_long, overlaid, rim
 from samis.reporting.rows import Chosen
+from samis.scores import direction
 
 SIDE_PX = 320
 """Longest side of a picture in the page; of a long one (a rail), that lies across it, ``LONG_SIDE_PX``."""
@@ -75,10 +76,10 @@ def rank(chosen: Chosen, metric: str) -> list[Ranked]:
         chosen: the rows compared.
         metric: what decides.
     """
-    sign = 1.0 if higher_is_better(metric) else -1.0
     subject = chosen.tuned or (chosen.present[-1] if chosen.present else None)
     if subject is None:
         return []
+    sign = direction(metric, chosen.present)
     before = {}
     if chosen.zero_shot and chosen.zero_shot is not subject:
         before = {str(image["id"]): image.get(metric) for image in chosen.zero_shot.images}
@@ -148,7 +149,7 @@ def pack(
         for role, table in tables.items():
             value = table.get(one.id)
             scores[role] = f"{label(metric)} {number(value, metric)}" if isinstance(value, int | float) else ""
-        sign = 1 if higher_is_better(metric) else -1
+        sign = direction(metric, chosen.present)
         exhibit = Exhibit(
             one.id,
             group,

@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from samis.reporting.labels import higher_is_better, label, number, signed
+from samis.reporting.labels import label, number, signed
 from samis.reporting.rows import has
-from samis.scores import ScoreRow
+from samis.scores import ScoreRow, direction
 
 RESAMPLES = 2000
 """Bootstrap resamples of the images."""
@@ -38,21 +39,25 @@ class Difference:
     Attributes:
         metric: its name.
         value: the difference, raw: negative is an improvement where lower is better.
+        sign: 1 if more of the metric is better, -1 if less is.
         interval: its 95 % paired percentile bootstrap over images; None without per-image rows.
         p_value: two-sided, of a paired sign-flip test of the mean; None without per-image rows.
         n_images: images paired; 0 without per-image rows.
+        protocol: of the rows.
     """
 
     metric: str
     value: float
+    sign: int
     interval: tuple[float, float] | None = None
     p_value: float | None = None
     n_images: int = 0
+    protocol: str = ""
 
     @property
     def better(self) -> bool:
         """Whether the second row is better than the first."""
-        return self.value > 0 if higher_is_better(self.metric) else self.value < 0
+        return self.sign * self.value > 0
 
     @property
     def worse(self) -> bool:
@@ -60,9 +65,9 @@ class Difference:
         return self.value != 0 and not self.better
 
     def __str__(self) -> str:
-        text = signed(self.value, self.metric)
+        text = signed(self.value, self.metric, self.protocol)
         if self.interval:
-            text += f" [{signed(self.interval[0], self.metric)}, {signed(self.interval[1], self.metric)}]"
+            text += f" [{', '.join(signed(bound, self.metric, self.protocol) for bound in self.interval)}]"
         return text
 
 
@@ -77,6 +82,7 @@ class Gap:
         interval: its 95 % paired percentile bootstrap over images, or None.
         n_images: images paired; 0 without per-image rows.
         note: why `closed` or `interval` is None; empty otherwise.
+        protocol: of the rows.
     """
 
     metric: str
@@ -87,6 +93,7 @@ class Gap:
     interval: tuple[float, float] | None = None
     n_images: int = 0
     note: str = ""
+    protocol: str = ""
 
     @property
     def percent(self) -> str:
@@ -97,9 +104,11 @@ class Gap:
         return f"{text} [{percent(self.interval[0])}, {percent(self.interval[1])}]" if self.interval else text
 
     def __str__(self) -> str:
-        names = f"{self.zero_shot[0]} {number(self.zero_shot[1], self.metric)}"
-        names += f" -> {self.tuned[0]} {number(self.tuned[1], self.metric)}"
-        names += f", best specialised {self.best[0]} {number(self.best[1], self.metric)}"
+        zero_shot, tuned, best = (
+            f"{name} {number(value, self.metric, self.protocol)}"
+            for name, value in (self.zero_shot, self.tuned, self.best)
+        )
+        names = f"{zero_shot} -> {tuned}, best specialised {best}"
         return f"{label(self.metric)}: {names}: {'' if self.closed is None else 'gap closed '}{self.percent}"
 
 
@@ -130,29 +139,29 @@ def gap_closed(zero_shot: ScoreRow, tuned: ScoreRow, best: ScoreRow, *, metric: 
 
     Example:
         >>> def row(kind, value):
-        ...     return ScoreRow(kind, kind, "mt", "test", 78, "grid", None, False, "pysod", {"mae": value})
+        ...     return ScoreRow(kind, kind, "mt", "test", 78, "grid", None, False, "pysod", {"mae": value}, {"mae": -1})
         >>> gap_closed(row("zero_shot", 0.30), row("tuned", 0.12), row("baseline", 0.06), metric="mae").percent
         '75 %'
     """
     rows = (zero_shot, tuned, best)
     check_comparable(rows, metric)
     low, mid, high = (row.metrics[metric] for row in rows)
-    sign = 1 if higher_is_better(metric) else -1
-    named = [(row.name, row.metrics[metric]) for row in rows]
+    sign = direction(metric, rows)
+    make = partial(Gap, metric, *((row.name, row.metrics[metric]) for row in rows), protocol=best.protocol)
     if sign * (high - low) <= 0:
         note = f"{zero_shot.name} is level with or ahead of {best.name}"
-        return Gap(metric, named[0], named[1], named[2], None, note=note)
+        return make(None, note=note)
     closed = (mid - low) / (high - low)
     paired, note = paired_values(rows, metric)
     if paired is None:
-        return Gap(metric, named[0], named[1], named[2], closed, note=note)
+        return make(closed, note=note)
     means = resampled_means(paired)
     gaps = sign * (means[:, 2] - means[:, 0])
     if np.mean(gaps <= 0) >= 0.025:
         note = f"the lead of {best.name} over {zero_shot.name} is not clear of zero"
-        return Gap(metric, named[0], named[1], named[2], None, n_images=paired.shape[1], note=note)
+        return make(None, n_images=paired.shape[1], note=note)
     interval = _percentiles(sign * (means[:, 1] - means[:, 0]) / gaps)
-    return Gap(metric, named[0], named[1], named[2], closed, interval, paired.shape[1])
+    return make(closed, interval, paired.shape[1])
 
 
 def difference(first: ScoreRow, second: ScoreRow, *, metric: str = "s_measure") -> Difference:
@@ -162,13 +171,14 @@ def difference(first: ScoreRow, second: ScoreRow, *, metric: str = "s_measure") 
         ValueError: as `gap_closed`.
     """
     check_comparable((first, second), metric)
-    value = second.metrics[metric] - first.metrics[metric]
+    value, sign = second.metrics[metric] - first.metrics[metric], direction(metric, (first, second))
     paired, _ = paired_values((first, second), metric)
     if paired is None:
-        return Difference(metric, value)
+        return Difference(metric, value, sign, protocol=first.protocol)
     means = resampled_means(paired)
     interval = _percentiles(means[:, 1] - means[:, 0])
-    return Difference(metric, value, interval, flip_test(paired[1] - paired[0]), paired.shape[1])
+    p_value = flip_test(paired[1] - paired[0])
+    return Difference(metric, value, sign, interval, p_value, paired.shape[1], first.protocol)
 
 
 def check_comparable(rows: Sequence[ScoreRow], metric: str) -> None:

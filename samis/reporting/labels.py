@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from samis.scores import ScoreRow
+
 LABELS = {
     "s_measure": "S",
     "weighted_f": "wF",
@@ -25,8 +27,8 @@ LABELS = {
 }
 """Metric -> what tables print; a metric that is not here prints its own name."""
 
-LOWER_IS_BETTER = ("mae", "ber", "false_")
-"""How the names of errors begin: MAE, balanced error rate, false-positive area, false alarms."""
+FOUR_DECIMALS = ("mae", "false_positive_area")
+"""Numbers so small that three decimals would hide differences; the published protocol prints four of every metric."""
 
 KIND_TITLES = {
     "zero_shot": "Zero-shot SAM (no ground truth)",
@@ -36,8 +38,12 @@ KIND_TITLES = {
 }
 """Kind of row -> title of its block, in the order of the blocks."""
 
-DEFAULT_METRICS = ("s_measure", "weighted_f", "mae", "e_mean", "f_mean", "iou")
-"""Columns of a report, as far as the rows have them; the first one decides which images and curves are shown."""
+DEFAULT_METRICS = {
+    "pysod": ("s_measure", "weighted_f", "mae", "e_mean", "f_mean", "iou"),
+    "published": ("s_measure", "weighted_f", "mae", "overlap_ratio", "pratt"),
+}
+"""Protocol -> columns of a report, as far as the rows have them; the first one decides which images and curves are shown.
+Rows of another protocol show all that they have."""
 
 
 def label(metric: str) -> str:
@@ -49,36 +55,32 @@ def label(metric: str) -> str:
     return LABELS.get(metric, metric.replace("_", " "))
 
 
-def higher_is_better(metric: str) -> bool:
-    """Tell whether more is better.
-
-    >>> higher_is_better("s_measure"), higher_is_better("mae"), higher_is_better("ber_max")
-    (True, False, False)
-    """
-    return not metric.startswith(LOWER_IS_BETTER)
+def digits(metric: str, protocol: str = "") -> int:
+    """Return the number of decimals to print."""
+    return 4 if protocol == "published" or metric in FOUR_DECIMALS else 3
 
 
-def digits(metric: str) -> int:
-    """Return the number of decimals to print; errors are small and get one more."""
-    return 3 if higher_is_better(metric) else 4
-
-
-def number(value: float, metric: str) -> str:
+def number(value: float, metric: str, protocol: str = "") -> str:
     """Print a metric's value, a dash for none.
 
     >>> number(0.8649, "s_measure"), number(0.01234, "mae"), number(float("nan"), "mae")
     ('0.865', '0.0123', '–')
     """
-    return "–" if not math.isfinite(value) else f"{value:.{digits(metric)}f}"
+    return "–" if not math.isfinite(value) else f"{value:.{digits(metric, protocol)}f}"
 
 
-def signed(value: float, metric: str) -> str:
+def value_of(row: ScoreRow, metric: str) -> str:
+    """Print what a row has of a metric."""
+    return number(row.metrics[metric], metric, row.protocol)
+
+
+def signed(value: float, metric: str, protocol: str = "") -> str:
     """Print a difference with its sign, never as minus zero.
 
     >>> signed(0.34, "s_measure"), signed(-0.00001, "mae")
     ('+0.340', '0.0000')
     """
-    text = f"{value:+.{digits(metric)}f}"
+    text = f"{value:+.{digits(metric, protocol)}f}"
     return text if text.strip("+-0.") else text[1:]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from samis.reporting.curves import WIDTH_IN, new_figure, save_figure
 from samis.reporting.gap import CLEAN
-from samis.reporting.labels import higher_is_better, label, number
+from samis.reporting.labels import label, number
 
 TRUTH_COLOUR = "#00E5FF"
 TRUTH_RGB = (0, 200, 230)
@@ -44,12 +44,15 @@ class PanelRow:
     scores: dict[str, str] = field(default_factory=dict)
 
 
-def choose_images(images: Sequence[Mapping[str, object]], metric: str, *, each: int = 1) -> list[tuple[str, str]]:
+def choose_images(
+    images: Sequence[Mapping[str, object]], metric: str, *, direction: int, each: int = 1
+) -> list[tuple[str, str]]:
     """Choose the best, median and worst images by one metric; defect-free images are left out.
 
     Args:
         images: per-image rows of one score row.
         metric: what decides.
+        direction: 1 if more of it is better, -1 if less is.
         each: how many of each sort, at most a third of the images.
 
     Returns:
@@ -59,15 +62,14 @@ def choose_images(images: Sequence[Mapping[str, object]], metric: str, *, each: 
         ValueError: if no image has the metric.
 
     Example:
-        >>> choose_images([{"id": "a", "mae": 0.1}, {"id": "b", "mae": 0.3}, {"id": "c", "mae": 0.2}], "mae")
+        >>> choose_images([{"id": "a", "mae": 0.1}, {"id": "b", "mae": 0.3}, {"id": "c", "mae": 0.2}], "mae", direction=-1)
         [('a', 'best'), ('c', 'median'), ('b', 'worst')]
     """
-    sign = -1 if higher_is_better(metric) else 1
     scored = []
     for image in images:
         value = image.get(metric)
         if isinstance(value, int | float) and math.isfinite(value) and image.get("class_name") != CLEAN:
-            scored.append((sign * value, str(image["id"])))
+            scored.append((-direction * value, str(image["id"])))
     if not scored:
         raise ValueError(
             f"expected per-image values of {metric!r} to choose images by, found none; score the row again"

@@ -25,6 +25,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from samis.cells import text_cells
 from samis.reporting.coco import coco
 from samis.reporting.regions import COLUMNS, Region, table_rows
 from samis.scores import write_atomic
@@ -126,7 +127,9 @@ class PredictionFolder:
         table = io.StringIO()
         writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+        writer.writerows(
+            {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in text_cells(row).items()} for row in rows
+        )
         write_atomic(self.out / "regions.csv", table.getvalue())
         counts = {"images": len(records), "defective": sum(bool(r["regions"]) for r in records), "regions": len(rows)}
         self._tell({**counts, "mm_per_px": self.mm_per_px, "gone": gone, **said})

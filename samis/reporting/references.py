@@ -25,7 +25,7 @@ def reference_lines(
         Name (fit for a folder, it says the split) -> metrics; without the rows that are missing.
 
     Example:
-        >>> row = ScoreRow("SAM, grid", "zero_shot", "steel", "test", 9, "grid", None, False, "pysod", {"mae": 0.2})
+        >>> row = ScoreRow("SAM, grid", "zero_shot", "steel", "test", 9, "grid", None, False, "pysod", {"mae": 0.2}, {"mae": -1})
         >>> reference_lines([row], dataset="steel", splits=("val", "test"), protocol="pysod", metric="mae")
         {'zero_shot_on_test_SAM_grid': {'mae': 0.2}}
     """

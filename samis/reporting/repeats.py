@@ -45,5 +45,6 @@ def median_row(rows: Sequence[ScoreRow], metric: str) -> ScoreRow:
 
 def mean_and_spread(rows: Sequence[ScoreRow], metric: str) -> tuple[str, str]:
     """Return the mean over repeats and ``± standard deviation`` (of a sample) as text, "" for a single row's spread."""
-    values = [row.metrics[metric] for row in rows]
-    return number(mean(values), metric), f"± {number(stdev(values), metric)}" if len(values) > 1 else ""
+    values, protocol = [row.metrics[metric] for row in rows], rows[0].protocol
+    spread = f"± {number(stdev(values), metric, protocol)}" if len(values) > 1 else ""
+    return number(mean(values), metric, protocol), spread

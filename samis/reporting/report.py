@@ -11,15 +11,15 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from samis.cells import text_cells
 from samis.reporting.answer import Answer, answers, gap_table, headline, sentence, titles
 from samis.reporting.charts import area_histogram, class_chart, gap_chart, plots
 from samis.reporting.curves import draw_gap, draw_precision_recall, draw_threshold, notable_rows
 from samis.reporting.document import Document, Figure, Section, document_markdown
 from samis.reporting.exhibits import Exhibit
 from samis.reporting.html import render_page
-from samis.reporting.labels import DEFAULT_METRICS
 from samis.reporting.markup import to_latex
-from samis.reporting.rows import TableKey, choose, group_rows
+from samis.reporting.rows import TableKey, choose, group_metrics, group_rows
 from samis.reporting.table import (
     Table,
     clean_table,
@@ -49,8 +49,8 @@ class Pictures:
     areas: dict[str, float] = field(default_factory=dict)
 
 
-def choose_metrics(rows: Iterable[ScoreRow], wanted: Sequence[str] | None = None) -> list[str]:
-    """Return the metrics to report: the wanted ones, or the usual ones that the rows have.
+def check_metrics(rows: Iterable[ScoreRow], wanted: Sequence[str] | None = None) -> None:
+    """Refuse metrics that no row has, and rows without any metric.
 
     Raises:
         ValueError: if a wanted metric is in no row, or no row has any metric.
@@ -59,17 +59,15 @@ def choose_metrics(rows: Iterable[ScoreRow], wanted: Sequence[str] | None = None
     for metric in wanted or []:
         if metric not in known:
             raise ValueError(f"--metrics: expected metrics that a row has ({', '.join(known)}), got {metric!r}")
-    chosen = list(wanted or [metric for metric in DEFAULT_METRICS if metric in known] or known[:6])
-    if not chosen:
+    if not known:
         raise ValueError("expected rows with at least one metric, found none; score them with evaluate/score.py")
-    return chosen
 
 
 def build_document(
     rows: Mapping[Path, ScoreRow],
     out: Path,
     *,
-    metrics: Sequence[str],
+    metrics: Sequence[str] | None = None,
     tuned: str | None = None,
     published: Iterable[Mapping[str, Any]] = (),
     pictures: Mapping[TableKey, Pictures] | None = None,
@@ -79,7 +77,7 @@ def build_document(
     Args:
         rows: rows by file.
         out: the report's folder.
-        metrics: columns; the first one leads.
+        metrics: columns, the first one leads; None takes those of each group's protocol.
         tuned: name of the tuned row to compare instead of the best.
         published: published numbers to append, in tables of their own.
         pictures: what was drawn of the images, by group.
@@ -103,7 +101,14 @@ def build_document(
     stems = _stems(names)
     for key, group in groups.items():
         drawn = pictures.get(key, Pictures())
-        section = _section(names[key], group, metrics, out / "figures" / stems[key], areas=drawn.areas, tuned=tuned)
+        section = _section(
+            names[key],
+            group,
+            group_metrics(group, metrics),
+            out / "figures" / stems[key],
+            areas=drawn.areas,
+            tuned=tuned,
+        )
         section.items += [drawn.panel] if drawn.panel else []
         sections.append(section)
     tables = published_tables(published)
@@ -193,6 +198,7 @@ def rows_csv(rows: Mapping[Path, ScoreRow]) -> str:
             "mask_rule",
             "n_images",
             "empty_maps",
+            "full_maps",
         ):
             line[name] = getattr(row, name)
         for metric in metrics:
@@ -206,5 +212,5 @@ def rows_csv(rows: Mapping[Path, ScoreRow]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows(text_cells(line) for line in lines)
     return text.getvalue()

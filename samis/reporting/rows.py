@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from samis.reporting.labels import higher_is_better
+from samis.cells import plain_text
+from samis.reporting.labels import DEFAULT_METRICS
 from samis.reporting.repeats import families, median_row
-from samis.scores import ScoreRow, check_images, read_row
+from samis.scores import ScoreRow, check_images, direction, read_row
 
 SPECIALISED = ("baseline", "saved_maps")
 """Kinds that stand for the specialised networks."""
@@ -84,7 +85,7 @@ def read_images(path: str | Path) -> list[dict[str, Any]]:
                 raise ValueError(
                     f"{path}: line {reader.line_num} has another number of cells than the head; score again"
                 )
-            images.append({key: _cell(key, cell) for key, cell in line.items() if cell != ""})
+            images.append({plain_text(key): _cell(key, cell) for key, cell in line.items() if cell != ""})
     seen: set[str] = set()
     for image in images:
         if image["id"] in seen:
@@ -95,11 +96,11 @@ def read_images(path: str | Path) -> list[dict[str, Any]]:
 
 def _cell(key: str, text: str) -> Any:
     if key in ("id", "class_name"):
-        return text
+        return plain_text(text)
     try:
         return float(text)
     except ValueError:
-        return text
+        return plain_text(text)
 
 
 def _tell_apart(rows: dict[Path, ScoreRow]) -> None:
@@ -121,6 +122,18 @@ def group_rows(rows: Iterable[ScoreRow]) -> dict[TableKey, list[ScoreRow]]:
     for row in rows:
         groups.setdefault(table_key(row), []).append(row)
     return dict(sorted(groups.items(), key=lambda item: (item[0][1] != "test", item[0])))
+
+
+def group_metrics(rows: Sequence[ScoreRow], wanted: Sequence[str] | None = None) -> list[str]:
+    """Return the metrics to show of one group: the wanted ones, else its protocol's columns.
+
+    Where rows do not have them all, as where a few metrics were asked for, all that they have are shown.
+    """
+    known = list(dict.fromkeys(metric for row in rows for metric in row.metrics))
+    usual = [metric for metric in DEFAULT_METRICS.get(rows[0].protocol, ()) if metric in known]
+    if len(usual) < len(DEFAULT_METRICS.get(rows[0].protocol, ())):
+        usual += [metric for metric in known if metric not in usual]
+    return list(wanted or usual or known)
 
 
 def title(key: TableKey, rows: Sequence[ScoreRow], *, ambiguous: bool = False) -> str:
@@ -165,17 +178,16 @@ class Chosen:
 def best_row(rows: Iterable[ScoreRow], metric: str, kinds: Sequence[str]) -> ScoreRow | None:
     """Return the best non-oracle row of some kinds by one metric, the first of equals; None if no row has it.
 
-    A row all of whose maps are empty is passed over: where defects are small, answering nothing has the best MAE. So is one of
-    a small budget (``ScoreRow.budget``), which says nothing about what its method can do. A training that was repeated with
-    other draws or seeds is represented by its median row.
+    A row all of whose maps are empty, or full, is passed over: where defects are small, answering nothing has the best MAE. So
+    is one of a small budget (``ScoreRow.budget``), which says nothing about what its method can do. A training that was
+    repeated with other draws or seeds is represented by its median row.
     """
-    sign = 1 if higher_is_better(metric) else -1
-    answering = [row for row in rows if not row.n_images or row.empty_maps < row.n_images]
-    fair = [row for row in answering if not row.oracle and not row.budget]
+    fair = [row for row in rows if not row.oracle and not row.budget and not row.degenerate]
     fitting = [row for row in fair if row.kind in kinds and has(row, metric)]
     tables = dict.fromkeys(row.table for row in fitting)
     repeated = [families(row for row in fitting if row.table == table) for table in tables]
     medians = [median_row(repeats, metric) for of_table in repeated for repeats in of_table.values()]
+    sign = direction(metric, medians) if medians else 1
     return max(medians, key=lambda row: sign * row.metrics[metric], default=None)
 
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from samis.reporting.labels import KIND_TITLES, higher_is_better, label, number, span
+from samis.reporting.labels import KIND_TITLES, label, number, span, value_of
 from samis.reporting.rows import has
-from samis.scores import ScoreRow
+from samis.scores import ScoreRow, direction
 
 BEST, SECOND = 1, 2
 
@@ -80,13 +80,10 @@ CLEAN_NOTE = (
 INTERVAL_NOTE = "Small: 95 % bootstrap interval over images."
 
 
-def column(metric: str) -> str:
-    """Name a metric's column.
-
-    >>> column("mae")
-    'MAE ↓'
-    """
-    return f"{label(metric)} {'↑' if higher_is_better(metric) else '↓'}"
+def column(metric: str, rows: Iterable[ScoreRow]) -> str:
+    """Name a metric's column, with an arrow towards better as rows say, e.g. ``"MAE ↓"``; without one if none of them says."""
+    rows = [row for row in rows if metric in row.directions]
+    return f"{label(metric)} {'↑' if direction(metric, rows) > 0 else '↓'}" if rows else label(metric)
 
 
 def main_table(title: str, rows: Sequence[ScoreRow], metrics: Sequence[str]) -> Table:
@@ -116,17 +113,20 @@ def _measured(
 ) -> Table:
     some_empty = any(row.empty_maps for row in rows)
     beside = [] if caution else clean_metrics(rows)
-    columns = [column(metric) for metric in (*metrics, *beside)]
+    columns = [column(metric, rows) for metric in (*metrics, *beside)]
     table = Table(title, ["Method", "Asked"], columns, note=note, caution=caution)
     table.note += f" {CLEAN_NOTE}" if beside else ""
+    if any(row.degenerate for row in rows):
+        table.note += (
+            " All maps empty, or full (one value everywhere): such a row says nothing about where defects are, and is never "
+            "the best, whatever its numbers."
+        )
     if some_empty:
         table.heads.append("No mask")
         table.note += " No mask: images on which nothing at all was offered, scored as an empty map."
 
     def line(row: ScoreRow) -> Line:
-        heads = [f"{row.name} ({row.budget} budget)" if row.budget else row.name, _asked(row)] + (
-            [str(row.empty_maps)] if some_empty else []
-        )
+        heads = [_marked(row), _asked(row), *([str(row.empty_maps)] if some_empty else [])]
         return Line(heads, [*(_cell(row, metric) for metric in metrics), *clean_cells(row, beside)])
 
     _fill(table, rows, line, [*metrics, *beside])
@@ -157,8 +157,20 @@ def _fill(table: Table, rows: Sequence[ScoreRow], line: Callable[[ScoreRow], Lin
         if lines:
             helped = kind == "zero_shot" and all(row.oracle for row in rows)
             table.blocks.append(Block("SAM, helped by the ground truth" if helped else block_title, lines, kind))
+    ranked = [row for kind in KIND_TITLES for row in rows if row.kind == kind]  # as the blocks are
+    lines = [line for block in table.blocks for line in block.lines]
     for index, metric in enumerate(metrics):
-        _rank([line.cells[index] for block in table.blocks for line in block.lines], higher=higher_is_better(metric))
+        fair = [line.cells[index] for line, row in zip(lines, ranked, strict=True) if not row.degenerate]
+        able = [row for row in rows if metric in row.directions]
+        if able:
+            _rank(fair, higher=direction(metric, able) > 0)
+
+
+def _marked(row: ScoreRow) -> str:
+    """Return a row's name, and in brackets why it is never the best."""
+    words = [f"{row.budget} budget"] if row.budget else []
+    words += [row.degenerate] if row.degenerate else []
+    return f"{row.name} ({', '.join(words)})" if words else row.name
 
 
 def _asked(row: ScoreRow) -> str:
@@ -170,8 +182,8 @@ def _cell(row: ScoreRow, metric: str) -> Cell:
     if not has(row, metric):
         return Cell("–")
     bounds = row.intervals.get(metric)
-    interval = span(number(bounds[0], metric), number(bounds[1], metric)) if bounds else ""
-    return Cell(number(row.metrics[metric], metric), interval)
+    interval = span(*(number(bound, metric, row.protocol) for bound in bounds)) if bounds else ""
+    return Cell(value_of(row, metric), interval)
 
 
 def _rank(cells: Sequence[Cell], *, higher: bool) -> None:
@@ -191,11 +203,11 @@ def per_class_table(title: str, rows: Sequence[ScoreRow], metric: str) -> Table 
         return None
     sizes = {name: int(row.per_class[name].get("n_images", 0)) for row in rows for name in row.per_class}
     heads = [f"{name} ({sizes[name]})" for name in classes]
-    table = Table(f"{title}: {column(metric)} by class", ["Method"], heads, note="In brackets: images.")
+    table = Table(f"{title}: {column(metric, rows)} by class", ["Method"], heads, note="In brackets: images.")
 
     def line(row: ScoreRow) -> Line:
         values = [row.per_class.get(name, {}).get(metric, math.nan) for name in classes]
-        return Line([row.name], [Cell(number(value, metric)) for value in values])
+        return Line([_marked(row)], [Cell(number(value, metric, row.protocol)) for value in values])
 
     _fill(table, rows, line, [metric] * len(classes))
     return table
@@ -216,19 +228,16 @@ def clean_table(title: str, rows: Sequence[ScoreRow]) -> Table | None:
     table = Table(
         f"{title}: defect-free images",
         ["Method", "Images"],
-        ["threshold" if metric == "threshold" else column(metric) for metric in metrics],
+        [column(metric, rows) for metric in metrics],
         note=note,
     )
 
     def line(row: ScoreRow) -> Line:
         clean = row.clean or {}
         cells = [Cell(number(clean.get(metric, math.nan), metric)) for metric in metrics]
-        return Line([row.name, f"{int(clean['n_images'])}"], cells)
+        return Line([_marked(row), f"{int(clean['n_images'])}"], cells)
 
     _fill(table, rows, line, metrics)
-    for each in (line for block in table.blocks for line in block.lines):
-        if "threshold" in metrics:
-            each.cells[metrics.index("threshold")].rank = 0  # neither way is better
     return table
 
 

@@ -42,7 +42,7 @@ def rows_of(dataset: str) -> list[ScoreRow]:
         rows.append(
             ScoreRow(
                 name, kind, dataset, "test", COUNT, "box" if oracle else "grid", None, oracle, "pysod", metrics,
-                intervals={"s_measure": [mean - 0.01, mean + 0.01]}, per_class=per_class,
+                {"s_measure": 1, "mae": -1}, intervals={"s_measure": [mean - 0.01, mean + 0.01]}, per_class=per_class,
                 curves={"precision": curve[::-1], "recall": curve, "f_measure": curve, "e_measure": curve}, images=images,
             )
         )  # fmt: skip

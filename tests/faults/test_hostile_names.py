@@ -71,7 +71,7 @@ def report(folder: Path, names: dict[str, str], monkeypatch: pytest.MonkeyPatch)
         ScoreRow(
             name=f"{name} {key}", kind=kind, dataset="steel", split=f"test {names['script']}", n_images=len(images),
             prompt=name if kind == "zero_shot" else "none", mask_rule=name, oracle=False, protocol="pysod",
-            metrics={"mae": 0.15 + 0.01 * number}, curves={"precision": [0.5] * 256, "recall": [0.5] * 256},
+            metrics={"mae": 0.15 + 0.01 * number}, directions={"mae": -1}, curves={"precision": [0.5] * 256, "recall": [0.5] * 256},
             per_class=per_class, images=images, provenance={"commit": name, "data_fingerprint": "f" * 64},
         ).save(folder / "rows" / f"row{number}.json")  # fmt: skip
     command = ["evaluate/compare.py", str(folder / "rows"), "--out", str(folder / "report")]

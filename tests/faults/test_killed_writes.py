@@ -31,7 +31,7 @@ def row(version: int, *, images: int = 300) -> ScoreRow:
     each = [{"id": f"i{number}", "class_name": "a", "mae": version} for number in range(images)]
     return ScoreRow(
         name=f"version {version}", kind="tuned", dataset="steel", split="test", n_images=images, prompt="none",
-        mask_rule=None, oracle=False, protocol="pysod", metrics={"mae": version},
+        mask_rule=None, oracle=False, protocol="pysod", metrics={"mae": version}, directions={"mae": -1},
         curves={"precision": [version] * 256}, images=each,
     )  # fmt: skip
 

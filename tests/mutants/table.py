@@ -140,7 +140,7 @@ MUTANTS = [
         "low, high = np.percentile(values, [5, 95])",
         GAP_TESTS,
     ),
-    Mutant("gap_ignores_direction", GAP, "sign = 1 if higher_is_better(metric) else -1", "sign = 1", GAP_TESTS),
+    Mutant("gap_ignores_direction", GAP, "sign = direction(metric, rows)", "sign = 1", GAP_TESTS),
     Mutant(
         "gap_pairs_by_order",
         GAP,

@@ -105,6 +105,7 @@ def test_scores_twice_the_same_and_as_validated(alone, tmp_path):
             "metrics.names=[s_measure, mae, iou]",
             "--save-maps",
             tmp_path / "maps",
+            "--overwrite",
         )
         (path,) = (tmp_path / turn).glob("*.json")
         rows.append(json.loads(path.read_text()))

@@ -45,6 +45,7 @@ def rows(tmp_path: Path) -> Path:
             oracle=False,
             protocol="pysod",
             metrics={"s_measure": value},
+            directions={"s_measure": 1},
             images=images,
         ).save(tmp_path / "rows" / f"{kind}.json")
     return tmp_path / "rows"

@@ -101,6 +101,7 @@ def exported(tmp_path_factory, base_file):
         oracle=False,
         protocol="pysod",
         metrics={"s_measure": 0.4321},
+        directions={"s_measure": 1},
         provenance={"training": birth},
         **row,
     ).save(folder / "rows" / "made.json")

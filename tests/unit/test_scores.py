@@ -25,6 +25,7 @@ def make(**changes) -> ScoreRow:
         "oracle": False,
         "protocol": "pysod",
         "metrics": {"s_measure": 0.5, "mae": 1 / 3},
+        "directions": {"s_measure": 1, "mae": -1},
         "intervals": {"s_measure": [0.4, 0.6]},
         "per_class": {"a": {"s_measure": 0.5, "n_images": 2}},
         "curves": {"precision": [0.0, 1.0]},
@@ -103,7 +104,9 @@ def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
 
 
 def test_a_budget_is_kept_and_another_word_is_told(tmp_path):
-    row = ScoreRow("a", "baseline", "mt", "test", 1, "none", None, False, "pysod", {"mae": 0.1}, budget="short")
+    row = ScoreRow(
+        "a", "baseline", "mt", "test", 1, "none", None, False, "pysod", {"mae": 0.1}, {"mae": -1}, budget="short"
+    )
     assert read_row(row.save(tmp_path / "a.json")).budget == "short"
     with pytest.raises(ValueError, match="budget must be short or smoke or absent, got 'long'"):
         dataclasses.replace(row, budget="long")

@@ -99,7 +99,8 @@ def test_a_run_ships_in_half_precision_with_its_card_and_again_with_new_rows(tmp
     row = {"kind": "tuned", "dataset": "d", "split": "test", "n_images": 7, "prompt": "empty", "mask_rule": "single"}
     for number, birth in ((0.4321, training), (0.8765, {**training, "validation": {"s_measure": 0.5}})):
         ScoreRow(
-            name=f"{number}", oracle=False, protocol="pysod", metrics={"s_measure": number}, provenance={"training": birth}, **row
+            name=f"{number}", oracle=False, protocol="pysod", metrics={"s_measure": number},
+            directions={"s_measure": 1}, provenance={"training": birth}, **row
         ).save(tmp_path / f"rows/{number}.json")  # fmt: skip
     ship(folder, "mine", tmp_path / "tuned", rows=tmp_path / "rows")
     card = (folder / "README.md").read_text()

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from samis.metrics import directions_of
+from samis.metrics.clean import INSPECTED
 from samis.scores import ScoreRow
 
 
@@ -34,6 +36,7 @@ def make_row() -> Callable[..., ScoreRow]:
             "oracle": False,
             "protocol": "pysod",
             "metrics": metrics,
+            "directions": directions_of([*metrics, *INSPECTED]),
             "provenance": {"data_fingerprint": "f" * 64},
             "images": images if values else [],
         }

@@ -50,12 +50,19 @@ def test_best_median_worst():
     images = [{"id": f"i{n}", "class_name": "a", "s_measure": n / 10} for n in range(9)]
     images.append({"id": "free", "class_name": "clean", "s_measure": 1.0})
     images.append({"id": "none", "class_name": "a"})
-    assert choose_images(images, "s_measure") == [("i8", "best"), ("i4", "median"), ("i0", "worst")]
-    assert [name for name, _ in choose_images(images, "s_measure", each=2)] == ["i8", "i7", "i5", "i4", "i1", "i0"]
-    assert choose_images(images[:1], "s_measure") == [("i0", "best")]
-    assert [sort for _, sort in choose_images(images[:2], "s_measure")] == ["best", "worst"]
+    assert choose_images(images, "s_measure", direction=1) == [("i8", "best"), ("i4", "median"), ("i0", "worst")]
+    assert [name for name, _ in choose_images(images, "s_measure", direction=1, each=2)] == [
+        "i8",
+        "i7",
+        "i5",
+        "i4",
+        "i1",
+        "i0",
+    ]
+    assert choose_images(images[:1], "s_measure", direction=1) == [("i0", "best")]
+    assert [sort for _, sort in choose_images(images[:2], "s_measure", direction=1)] == ["best", "worst"]
     with pytest.raises(ValueError, match="'iou'"):
-        choose_images(images, "iou")
+        choose_images(images, "iou", direction=1)
 
 
 def test_maps_are_read_or_refused(tmp_path):

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 
-from samis.metrics import DIRECTIONS
-from samis.reporting.labels import DEFAULT_METRICS, LABELS, higher_is_better, number, signed
+from samis.metrics import DIRECTIONS, METRICS, PROTOCOLS, directions_of
+from samis.reporting.labels import DEFAULT_METRICS, LABELS, number, signed
 
 
-def test_directions_agree_with_the_metrics():
+def test_every_label_is_of_a_number_that_metrics_compute():
     assert DIRECTIONS
-    assert {name: higher_is_better(name) for name in DIRECTIONS} == {
-        name: sign > 0 for name, sign in DIRECTIONS.items()
-    }
-    assert set(LABELS) - {"defect_recall"} <= set(DIRECTIONS) and set(DEFAULT_METRICS) <= set(DIRECTIONS)
+    assert set(directions_of(LABELS)) == set(LABELS)
+    for protocol, shown in DEFAULT_METRICS.items():
+        assert set(shown) <= {
+            n for name in PROTOCOLS[protocol] for n in (*METRICS[name].values, *METRICS[name].finished)
+        }
 
 
 def test_numbers():

@@ -172,7 +172,16 @@ def test_gpu_memory_is_its_highest_since_the_last_line(tmp_path):
 
 def row(kind, split, value, **changes):
     fields = {"name": f"{kind} {value}", "dataset": "steel", "oracle": False, "protocol": "pysod"} | changes
-    return ScoreRow(kind=kind, split=split, n_images=9, prompt="grid", mask_rule=None, metrics={"mae": value}, **fields)
+    return ScoreRow(
+        kind=kind,
+        split=split,
+        n_images=9,
+        prompt="grid",
+        mask_rule=None,
+        metrics={"mae": value},
+        directions={"mae": -1},
+        **fields,
+    )
 
 
 def test_references_come_from_the_validation_split_if_it_was_scored():
