@@ -10,27 +10,33 @@
     (200, 200)
 
 After tuning, ``samis.score(samis.load_run("checkpoints/runs/steel_lora"), test)`` is the row to compare, and
-``samis.gap_closed(before, after, best=samis.read_rows("evaluate/results").best("s_measure"))`` the answer.
+``samis.gap_closed(before, after, best=samis.read_rows("evaluate/results").best("s_measure", dataset="sd_saliency_900"))`` the
+answer. Anything that has ``predict(batch) -> list of (H, W) maps`` can be scored in place of a model.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
+import torch
 
-from samis import build, prediction, scores, scoring
+from samis import build, prediction, scoring
+from samis.baselines.saved_maps import SavedMaps
 from samis.config import Experiment, PromptConfig, SegmenterConfig
-from samis.contracts import Dataset, Sample, Segmenter
+from samis.contracts import Batch, Dataset, Sample, Segmenter, UserError
 from samis.prediction import Prediction
 from samis.prompts.given import asked_of
 from samis.reporting.gap import Gap
 from samis.reporting.gap import gap_closed as _gap_closed
-from samis.reporting.rows import best_row
+from samis.reporting.rows import SPECIALISED, best_row, has, read_measured
+from samis.sam.segmenter import SamSegmenter
 from samis.scores import ScoreRow
+from samis.tta import FlippedSegmenter
 
 
 @dataclass
@@ -97,9 +103,50 @@ def find_photos(photos: str | Path | Iterable[str | Path], **options: Any) -> li
 class Rows(list[ScoreRow]):
     """Score rows."""
 
-    def best(self, metric: str, kinds: Iterable[str] = ("baseline", "saved_maps")) -> ScoreRow | None:
-        """Return the best non-oracle row of the given kinds by one metric, or None."""
-        return best_row([row for row in self if not row.oracle], metric, list(kinds))
+    def best(
+        self,
+        metric: str,
+        *,
+        dataset: str | None = None,
+        split: str | None = None,
+        protocol: str | None = None,
+        kinds: Iterable[str] = SPECIALISED,
+    ) -> ScoreRow | None:
+        """Return the best row of some kinds by one metric, chosen as the report chooses it; None if no row has the metric.
+
+        Args:
+            metric: what decides.
+            dataset, split, protocol: of the rows; None takes any, if all rows that have the metric share it.
+            kinds: of the rows, see ``samis.scores.KINDS``.
+
+        Raises:
+            UserError: rows of several data sets, splits, protocols or images are left to choose from.
+        """
+        wanted = {"dataset": dataset, "split": split, "protocol": protocol}
+        fitting = [row for row in self if all(value in (None, getattr(row, key)) for key, value in wanted.items())]
+        fitting = [row for row in fitting if row.kind in set(kinds) and not row.oracle and has(row, metric)]
+        keys = dict.fromkeys(row.table for row in fitting)
+        if len(keys) > 1:
+            several = ", ".join(f"{key[0]} ({key[1]}, {key[2]}, data {key[4][:8] or 'unknown'})" for key in keys)
+            raise UserError(
+                f"best: expected rows of one data set, split and protocol to choose from, got {several}; name one with dataset=, "
+                "split= or protocol="
+            )
+        return best_row(fitting, metric, list(kinds))
+
+
+class _Scored:
+    """An object of the user's own as a Segmenter: arrays become tensors, and what it does not say of itself gets a default."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def predict(self, batch: Batch) -> list[torch.Tensor]:
+        return [torch.as_tensor(values) for values in self.inner.predict(batch)]
+
+    def describe(self) -> dict[str, Any]:
+        said = self.inner.describe() if hasattr(self.inner, "describe") else {}
+        return {"kind": "baseline", "prompt": "none", "oracle": False, **said}
 
 
 def load_sam(
@@ -124,15 +171,40 @@ def load_run(folder: str | Path) -> Model:
     )
 
 
-def score(model: Model, dataset: Dataset, *, protocol: str = "pysod") -> ScoreRow:
-    """Score a model on a data set with the one evaluator."""
-    model.config.data.name, model.config.metrics.protocol = dataset.name, protocol
-    return scoring.score(model.segmenter, model.config, dataset, name=model.name, threshold=model.threshold)[0]
+def score(model: Model | Any, dataset: Dataset, *, protocol: str = "pysod", name: str | None = None) -> ScoreRow:
+    """Score a model on a data set with the one evaluator.
+
+    Args:
+        model: what ``load_sam`` or ``load_run`` returned; or any object with ``predict(batch)``, which returns an (H, W) map in
+            [0, 1] for each image of a ``samis.contracts.Batch``, and perhaps ``describe()``, which says what a row must
+            (``kind``, ``prompt``, ``oracle`` ...; by default a baseline without a prompt).
+        dataset: what ``load_dataset`` returned, or any ``samis.contracts.Dataset``.
+        protocol: of the metrics. name: of the row; None takes the model's, or its class's.
+
+    Raises:
+        UserError: the object has no ``predict``; or as ``samis.scoring.score``.
+    """
+    known = isinstance(model, Model)
+    segmenter = model.segmenter if known else model
+    if not callable(getattr(segmenter, "predict", None)):
+        raise UserError(f"score: expected a model or an object with predict(batch), got {type(model).__name__}")
+    config = copy.deepcopy(model.config) if known else Experiment()
+    loaded = getattr(dataset, "loaded_as", {"name": dataset.name, "root": None, "options": {}})
+    config.data = replace(config.data, test=dataset.split, salt_pepper=0.0, label=None, **copy.deepcopy(loaded))
+    config.metrics.protocol = protocol
+    if not isinstance(segmenter, SavedMaps | SamSegmenter | FlippedSegmenter) and not known:
+        segmenter = _Scored(segmenter)
+    threshold = model.threshold if known else prediction.SAMS_OWN
+    name = name or (model.name if known else type(model).__name__)
+    row = scoring.score(segmenter, config, dataset, name=name, threshold=threshold)[0]
+    if not known:
+        row.provenance["config"]["segmenter"] = {"name": name}  # not the default that it was not
+    return row
 
 
 def read_rows(folder: str | Path) -> Rows:
-    """Read every score row below a folder."""
-    return Rows(scores.read_rows(folder))
+    """Read every score row below a folder, each with its per-image values, as the report does."""
+    return Rows(read_measured([folder]).values())
 
 
 def gap_closed(before: ScoreRow, after: ScoreRow, best: ScoreRow, *, metric: str = "s_measure") -> Gap:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -71,7 +72,10 @@ def load_dataset(name: str, *, root: Path | str | None = None, split: str = "tes
         known = ", ".join(DATASETS)
         raise UserError(f"data.name: expected one of {known}, got '{name}'{did_you_mean(name, DATASETS)}")
     _check_options(name, DATASETS[name], options)
-    return DATASETS[name](root=root, split=split, **options)
+    found = DATASETS[name](root=root, split=split, **options)
+    with contextlib.suppress(AttributeError, TypeError):  # an object without a place for it is not asked
+        vars(found)["loaded_as"] = {"name": name, "root": None if root is None else str(root), "options": dict(options)}
+    return found
 
 
 def loader_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -147,7 +147,8 @@ def gap_closed(zero_shot: ScoreRow, tuned: ScoreRow, best: ScoreRow, *, metric: 
     check_comparable(rows, metric)
     low, mid, high = (row.metrics[metric] for row in rows)
     sign = direction(metric, rows)
-    make = partial(Gap, metric, *((row.name, row.metrics[metric]) for row in rows), protocol=best.protocol)
+    first, second, third = ((row.name, row.metrics[metric]) for row in rows)
+    make = partial(Gap, metric, first, second, third, protocol=best.protocol)
     if sign * (high - low) <= 0:
         note = f"{zero_shot.name} is level with or ahead of {best.name}"
         return make(None, note=note)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from samis.scores import ScoreRow, read_row, read_rows, write_atomic
+from samis.scores import ScoreRow, direction, read_row, read_rows, rows_of_training, write_atomic
 
 
 def make(**changes) -> ScoreRow:
@@ -101,6 +101,41 @@ def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
         write_atomic(target, "new")
     assert target.read_text() == "old"
     assert [path.name for path in Path(tmp_path).iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize("directions", [None, {"s_measure": 1}, {"s_measure": 1, "mae": 0}])
+def test_a_row_that_does_not_say_which_way_is_better_is_refused(tmp_path, directions):
+    path = make().save(tmp_path / "old.json")
+    content = json.loads(path.read_text())
+    del content["directions"]
+    path.write_text(json.dumps(content | ({"directions": directions} if directions else {})))
+    with pytest.raises(
+        ValueError, match=r"old\.json: expected the row to say whether more or less .* is better.*score it again"
+    ):
+        read_row(path)
+
+
+def test_directions_of_rows_agree(tmp_path):
+    assert direction("mae", [make(), make(directions={})]) == -1
+    with pytest.raises(ValueError, match="differ in whether more mae is better"):
+        direction("mae", [make(), make(directions={"mae": 1})])
+    with pytest.raises(ValueError, match="no row says"):
+        direction("iou", [make()])
+
+
+def test_a_row_of_maps_that_say_nothing_is_degenerate():
+    counts = [(0, 0), (1, 0), (2, 0), (0, 2), (1, 1)]
+    found = [make(empty_maps=empty, full_maps=full).degenerate for empty, full in counts]
+    assert found == ["", "", "all maps empty", "all maps full", "maps empty or full"]
+
+
+def test_a_file_that_is_no_row_does_not_hide_those_of_a_training(tmp_path, capsys):
+    birth = {"command": "adapt.py", "validation": {"mae": 1 / 3}}
+    for place in ("a", "b"):
+        make(provenance={"training": birth}).save(tmp_path / place / "row.json")
+    (tmp_path / "a" / "broken.json").write_text("{")
+    found = rows_of_training([tmp_path / "a", tmp_path / "b", tmp_path / "none"], birth)
+    assert len(found) == 2 and "broken.json" in capsys.readouterr().err
 
 
 def test_a_budget_is_kept_and_another_word_is_told(tmp_path):

@@ -1,0 +1,124 @@
+"""Rows and maps on disk: a file for each identity, and nothing replaced that nobody asked to replace."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from samis.build import label_of
+from samis.config import Experiment, apply_overrides
+from samis.contracts import UserError
+from samis.data import dataset_label
+from samis.scoring import score_and_save
+
+BASE = [
+    "prompt.kind=empty",
+    "segmenter.mask_rule=single",
+    "frame.frame_px=64",
+    "metrics.bootstrap=0",
+    "cache.embeddings=never",
+]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two folders of photos, of other content; each has one photo with a square defect."""
+    for number, name in enumerate(("first", "second")):
+        image, mask = np.full((40, 48, 3), 90 + 40 * number, np.uint8), np.zeros((40, 48), np.uint8)
+        mask[8:20, 10:30] = 255
+        image[mask > 0] = 20
+        for kind, values in (("images", image), ("masks", mask)):
+            (tmp_path / name / "test" / kind).mkdir(parents=True)
+            Image.fromarray(values).save(tmp_path / name / "test" / kind / "a.png")
+    return tmp_path
+
+
+def save(photos: Path, root: str = "first", *overrides: str, **options):
+    data = ["data.name=folder", f"data.root={photos / root}"]
+    config = apply_overrides(Experiment(), [*BASE, *data, *overrides])
+    return score_and_save(config, split="test", out=photos / "rows", **{"name": "SAM", **options})
+
+
+def files(photos: Path) -> set[str]:
+    return {path.stem for path in (photos / "rows").glob("*.json")}
+
+
+def test_each_protocol_noise_folder_and_label_has_a_file_of_its_own(photos, capsys):
+    save(photos, maps=photos / "maps")
+    said = capsys.readouterr().out
+    assert f"{photos}/rows/folder_first-test-SAM.json; maps: {photos}/maps/folder_first-test-SAM/" in said
+    save(photos, "first", "metrics.protocol=published", maps=photos / "maps")
+    save(photos, "first", "data.salt_pepper=0.1", maps=photos / "maps")
+    save(photos, "second", maps=photos / "maps")
+    save(photos, "second", "data.label=castings, line 2", maps=photos / "maps")
+    expected = {
+        "folder_first-test-SAM", "folder_first-test-SAM-published", "folder_first-test_+10_salt-and-pepper-SAM",
+        "folder_second-test-SAM", "castings_line_2-test-SAM",
+    }  # fmt: skip
+    assert files(photos) == expected == {path.name for path in (photos / "maps").iterdir()}
+    row = json.loads((photos / "rows" / "castings_line_2-test-SAM.json").read_text())
+    assert row["dataset"] == "castings, line 2" and row["directions"]["mae"] == -1
+    assert set(row["metrics"]) <= set(row["directions"])
+
+
+def test_the_same_again_is_refused_unless_asked_for(photos):
+    save(photos)
+    path = photos / "rows" / "folder_first-test-SAM.json"
+    before = path.read_bytes()
+    with pytest.raises(
+        UserError, match=r"folder_first-test-SAM\.json: .*the row of this very scoring; pass --overwrite"
+    ):
+        save(photos)
+    assert path.read_bytes() == before
+    save(photos, overwrite=True)
+    assert path.read_bytes() != before or json.loads(before)["name"] == "SAM"
+
+
+@pytest.mark.parametrize(
+    ("root", "overrides", "word"),
+    [
+        ("second", ["data.label=mine"], "data fingerprint is"),
+        ("first", ["data.label=mine", "frame.frame_px=128"], "frame.frame_px is 64 there, 128 here"),
+        ("first", ["data.label=mine", "segmenter.weights=random"], "sha256 of the weights is"),
+    ],
+)
+def test_another_row_of_the_same_name_is_refused_with_what_differs(photos, root, overrides, word):
+    save(photos, "first", "data.label=mine")
+    with pytest.raises(UserError, match="found another row") as caught:
+        save(photos, root, *overrides)
+    assert word in str(caught.value) and "\n" not in str(caught.value)
+    assert files(photos) == {"mine-test-SAM"}
+
+
+def test_maps_of_another_scoring_are_not_replaced(photos):
+    save(photos, maps=photos / "maps")
+    with pytest.raises(UserError, match="expected no maps"):
+        config = apply_overrides(Experiment(), [*BASE, "data.name=folder", f"data.root={photos / 'first'}"])
+        score_and_save(config, split="test", out=photos / "elsewhere", name="SAM", maps=photos / "maps")
+    assert not (photos / "elsewhere").exists()
+
+
+def test_names_made_from_the_config_say_frame_tiles_and_weights(photos):
+    save(photos, name=None)
+    save(photos, "first", "frame.frame_px=128", name=None)
+    save(photos, "first", "frame.tile_px=32", "segmenter.weights=random", name=None)
+    names = {
+        json.loads(path.read_text())["name"].partition(" zero-shot, ")[2] for path in (photos / "rows").glob("*.json")
+    }
+    assert names == {
+        "empty, frame 64 px", "empty, frame 128 px", "empty, random weights, frame 64 px, tiles 32 px"
+    }  # fmt: skip
+
+
+def test_own_data_is_called_by_its_label_or_folder():
+    assert dataset_label("folder", {}, root="/data/castings") == "folder (castings)"
+    assert dataset_label("coco", {"seed": 3}, root="a/b", label="castings") == "castings (seed=3)"
+    assert dataset_label("rsdds", {}, root="/elsewhere/rsdds") == "rsdds"
+    config = Experiment()
+    config.data.label = " "
+    with pytest.raises(UserError, match=r"data\.label"):
+        label_of(config.data)
