@@ -117,8 +117,8 @@ after.grid := $(comma) oracle_best
 
 # ---- drawn data, a few steps ----
 ifdef QUICK
-$(foreach s,$(SETS),$(eval data.$s := data.name=procedural data.test=val data.limit=8 data.augment=light))
-$(foreach s,$(SETS),$(eval stem.$s := procedural-val))
+$(foreach s,$(SETS),$(eval data.$s := data.name=procedural 'data.options={count: 8}' data.limit=8 data.augment=light))
+$(foreach s,$(SETS),$(eval stem.$s := procedural_count_8-test))
 SMALL := frame.frame_px=64 cache.embeddings=never
 SMALL_TRAINING := $(SMALL) training.epochs=1 training.batch_size=4 training.gallery=0
 SMALL_SCORING := $(SMALL) prompt.points_per_side=4 metrics.bootstrap=20

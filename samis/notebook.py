@@ -185,7 +185,7 @@ def score(model: Model | Any, dataset: Dataset, *, protocol: str = "pysod", name
         UserError: the object has no ``predict``; or as ``samis.scoring.score``.
     """
     known = isinstance(model, Model)
-    segmenter = model.segmenter if known else model
+    segmenter: Any = model.segmenter if isinstance(model, Model) else model
     if not callable(getattr(segmenter, "predict", None)):
         raise UserError(f"score: expected a model or an object with predict(batch), got {type(model).__name__}")
     config = copy.deepcopy(model.config) if known else Experiment()
