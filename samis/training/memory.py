@@ -28,7 +28,7 @@ class Preset:
     Attributes:
         free_gb: free memory of one GPU that they ask for, GB.
         peak_gb: the most that a bf16 step was seen to need on an H200, GB. An upper bound: it holds 0.7 GB for CUDA itself,
-            and what other work of the same process had left in torch's cache (up to 4.4 GB).
+            and what other work of the same process had left in torch's cache (up to about 4.4 GB).
         overrides: as on a command line. about: what they do, in words.
     """
 
