@@ -21,16 +21,17 @@ from samis.baselines.references import REFERENCES, BoxReference
 from samis.baselines.saved_maps import SavedMaps
 from samis.config import ConfigError, DataConfig, Experiment, check, load_config, to_yaml
 from samis.config_rules import near_name
-from samis.contracts import Batch, Dataset, Segmenter, UserError
+from samis.contracts import Batch, Dataset, Evaluation, Segmenter, UserError
 from samis.data import check_options, dataset_label, has_clean_lists, load_dataset, loader_options
 from samis.data.augment import build_augment
 from samis.data.base import CLEAN, subset
 from samis.data.doctor import quick_check, usual_side
 from samis.data.findings import equal_splits, shared_ids
 from samis.data.frame import Framing
+from samis.data.kinds import has_clean, has_defect
 from samis.data.loading import EpochLoader, build_loader
 from samis.evaluator import Evaluator, higher_is_better
-from samis.metrics import find_metrics
+from samis.metrics import CLEAN_NUMBERS, find_metrics, numbers_on
 from samis.metrics.best_threshold import search_threshold
 from samis.prompts import build_prompter
 from samis.provenance import file_sha256, provenance
@@ -315,11 +316,57 @@ def check_experiment(config: Experiment, *, training: bool = True) -> None:
     for finding in equal_splits({"data.train": data.train, "data.val": data.val, "data.test": data.test}):
         raise UserError(finding.message)
     computed = find_metrics(config.metrics.names or None, config.metrics.protocol)
-    numbers = [number for metric in computed for number in (*metric.values, *metric.finished)]
+    computes = [number for metric in computed for number in (*metric.values, *metric.finished)]
+    some = numbers_on(
+        defective=True, clean=True, metrics=config.metrics.names or None, protocol=config.metrics.protocol
+    )
+    numbers = [number for number in dict.fromkeys([*computes, *CLEAN_NUMBERS]) if number in some]
     if training and config.keep_best not in numbers:
         near = near_name(config.keep_best, numbers)
         proposal = f"; did you mean {near}?" if near else ""
         raise UserError(f"keep_best: expected one of {', '.join(numbers)}, got {config.keep_best!r}{proposal}")
+
+
+def chosen_by_clean(config: Experiment) -> bool:
+    """Return whether ``keep_best`` is a number that a split without a defect-free image does not have."""
+    m = config.metrics
+    return config.keep_best not in numbers_on(defective=True, clean=False, metrics=m.names or None, protocol=m.protocol)
+
+
+def check_selection(config: Experiment, training: Dataset, watched: Dataset) -> None:
+    """See that there is something to learn, and that the validation split has the number that chooses the best epoch.
+
+    Args:
+        config: of the experiment. training: what it learns from. watched: what it validates on.
+
+    Raises:
+        UserError: no training image has a defect, or no validation image is of the kind that ``keep_best`` is a number of.
+    """
+    data, m = config.data, config.metrics
+    if not has_defect(training):
+        raise UserError(
+            f"data.train={data.train}: expected a defect to learn from in some image, got none in {len(training)}; add images "
+            "with masks (docs/your-own-data.md says how)"
+        )
+    place = f"data.val={data.val}"
+    if chosen_by_clean(config) and not has_clean(watched):
+        raise UserError(
+            f"{place}: expected a defect-free image for keep_best={config.keep_best}, got none in {len(watched)}; add some "
+            "(docs/your-own-data.md says how), or choose another number, such as keep_best=s_measure"
+        )
+    on_clean = numbers_on(defective=False, clean=True, metrics=m.names or None, protocol=m.protocol)
+    if config.keep_best not in on_clean and not has_defect(watched):
+        raise UserError(
+            f"{place}: expected a defect in some image for keep_best={config.keep_best}, got {len(watched)} clean images only; "
+            f"add defective ones with masks, or choose by what clean images have: keep_best={' or '.join(sorted(on_clean))}"
+        )
+
+
+def with_clean_numbers(config: Experiment, evaluation: Evaluation) -> Evaluation:
+    """Let a validation's metrics hold the numbers of its clean images, where one of them chooses the best epoch."""
+    if config.keep_best in CLEAN_NUMBERS and evaluation.clean:
+        evaluation.metrics = {name: evaluation.clean[name] for name in CLEAN_NUMBERS} | evaluation.metrics
+    return evaluation
 
 
 def train(config: Experiment, *, dry_run: bool = False) -> Path:
@@ -340,14 +387,21 @@ def train(config: Experiment, *, dry_run: bool = False) -> Path:
     training = load_training(config)
     validation = load_split(config.data, config.data.val)
     judged = with_clean(config.data, validation)
+    watched = judged if config.data.clean_share or chosen_by_clean(config) else validation
     with together(accelerator):
         for finding in shared_ids({config.data.train: training, config.data.val: judged}):  # also with data.check=false
             raise UserError(finding.message)
-        if config.data.check and accelerator.is_main_process:
-            print(check_data(config.data, training, judged))
+        if accelerator.is_main_process:
+            said = check_data(config.data, training, judged) if config.data.check else ""
+            check_selection(config, training, watched)
+            print(said, end="\n" if said else "")
+        prints = (
+            {"data.train": training.fingerprint(), "data.val": judged.fingerprint()}
+            if accelerator.is_main_process
+            else {}
+        )
     rank, world = accelerator.process_index, accelerator.num_processes
     stop = StopRequest()
-    watched = judged if config.data.clean_share else validation
     evaluator = build_evaluator(config, watched, accelerator=accelerator, bootstrap=0, stop=stop)
     fixed = gallery_batch(config, validation) if config.training.gallery else None
     if accelerator.is_main_process:
@@ -362,7 +416,7 @@ def train(config: Experiment, *, dry_run: bool = False) -> Path:
     trainer = Trainer(
         learner,
         batches,
-        lambda trained: evaluator(trained.segmenter()),
+        lambda trained: with_clean_numbers(config, evaluator(trained.segmenter())),
         selection=Selection(config.keep_best, higher_is_better(config.keep_best)),
         optim=config.optim,
         training=config.training,
@@ -372,18 +426,19 @@ def train(config: Experiment, *, dry_run: bool = False) -> Path:
         config=config,
         stop=stop,
         references=references(config) if accelerator.is_main_process else None,
+        data=prints,
     )
     best = trainer.fit()
     if accelerator.is_main_process and not (trainer.finished and (folder / "provenance.json").exists()):
         birth = provenance() | trainer.record()
         birth |= {
             "validation": best.metrics,
-            "data_fingerprint": training.fingerprint(),
+            "data_fingerprint": prints["data.train"],
             "photo_px": usual_side(training),
         }
         if (folder / "best").exists():
             learner.load(folder / "best")
-            birth |= recompute_statistics(config, learner, training, validation, folder=folder / "best")
+            birth |= recompute_statistics(config, learner, training, watched, folder=folder / "best")
             found = search_threshold(
                 build_tta(learner.eval().segmenter(), config.segmenter.tta),
                 build_batches(config, judged),
@@ -393,7 +448,9 @@ def train(config: Experiment, *, dry_run: bool = False) -> Path:
         write_atomic(folder / "provenance.json", json.dumps(birth, indent=1) + "\n")
         metrics = birth["validation"]
         shown = ", ".join(
-            f"{name} {metrics[name]:.4f}" for name in ("s_measure", "weighted_f", "mae", "iou") if name in metrics
+            f"{name} {metrics[name]:.4f}"
+            for name in dict.fromkeys((config.keep_best, "s_measure", "weighted_f", "mae", "iou"))
+            if name in metrics
         )
         if birth.get("threshold") and "kept_clean" in birth["threshold"]:
             at = birth["threshold"]
@@ -423,11 +480,11 @@ def recompute_statistics(
         return {}
     evaluator = build_evaluator(config, validation, bootstrap=0, alone=True)
     learner.eval()
-    before = evaluator(learner.segmenter()).metrics
+    before = with_clean_numbers(config, evaluator(learner.segmenter())).metrics
     # Views as in training: the weights learnt under their statistics, plain tiles of mostly clean surface have others.
     if not recompute(build_batches(config, training, training=True)):
         return {}
-    after = evaluator(learner.eval().segmenter()).metrics
+    after = with_clean_numbers(config, evaluator(learner.eval().segmenter())).metrics
     old, new = before[config.keep_best], after[config.keep_best]
     kept = Selection(config.keep_best, higher_is_better(config.keep_best)).better(new, old)
     if kept:

@@ -229,6 +229,8 @@ class TrainingConfig:
         collapse_after: validations in a row that predict nothing, or everything, before a warning; 0 never warns.
         out: run folder; null makes checkpoints/runs/<experiment>.
         gallery: validation images drawn into TensorBoard.
+        allow_changed_data: let a run that was cut go on though images or masks of its splits have changed; both fingerprints are
+            recorded, and the best epoch is chosen anew on changed validation images.
         reference_rows: folder of score rows; the best zero-shot and specialised row of the data set become lines beside the
             validation in TensorBoard; null, or a folder that is not there, draws none.
     """
@@ -255,6 +257,7 @@ class TrainingConfig:
     collapse_after: Count = 3
     out: str | None = None
     gallery: Count = 6
+    allow_changed_data: bool = False
     reference_rows: str | None = "evaluate/results"
 
 
@@ -297,7 +300,8 @@ class Experiment:
     Attributes:
         experiment: its name; names the run folder and the rows.
         seed: of everything drawn at random.
-        keep_best: metric on the validation split that chooses the best epoch.
+        keep_best: metric on the validation split that chooses the best epoch: a number of the protocol, or, of its defect-free
+            images, kept_clean or false_positive_area (by which alone a map that is always empty is the best).
     """
 
     experiment: str = "unnamed"

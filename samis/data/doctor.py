@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from samis.contracts import Dataset, Sample, UserError
-from samis.data.base import Record, RecordDataset, file_sha256
+from samis.data.base import CLEAN, Record, RecordDataset, file_sha256
 from samis.data.contact_sheet import write_contact_sheet
 from samis.data.duplicates import thumbnail
 from samis.data.findings import (
@@ -108,11 +108,24 @@ def examine(datasets: Dataset | Mapping[str, Dataset]) -> Examination:
             row.images += 1
             seen.append(_look(dataset, index, split, row, result.findings))
         result.classes += [rows[name] for name in sorted(rows)]
+        result.findings += split_without_defect(split, rows.values())
         result.findings += name_clashes(dataset)
     result.findings += [*class_clashes(table.values()), *shared_ids(table)]
     result.findings += passed_over(record for dataset in table.values() for record in records_of(dataset))
     result.findings += same_content(seen) + near_across(seen)
     return result.sort()
+
+
+def split_without_defect(split: str, rows: Collection[ClassRow]) -> list[Finding]:
+    """Report a split whose masks are all empty: nothing can be learnt from it, and the best epoch not chosen by its defects."""
+    areas = [area for row in rows for area in row.areas]
+    if not areas or any(areas) or split.startswith(CLEAN):
+        return []
+    text = (
+        f"split {split}: expected a defect in some image, got {len(areas)} clean images only; a training split needs "
+        "defects, and a validation split needs them unless keep_best is kept_clean or false_positive_area"
+    )
+    return [Finding("warning", "no_defect", "", text)]
 
 
 def examine_named(

@@ -70,6 +70,9 @@ PROTOCOLS: dict[str, tuple[str, ...]] = {
 SCORES_CLEAN = frozenset({"inspection"})
 """Protocols whose numbers need the defect-free images too; the others are not defined on them."""
 
+CLEAN_NUMBERS = tuple(Clean.values)
+"""What the defect-free images of a set come to under every protocol; see `inspect`."""
+
 DIRECTIONS: dict[str, int] = {
     number: direction
     for metric in METRICS.values()
@@ -92,6 +95,7 @@ def directions_of(numbers: Iterable[str]) -> dict[str, int]:
 
 
 __all__ = [
+    "CLEAN_NUMBERS",
     "DIRECTIONS",
     "METRICS",
     "PROTOCOLS",
@@ -112,6 +116,7 @@ __all__ = [
     "judge",
     "mean_curves",
     "numbers_of",
+    "numbers_on",
     "quantise",
     "score_clean",
     "score_image",
@@ -162,6 +167,25 @@ def numbers_of(metrics: Sequence[str]) -> set[str]:
     for name in metrics:
         found |= {name} if name in DIRECTIONS else {*METRICS[name].values, *METRICS[name].finished}
     return found
+
+
+def numbers_on(
+    *, defective: bool, clean: bool, metrics: Sequence[str] | None = None, protocol: str = "pysod"
+) -> set[str]:
+    """Return the numbers that a set of images has, by the kinds of images in it.
+
+    Args:
+        defective: whether some have a defect. clean: whether some have none.
+        metrics, protocol: as for `find_metrics`.
+
+    >>> sorted(numbers_on(defective=False, clean=True)), len(numbers_on(defective=True, clean=False, metrics=["mae", "iou"]))
+    (['false_positive_area', 'kept_clean'], 17)
+    """
+    truth = np.zeros((16, 16), bool)
+    truth[4:8, 4:9] = True
+    truths = [truth] * defective + [truth & False] * (clean and protocol in SCORES_CLEAN)
+    scores = [score_image(each.astype(np.uint8) * 255, each, metrics, protocol) for each in truths]
+    return {*(summarise(scores) if scores else ()), *(CLEAN_NUMBERS if clean else ())}
 
 
 def score_image(

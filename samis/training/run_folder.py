@@ -18,7 +18,7 @@ FREE_KEYS = {
     "training.log_every", "training.save_every_min", "training.save_every_steps", "training.on_nan", "training.nan_limit",
     "training.spike_ratio", "training.collapse_after", "training.out", "training.gallery", "training.reference_rows",
     "data.root", "data.check", "metrics.batch_size", "metrics.bootstrap", "cache.folder", "cache.limit_gb",
-    "training.prefetch", "training.minutes", "segmenter.checkpoint_activations", "segmenter.compile",
+    "training.prefetch", "training.minutes", "training.allow_changed_data", "segmenter.checkpoint_activations", "segmenter.compile",
 }  # fmt: skip
 """Keys that may differ when a run is resumed: how long, how fast and where, not what is learnt from what."""
 PICTURE_BYTES = 200_000
@@ -42,6 +42,38 @@ def check_config(folder: Path, config: Any) -> None:
             f"{path}: cannot resume a run of another config ({shown}); choose another training.out, or delete the run "
             "folder to start anew"
         )
+
+
+def check_data(path: Path, held: list[dict[str, str]], now: dict[str, str], *, allow: bool) -> list[str]:
+    """Compare the data of a run with that of the resume point that it goes on from.
+
+    Args:
+        path: the resume point. held: its fingerprints by split, for each data set that the run has seen, in order; empty where
+            an older version wrote it. now: this process's, by split; empty where it checks none.
+        allow: whether other data may come in.
+
+    Returns:
+        What to say of it, a line each.
+
+    Raises:
+        UserError: a split differs and `allow` is false.
+    """
+    if not now:
+        return []
+    if not held:
+        return [
+            f"{path} holds no fingerprints of the data (an older version wrote it): a change of the data goes unnoticed"
+        ]
+    differ = [name for name in now if held[-1].get(name) != now[name]]
+    if not differ:
+        return []
+    shown = ", ".join(f"{name} {held[-1].get(name, 'none')[:12]} there and {now[name][:12]} here" for name in differ)
+    if not allow:
+        raise UserError(
+            f"{path}: expected the images and masks that the run began with, got others (fingerprint of {shown}); put them "
+            "back, choose another training.out, or go on with training.allow_changed_data=true"
+        )
+    return [f"the data has changed (fingerprint of {shown}); provenance.json records both"]
 
 
 def write_config(folder: Path, config: Any) -> None:

@@ -21,6 +21,9 @@ from samis.training.sharded import Shards
 from samis.training.timebox import TimeBox
 from samis.training.watch import Watch
 
+TRAINED_ON = "data.train"
+"""The split that is learnt from; by the others the best epoch is chosen."""
+
 
 class RunState:
     """What a run folder holds of its run, and what a cut run goes on from.
@@ -28,12 +31,13 @@ class RunState:
     Only the main process writes. Every method but ``due`` is a rendezvous of all processes.
 
     Args:
-        folder: the run folder; it need not exist.
+        folder: the run folder; it need not exist. data: split -> fingerprint of its images and masks; empty on other
+            processes, and where there is none. allow_changed: whether a run may go on with other data.
         accelerator: the processes. learner: unwrapped. optimizer: prepared. plan: of this run. watch, ema, box: kept along.
 
     Attributes:
         position: where the run stands. validations: its lines of ``validation.jsonl``.
-        precisions: those that the run has computed in, in order.
+        precisions: those that the run has computed in, in order. seen: fingerprints of the data it has seen, in order.
         resumed: None for a new run; else what this one changes in the run that it takes up, a line each.
     """
 
@@ -49,12 +53,16 @@ class RunState:
         shards: Shards,
         ema: Ema,
         box: TimeBox,
+        data: dict[str, str] | None = None,
+        allow_changed: bool = False,
     ) -> None:
         self.folder, self.accelerator, self.plan, self.watch = Path(folder), accelerator, plan, watch
         self.learner, self.optimizer, self.shards = learner, optimizer, shards
         self.ema, self.box = ema, box
         self.position, self.validations = Position(), list[str]()
         self.precisions = [plan.precision]
+        self.data, self.allow_changed = data or {}, allow_changed
+        self.seen = [self.data] if self.data else []
         self.resumed: list[str] | None = None
         self._path = self.folder / "resume" / "state.pt"
         self._saved_at, self._saved_step = time.monotonic(), 0
@@ -112,7 +120,7 @@ class RunState:
                     "scaler": None if scaler is None else scaler.state_dict(), "position": asdict(self.position),
                     "plan": asdict(self.plan), "precisions": self.precisions, "validations": self.validations,
                     "watch": self.watch.state(), "random": states,
-                    "ema": self.ema.state(), "time": self.box.state(),
+                    "ema": self.ema.state(), "time": self.box.state(), "data": self.seen,
                 }  # fmt: skip
                 checkpoint.write_state(state, self._path)
         self._saved_at, self._saved_step = time.monotonic(), self.position.step
@@ -165,13 +173,16 @@ class RunState:
     def _take_up(self) -> None:
         with agree.together(self.accelerator):
             state = checkpoint.read_state(self._path)
+            seen = list(state.get("data", []))
+            told = run_folder.check_data(self._path, seen, self.data, allow=self.allow_changed)
             scaler = self.accelerator.scaler
             state["optimizer"] = self.shards.optimizer_shards(self.optimizer, state["optimizer"])
             checkpoint.load_into(state, path=self._path, model=self.learner, optimizer=self.optimizer, scaler=scaler)
         self.shards.scatter()
         old = Plan(**state["plan"])
         self.position = carried_over(Position(**state["position"]), old, self.plan)
-        self.validations, self.resumed = list(state["validations"]), changes(old, self.plan)
+        self.validations, self.resumed = list(state["validations"]), [*changes(old, self.plan), *told]
+        self._changed_data(seen)
         held = list(state.get("precisions", []))
         self.precisions = held if held[-1:] == self.precisions else held + self.precisions
         self.ema.restore(state.get("ema"))
@@ -183,6 +194,17 @@ class RunState:
         else:
             self._seed()
         self._settle()
+
+    def _changed_data(self, seen: list[dict[str, str]]) -> None:
+        """Take over which data the run has seen; what was best on other validation images is best no more.
+
+        The processes agree on it: only the main one has fingerprints.
+        """
+        before = seen[-1] if seen else self.data
+        self.seen = seen if not self.data or seen[-1:] == [self.data] else [*seen, self.data]
+        other = {name for name in self.data if name != TRAINED_ON and before.get(name) != self.data[name]}
+        if agree.largest(self.accelerator, bool(other))[0] and self.position.epoch < self.plan.epochs:
+            self.position.best, self.position.best_epoch, self.position.waiting = None, -1, 0
 
     def _seed(self) -> None:
         """Let dropout differ between processes."""

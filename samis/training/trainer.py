@@ -67,6 +67,8 @@ class Trainer:
         config: the whole resolved config, a dataclass: a resume must have the same; for TensorBoard's hyper-parameters.
         stop: hears of signals; share it with `validate` so that a validation ends early too.
         references: name -> metrics of rows that TensorBoard draws beside the validation.
+        data: ``data.train`` and ``data.val`` -> fingerprint of their images and masks, on the main process: a run does not go
+            on with other data unless ``training.allow_changed_data`` says so.
 
     Attributes:
         finished: after ``fit``, whether the folder held a finished run, which was left as it is.
@@ -87,6 +89,7 @@ class Trainer:
         config: Any = None,
         stop: StopRequest | None = None,
         references: dict[str, dict[str, float]] | None = None,
+        data: dict[str, str] | None = None,
     ) -> None:
         if training.on_nan not in ("stop", "skip"):
             raise UserError(f"training.on_nan: expected stop or skip, got {training.on_nan!r}")
@@ -118,6 +121,8 @@ class Trainer:
             watch=self.watch,
             ema=Ema(learner, training.ema),
             box=self.box,
+            data=data,
+            allow_changed=training.allow_changed_data,
         )
         halt = training.on_nan == "stop"
         self.stepper = Stepper(
@@ -137,8 +142,10 @@ class Trainer:
         return self.run.position
 
     def record(self) -> dict[str, Any]:
-        """Return what provenance says of the training itself: precision (each in turn where a resume changed it), steps, time."""
-        told = {"mixed_precision": " then ".join(self.run.precisions), "steps": self.position.step}
+        """Return what provenance says of the training: precision and data (each in turn where a resume changed it), steps, time."""
+        told: dict[str, Any] = {"mixed_precision": " then ".join(self.run.precisions), "steps": self.position.step}
+        if self.run.seen:
+            told["data_fingerprints"] = self.run.seen
         if self.box.limit_s:
             told |= {"minutes": self.box.minutes, "epochs": self.position.epoch}
         if self.shards.active:

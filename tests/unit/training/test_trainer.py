@@ -61,7 +61,7 @@ class Batches:
             yield Batch([f"image_{self.epoch}_{index}"], images, [place((4, 4), (0, 0, 4, 4), 16)])
 
 
-def trainer(folder, *, learner=None, loader=None, validate=None, optim=None, **training):
+def trainer(folder, *, learner=None, loader=None, validate=None, optim=None, data=None, **training):
     torch.manual_seed(3)
     learner = learner or Line()
     return Trainer(
@@ -72,6 +72,7 @@ def trainer(folder, *, learner=None, loader=None, validate=None, optim=None, **t
         optim=optim or OptimConfig(lr=0.05),
         training=TrainingConfig(**{"epochs": 4, **training}),
         folder=folder,
+        data=data,
     )
 
 
