@@ -267,7 +267,8 @@ class MetricsConfig:
 
     Attributes:
         protocol: pysod (default), published, inspection.
-        names: metrics to compute; empty computes all of the protocol.
+        names: metrics to compute; empty computes all of the protocol. Only by name, under pysod: rates (ber, specificity, accuracy,
+            kappa), context_measure, human_correction_effort, msiou.
         bootstrap: resamples for the 95 % intervals; 0 leaves them out.
         batch_size: images scored at once.
     """

@@ -3,7 +3,8 @@
 ``METRICS`` maps a metric's name to its class; ``PROTOCOLS`` says which metrics a protocol holds, and the protocol's
 name also chooses the rules by which they are computed:
 
-- ``pysod`` (default): PySODMetrics 1.6.2, per image to 1e-12 (weighted F 1e-9).
+- ``pysod`` (default): PySODMetrics 1.6.2, per image to 1e-12 (weighted F 1e-9). By name also BER, specificity, accuracy, kappa
+  (``rates``), ``context_measure``, ``human_correction_effort`` and ``msiou``.
 - ``published``: the MATLAB scripts behind the strip-steel papers' tables.
 - ``inspection``: absolute thresholds on maps as they are, whole defects, clean images; for those who ship.
 
@@ -29,16 +30,20 @@ from samis.metrics.aupro import AUPRO
 from samis.metrics.base import ImageMetric, ImageScores, score_pair
 from samis.metrics.boundary_f import BoundaryF
 from samis.metrics.clean import INSPECTED, Clean, CleanScore, Judged, inspect, judge, score_clean
+from samis.metrics.context_measure import ContextMeasure
 from samis.metrics.e_measure import EMeasure
 from samis.metrics.f_measure import FMeasure
 from samis.metrics.fixed_threshold import FixedThreshold
+from samis.metrics.human_correction_effort import HumanCorrectionEffort
 from samis.metrics.image_level import ImageLevel
 from samis.metrics.iou import IoU
 from samis.metrics.mae import MAE
+from samis.metrics.msiou import MSIoU
 from samis.metrics.objects import Objects
 from samis.metrics.overlap_ratio import OverlapRatio
 from samis.metrics.pair import THRESHOLDS, Pair, quantise
 from samis.metrics.pratt import Pratt
+from samis.metrics.rates import Rates
 from samis.metrics.s_measure import SMeasure
 from samis.metrics.summary import ScoreStack, choose_threshold, mean_curves, stack_scores, summarise, summarise_stack
 from samis.metrics.truth import TruthCache, TruthFields
@@ -59,6 +64,10 @@ METRICS: dict[str, type[ImageMetric]] = {
     "image_level": ImageLevel,
     "aupro": AUPRO,
     "clean": Clean,
+    "rates": Rates,
+    "context_measure": ContextMeasure,
+    "human_correction_effort": HumanCorrectionEffort,
+    "msiou": MSIoU,
 }
 
 PROTOCOLS: dict[str, tuple[str, ...]] = {
@@ -66,6 +75,11 @@ PROTOCOLS: dict[str, tuple[str, ...]] = {
     "published": ("mae", "weighted_f", "s_measure", "overlap_ratio", "pratt", "iou"),
     "inspection": ("fixed_threshold", "boundary_f", "objects", "image_level", "aupro", "clean"),
 }
+
+OPTIONAL: dict[str, tuple[str, ...]] = {
+    "pysod": ("rates", "context_measure", "human_correction_effort", "msiou"),
+}
+"""Further metrics that a protocol has, computed only where they are asked for by name."""
 
 SCORES_CLEAN = frozenset({"inspection"})
 """Protocols whose numbers need the defect-free images too; the others are not defined on them."""
@@ -98,6 +112,7 @@ __all__ = [
     "CLEAN_NUMBERS",
     "DIRECTIONS",
     "METRICS",
+    "OPTIONAL",
     "PROTOCOLS",
     "SCORES_CLEAN",
     "THRESHOLDS",
@@ -131,7 +146,7 @@ def find_metrics(metrics: Sequence[str] | None = None, protocol: str = "pysod") 
 
     Args:
         metrics: names in `METRICS` or of their numbers (``f_max`` asks for all of ``f_measure``); None: all of the
-            protocol.
+            protocol. Those of `OPTIONAL` too, which None leaves out.
         protocol: key of `PROTOCOLS`.
 
     Returns:
@@ -145,6 +160,7 @@ def find_metrics(metrics: Sequence[str] | None = None, protocol: str = "pysod") 
     own = PROTOCOLS[protocol]
     if metrics is None:
         return tuple(METRICS[name] for name in own)
+    own = (*own, *OPTIONAL.get(protocol, ()))
     owners = {number: name for name in own for number in (*METRICS[name].values, *METRICS[name].finished, name)}
     for name in metrics:
         if name not in owners:
@@ -179,7 +195,7 @@ def numbers_on(
         metrics, protocol: as for `find_metrics`.
 
     >>> sorted(numbers_on(defective=False, clean=True)), len(numbers_on(defective=True, clean=False, metrics=["mae", "iou"]))
-    (['false_positive_area', 'kept_clean'], 17)
+    (['false_positive_area', 'kept_clean'], 15)
     """
     truth = np.zeros((16, 16), bool)
     truth[4:8, 4:9] = True

@@ -39,7 +39,13 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--truth", type=Path, metavar="MASKS", help="folder of masks for any number of folders of maps")
     parser.add_argument("--protocol", choices=PROTOCOLS, default="pysod", help="rules to score by (default: pysod)")
-    parser.add_argument("--metrics", nargs="+", metavar="NAME", help="some of the protocol's metrics (default: all)")
+    parser.add_argument(
+        "--metrics",
+        nargs="+",
+        metavar="NAME",
+        help="some of the protocol's metrics (default: all but rates, "
+        "context_measure, human_correction_effort and msiou)",
+    )
     parser.add_argument("--threshold", type=float, default=0.5, help="absolute threshold of inspection (default: 0.5)")
     parser.add_argument("--names", type=Path, metavar="FILE", help="score only these images: one name a line")
     parser.add_argument(

@@ -16,8 +16,8 @@ from torchmetrics import Metric
 from samis.contracts import UserError
 from samis.metrics import find_metrics
 from samis.metrics.base import ImageScores, SetScores, finish_all, score_pair
-from samis.metrics.on_device import DevicePair
-from samis.metrics.pair import Pair, quantise
+from samis.metrics.float_pair import make_pair
+from samis.metrics.on_device import device_pair
 from samis.metrics.truth import TruthFields
 
 
@@ -87,12 +87,12 @@ class ProtocolMetric(Metric):
         """Add a batch.
 
         Args:
-            maps: B maps (H, W) or (1, H, W), uint8 or float in [0, 1] (rounded to bytes); sizes may differ in a list.
+            maps: B maps (H, W) or (1, H, W), uint8 or float in [0, 1] (stretched as floats); sizes may differ in a list.
             truths: B masks of the same sizes, bool or uint8.
             truth_fields: the truths' fields, if kept from an earlier round.
 
         Raises:
-            UserError: lengths differ, or an image is refused (`samis.metrics.Pair`, `quantise`, `TruthFields`).
+            UserError: lengths differ, or an image is refused (`samis.metrics.Pair`, `TruthFields`).
         """
         if len(maps) != len(truths):
             raise UserError(f"expected as many maps as truths, got {len(maps)} maps and {len(truths)} truths")
@@ -102,11 +102,9 @@ class ProtocolMetric(Metric):
 
     def _score(self, image: Tensor | np.ndarray, fields: TruthFields) -> ImageScores:
         if isinstance(image, Tensor) and image.device.type != "cpu":
-            pair: Pair = DevicePair(image, fields, protocol=self.protocol, threshold=self.threshold)
+            pair = device_pair(image, fields, protocol=self.protocol, threshold=self.threshold)
         else:
-            array = _to_numpy(image)
-            map_u8 = array if array.dtype == np.uint8 else quantise(array)
-            pair = Pair(map_u8, fields, protocol=self.protocol, threshold=self.threshold)
+            pair = make_pair(_to_numpy(image), fields, protocol=self.protocol, threshold=self.threshold)
         return score_pair(pair, self.parts)
 
     def add(self, scores: ImageScores) -> None:
@@ -153,5 +151,8 @@ def _means(names: list[str], sums: Tensor, counts: Tensor) -> dict[str, np.ndarr
 
 
 def _to_numpy(array: Tensor | np.ndarray) -> np.ndarray:
-    values = array.detach().cpu().numpy() if isinstance(array, Tensor) else np.asarray(array)
+    if isinstance(array, Tensor):
+        array = array.detach().cpu()
+        array = (array.double() if array.dtype == torch.bfloat16 else array).numpy()
+    values = np.asarray(array)
     return values[0] if values.ndim == 3 and values.shape[0] == 1 else values

@@ -7,6 +7,7 @@ holds 0.002 at most would come out black and white.
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -36,10 +37,19 @@ def make_pair(
     if values.dtype == np.uint8 or not np.issubdtype(values.dtype, np.floating):
         return Pair(check_map(values, truth.hw, source=source), truth, protocol=protocol, threshold=threshold)
     as_bytes = check_map(quantise(values, source=source), truth.hw, source=source)
-    exact = as_bytes / 255
-    if (np.abs(values - exact) <= _ULPS * float(np.finfo(values.dtype).eps) * exact).all():
+    if is_bytes(values, as_bytes, float(np.finfo(values.dtype).eps)):
         return Pair(as_bytes, truth, protocol=protocol, threshold=threshold)
     return FloatPair(values, as_bytes, truth, protocol=protocol, threshold=threshold)
+
+
+def is_bytes(values: Any, as_bytes: Any, eps: float) -> bool:
+    """Return whether floats are bytes / 255, up to the last digits of their type.
+
+    Args:
+        values: (H, W) float, an array or a tensor. as_bytes: the same rounded to uint8. eps: of the type of `values`.
+    """
+    exact = as_bytes / 255
+    return bool((abs(values - exact) <= _ULPS * eps * exact).all())
 
 
 class FloatPair(Pair):

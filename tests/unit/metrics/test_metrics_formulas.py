@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from samis.metrics import DIRECTIONS, METRICS, PROTOCOLS, Pair, TruthFields, find_metrics, score_image
+from samis.metrics import DIRECTIONS, METRICS, OPTIONAL, PROTOCOLS, Pair, TruthFields, find_metrics, score_image
 from samis.metrics.aupro import area_under, region_overlaps
 from samis.metrics.boundary_f import boundary_f, outline
 from samis.metrics.image_level import auroc, average_precision
@@ -140,7 +140,7 @@ def test_aupro_by_hand():
 
 
 def test_tables_agree_with_each_other():
-    assert set().union(*PROTOCOLS.values()) == set(METRICS)
+    assert set().union(*PROTOCOLS.values(), *OPTIONAL.values()) == set(METRICS)
     for protocol in PROTOCOLS:
         parts = find_metrics(None, protocol)
         names = [name for part in parts for name in (*part.values, *part.finished)]

@@ -24,7 +24,8 @@ from samis.metrics import (
 )
 from samis.metrics.accumulate import ProtocolMetric
 from samis.metrics.base import score_pair
-from samis.metrics.on_device import DevicePair
+from samis.metrics.float_pair import make_pair
+from samis.metrics.on_device import DevicePair, device_pair
 
 
 def drawn_images(number: int, seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -137,11 +138,9 @@ def test_metric_takes_batched_float_tensors_and_pickles():
     truths = torch.rand(3, 1, 16, 16) > 0.7
     metric = pickle.loads(pickle.dumps(ProtocolMetric(["mae", "s_measure"])))
     metric.update(maps, truths)
-    images = [
-        (np.floor(m[0].double().numpy() * 255 + 0.5).astype(np.uint8), t[0].numpy())
-        for m, t in zip(maps, truths, strict=True)
-    ]
-    close(metric.compute(), summarise([score_image(image, truth, ["mae", "s_measure"]) for image, truth in images]))
+    parts = find_metrics(["mae", "s_measure"])
+    pairs = [make_pair(m[0].numpy(), TruthFields(t[0].numpy())) for m, t in zip(maps, truths, strict=True)]
+    close(metric.compute(), summarise([score_pair(pair, parts) for pair in pairs]))
     with pytest.raises(UserError, match="as many maps"):
         metric.update(maps, truths[:2])
 
@@ -190,6 +189,33 @@ def test_device_path_equals_the_cpu_path(protocol, device):
         close(far.values, near.values)
         for name, curve in near.curves.items():
             assert np.allclose(far.curves[name], curve, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_faint_map_of_floats_is_stretched_in_floats(device, dtype):
+    """The same map times 0.004: stretched in floats it scores as it did, rounded to bytes first it would have two levels."""
+    rng = np.random.default_rng(1)
+    truth = np.zeros((24, 31), bool)
+    truth[5:15, 8:22] = True
+    values = torch.from_numpy(np.clip(0.6 * truth + 0.4 * rng.random(truth.shape), 0, 1) * 0.004).to(dtype)
+    low, high = values.double().min(), values.double().max()
+    stretched = ((values.double() - low) / (high - low)).numpy()
+    expected = np.abs(stretched - truth).mean()
+    pair = device_pair(values.to(device), TruthFields(truth))
+    assert score_pair(pair, find_metrics(["mae"])).values["mae"] == pytest.approx(expected, abs=1e-12)
+    metric = ProtocolMetric(["mae"]).to(device)
+    metric.update(values[None].to(device), torch.from_numpy(truth)[None])
+    assert metric.compute()["mae"] == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_floats_that_are_bytes_stay_on_the_device(device):
+    image, truth = IMAGES[4]
+    pair = device_pair((torch.from_numpy(image) / 255).to(device), TruthFields(truth))
+    assert isinstance(pair, DevicePair) and torch.equal(pair.tensor.cpu(), torch.from_numpy(image))
+    with pytest.raises(UserError, match=r"use device_pair\(\)"):
+        DevicePair(torch.from_numpy(image / 300), TruthFields(truth))
 
 
 @pytest.mark.parametrize("device", DEVICES)
