@@ -259,16 +259,19 @@ def load_data(row: ScoreRow, roots: list[str], *, fingerprint: str) -> Any:
 
     named = dict(root.split("=", 1) for root in roots if "=" in root)
     plain = [root for root in roots if "=" not in root]
-    name = data_config(row).get("name", row.dataset)
-    root = named.get(name, plain[-1] if plain else None)
+    config = data_config(row)
+    name = config.get("name", row.dataset)
+    scored = config.get("root")
+    known = scored if isinstance(scored, str) and Path(scored).exists() else None
+    root = named.get(row.dataset, named.get(name, plain[-1] if plain else known))
     fingerprint = fingerprint.partition("+")[0]  # what follows is of images that are only judged apart
     try:
-        options = loader_options(name, data_config(row).get("options") or {})
-        data = load_dataset(name, root=root, split=row.split, **options)
+        options = loader_options(name, config.get("options") or {})
+        data = load_dataset(name, root=root, split=row.split.partition(" +")[0], **options)  # without noise
         if fingerprint and data.fingerprint() != fingerprint:
             raise ValueError(
                 f"--data-root: expected the images that {row.name!r} was scored on, got others (data fingerprint "
-                f"{data.fingerprint()[:8]} is not {fingerprint[:8]}); pass --data-root {name}=DIR"
+                f'{data.fingerprint()[:8]} is not {fingerprint[:8]}); pass --data-root "{row.dataset}=DIR"'
             )
     except UserError as error:
         raise ValueError(str(error)) from error

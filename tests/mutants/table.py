@@ -29,6 +29,8 @@ class Mutant(NamedTuple):
 FRAME, FRAME_TESTS = "samis/data/frame.py", "tests/unit/data/test_frame.py"
 LOSSES, LOSS_TESTS = "samis/losses.py", "tests/unit/test_losses.py"
 EVALUATOR, EVALUATOR_TESTS = "samis/evaluator.py", "tests/unit/test_evaluator.py"
+SCORING, SCORING_TESTS = "samis/scoring.py", "tests/unit/test_scoring.py"
+REPORT_TESTS = "tests/unit/reporting/test_report.py"
 GAP, GAP_TESTS = "samis/reporting/gap.py", "tests/unit/reporting/test_gap.py"
 MERGE, MERGE_TESTS = "samis/sam/merge.py", "tests/unit/sam/test_merge.py"
 OPTIM, TRAINER, TRAINER_TESTS = (
@@ -132,6 +134,33 @@ MUTANTS = [
         '"empty_map": False',
         EVALUATOR_TESTS,
     ),
+    Mutant("evaluator_counts_no_full_maps", EVALUATOR, "map_u8.min() == map_u8.max() > 0", "False", EVALUATOR_TESTS),
+    # Rows
+    Mutant("row_replaced_unasked", SCORING, "if not overwrite:", "if False:", SCORING_TESTS),
+    Mutant(
+        "row_file_without_protocol",
+        SCORING,
+        "if config.metrics.protocol == PROTOCOL else",
+        "if True else",
+        SCORING_TESTS,
+    ),
+    Mutant(
+        "map_folder_without_noise",
+        SCORING,
+        "_dataset_label(config, dataset), _split(config, dataset), config)",
+        "_dataset_label(config, dataset), dataset.split, config)",
+        SCORING_TESTS,
+    ),
+    Mutant("formula_in_per_image_values", "samis/scores.py", "str(text_cell(value))", "str(value)", REPORT_TESTS),
+    Mutant(
+        "apostrophe_kept_on_reading",
+        "samis/reporting/rows.py",
+        "        return plain_text(text)\n    try:",
+        "        return text\n    try:",
+        REPORT_TESTS,
+    ),
+    Mutant("degenerate_row_is_best", "samis/reporting/rows.py", "and not row.degenerate", "", REPORT_TESTS),
+    Mutant("degenerate_cells_are_ranked", "samis/reporting/table.py", "if not row.degenerate]", "]", REPORT_TESTS),
     # Gap
     Mutant(
         "gap_90_percent_interval",

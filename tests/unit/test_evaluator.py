@@ -146,6 +146,14 @@ def test_empty_maps_are_counted(drawn):
     assert evaluate(truths, maps).empty_maps == 1
 
 
+def test_maps_of_one_value_are_counted(drawn):
+    truths, maps = drawn
+    for name, value in (("image_0", 1.0), ("image_1", 0.2), ("image_2", 0.0)):
+        maps[name] = np.full_like(maps[name], value)
+    found = evaluate(truths, maps)
+    assert (found.full_maps, found.empty_maps) == (2, 1)
+
+
 def test_faults_are_named(drawn):
     truths, maps = drawn
     wrong = {**maps, "image_2": np.zeros((3, 3), np.float32)}

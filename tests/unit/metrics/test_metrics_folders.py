@@ -77,6 +77,14 @@ def test_table_and_csv(folders, capsys):
     assert float(rows[0]["mae"]) == score_image(*read(folders, 0)).values["mae"]
 
 
+def test_no_cell_of_the_csv_is_a_formula(folders, capsys):
+    for kind in ("maps", "masks"):
+        (folders / kind / "0.png").rename(folders / kind / "=1+1.png")
+    assert run(folders, "--csv", str(folders / "rows.csv"), "--metrics", "mae") == 0
+    with (folders / "rows.csv").open(newline="") as file:
+        assert {row["image"] for row in csv.DictReader(file)} == {"'=1+1", "1", "2"}
+
+
 def test_names_and_suffixes_choose_files(folders, capsys):
     (folders / "names.txt").write_text("0\n1\n")
     (folders / "maps" / "0.jpg").write_bytes(b"the photograph beside the map")
