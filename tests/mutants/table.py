@@ -36,6 +36,7 @@ MERGE, MERGE_TESTS = "samis/sam/merge.py", "tests/unit/sam/test_merge.py"
 OPTIM, TRAINER, TRAINER_TESTS = (
     "samis/training/optim.py", "samis/training/trainer.py", "tests/unit/training/test_trainer.py",
 )  # fmt: skip
+STEPPING, STEPPING_TESTS = "samis/training/stepping.py", "tests/unit/training/test_stepping.py"
 FORMULAS = "tests/unit/metrics/test_metrics_formulas.py"
 PYSOD = "tests/reference/test_metrics_pysod.py"
 
@@ -86,6 +87,100 @@ MUTANTS = [
         TRAINER_TESTS,
     ),
     Mutant("groups_share_one_rate", OPTIM, 'rate = config.lr * group["lr_scale"]', "rate = config.lr", TRAINER_TESTS),
+    # The loop
+    Mutant(
+        "clipping_is_off",
+        STEPPING,
+        "        if self.clip_norm:\n",
+        "        if False:\n",
+        f"{STEPPING_TESTS} -kclipped",
+    ),
+    Mutant(
+        "micro_batches_weigh_alike",
+        STEPPING,
+        "share = self.accelerator.num_processes * len(batch) / images",
+        "share = 1 / len(group)",
+        f"{STEPPING_TESTS} -knine_images",
+    ),
+    Mutant(
+        "a_step_that_is_no_number_changes_weights",
+        STEPPING,
+        "found_inf = poison.isnan().float()",
+        "found_inf = torch.zeros_like(poison)",
+        f"{STEPPING_TESTS} -kbad_step",
+    ),
+    Mutant(
+        "ema_is_not_what_is_validated",
+        TRAINER,
+        "with self.run.ema.applied():\n            evaluation",
+        "if True:\n            evaluation",
+        f"{STEPPING_TESTS} -kema_is_validated",
+    ),
+    Mutant(
+        "minutes_are_ignored",
+        "samis/training/timebox.py",
+        "return self.limit_s > 0 and self.progress >= 1",
+        "return False",
+        "tests/unit/training/test_timebox.py -kin_the_middle",
+    ),
+    Mutant(
+        "changed_data_are_not_compared",
+        "samis/training/run_folder.py",
+        "differ = [name for name in now if held[-1].get(name) != now[name]]",
+        "differ: list[str] = []",
+        "tests/unit/training/test_changed_data.py -krefused",
+    ),
+    Mutant(
+        "the_best_of_other_validation_images_stands",
+        "samis/training/run_state.py",
+        "other = {name for name in self.data if name != TRAINED_ON and before.get(name) != self.data[name]}",
+        "other: set[str] = set()",
+        "tests/unit/training/test_changed_data.py -kaccepted_validation",
+    ),
+    # Which images take part
+    Mutant(
+        "clean_photos_are_not_drawn",
+        "samis/data/sampling.py",
+        "return self._defective + rounds * self._clean + [self._clean[place] for place in drawn]",
+        "return self._defective",
+        "tests/unit/data/test_sampling.py",
+    ),
+    Mutant(
+        "division_by_tile_is_ignored",
+        "samis/data/magnetic_tile.py",
+        "lists, free = DIVISIONS[division],",
+        'lists, free = DIVISIONS["usual"],',
+        "tests/unit/data/test_datasets.py -kown_lists",
+    ),
+    Mutant(
+        "configs_division_is_dropped",
+        "samis/data/__init__.py",
+        'found["division"] = found.pop("split")',
+        'found.pop("split")',
+        "tests/unit/data/test_datasets.py -kown_lists",
+    ),
+    Mutant(
+        "flips_are_not_mirrored_back",
+        "samis/tta.py",
+        "back = [values.flip(axes) for values in maps]",
+        "back = list(maps)",
+        "tests/unit/test_tta.py -kserves_any",
+    ),
+    # Metrics by name
+    Mutant(
+        "cohen_kappa_as_pysodmetrics",
+        "samis/metrics/rates.py",
+        "(missed + left) * (size - area)) / size**2",
+        "(missed + left) * (left + found)) / size**2",
+        "tests/reference/test_metrics_optional.py -kcohen",
+    ),
+    Mutant(
+        "float_maps_are_rounded_on_the_device",
+        "samis/metrics/on_device.py",
+        "if floats and not is_bytes(image, _quantise(image), torch.finfo(image.dtype).eps):\n",
+        "if floats and (image := _quantise(image)) is None:\n",
+        "tests/unit/metrics/test_metrics_sets.py -kfaint",
+    ),
     # Losses
     Mutant(
         "balance_counts_padding",

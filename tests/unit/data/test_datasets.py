@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from samis.contracts import Dataset, UserError
-from samis.data import DATASETS, dataset_label, load_dataset, loader_options
+from samis.data import DATASETS, dataset_label, load_dataset, loader_options, magnetic_tile
 from samis.data.base import Record, RecordDataset, find_root, read_split
 from samis.data.folder import load_folder
 from samis.data.nrsd_mn import load_nrsd_mn
@@ -49,6 +49,22 @@ def test_clean_tiles_join_their_split(division: str) -> None:
     assert both.ids[len(alone) :] == load_dataset("magnetic_tile", split="clean_val", division=division).ids
     everything = load_dataset("magnetic_tile", split="trainval", division=division, clean=True)
     assert set(both.ids) < set(everything.ids)
+
+
+@pytest.mark.parametrize("division", ["usual", "by_tile"])
+def test_a_division_has_its_own_lists(division: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the photos: a record stands for every name of both divisions, and the loader chooses among them."""
+    lists = {"usual": "magnetic_tile", "by_tile": "magnetic_tile_by_tile"}
+    names = {key for each in lists.values() for split in ("trainval", "test") for key in read_split(each, split)}
+    records = [Record(key, tmp_path / f"{key}.jpg", tmp_path / f"{key}.png", "crack") for key in sorted(names)]
+    monkeypatch.setattr(magnetic_tile, "_records", lambda *_, **__: records)
+    monkeypatch.setattr(magnetic_tile, "find_root", lambda *_: tmp_path)
+    for split in ("train", "val", "test"):
+        options = loader_options("magnetic_tile", {"split": division})
+        found = load_dataset("magnetic_tile", root=tmp_path, split=split, **options).ids
+        assert sorted(found) == sorted(read_split(lists[division], split))
+        other = lists["usual" if division == "by_tile" else "by_tile"]
+        assert sorted(found) != sorted(read_split(other, split))
 
 
 def test_the_division_is_part_of_the_name() -> None:

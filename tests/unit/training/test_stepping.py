@@ -178,6 +178,23 @@ def test_each_of_nine_images_counts_once(tmp_path):
     torch.testing.assert_close(gradients[-1], weight.grad, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("largest", [0.1, 0.0])
+def test_gradients_are_clipped_to_their_common_norm(tmp_path, largest):
+    """The optimizer gets the gradient that torch's own clipping leaves; 0 never clips."""
+    learner, raw, given = test_trainer.Line(), [], []
+    learner.weight.register_post_accumulate_grad_hook(lambda p: raw.append(p.grad.clone()))
+    run = test_trainer.trainer(tmp_path, learner=learner, epochs=1, optim=OptimConfig(lr=0.05, clip_norm=largest))
+    run.optimizer.optimizer.register_step_pre_hook(lambda *_: given.append(learner.weight.grad.clone()))
+    run.fit()
+    assert len(raw) == len(given) == 6 and min(gradient.norm() for gradient in raw) > 0.2
+    for before, after in zip(raw, given, strict=True):
+        expected = torch.nn.Parameter(torch.zeros_like(before))
+        expected.grad = before
+        if largest:
+            torch.nn.utils.clip_grad_norm_([expected], largest)
+        torch.testing.assert_close(after, expected.grad)
+
+
 def test_ema_is_validated_and_kept(tmp_path):
     seen, validated, decay = [], [], 0.9
 

@@ -50,6 +50,19 @@ def test_ends_in_time_with_schedule_validation_and_best(tmp_path, clock):
     assert made.record()["minutes"] == SECONDS / 60
 
 
+def test_ends_in_the_middle_of_an_epoch_before_the_last(tmp_path, clock):
+    """Ten steps fit into the time; an epoch has six, and the run five of them."""
+    learner = test_trainer.Line()
+
+    def moved(*_):
+        clock[0] += STEP
+
+    learner.register_forward_pre_hook(moved)
+    made = test_trainer.trainer(tmp_path, learner=learner, epochs=5, minutes=10 * STEP / 0.9 / 60)
+    made.fit()
+    assert made.position.step == pytest.approx(10, abs=1)
+
+
 def test_a_finished_run_is_left_alone_and_more_time_trains_on(tmp_path, clock, capsys):
     first, _ = run(tmp_path, clock, minutes=0.5 / 60)
     again, _ = run(tmp_path, clock, minutes=0.5 / 60)
