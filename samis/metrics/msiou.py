@@ -23,7 +23,8 @@ SCALES = 10
 
 def outline(mask: np.ndarray) -> np.ndarray:
     """Mark where Sobel's operator on a mask is not 0 along rows or columns; (H, W) bool, outside the image counts as 0."""
-    return np.asarray(sobel(mask, axis=0, mode="constant") != 0) | (sobel(mask, axis=1, mode="constant") != 0)
+    signed = mask.astype(np.int8)  # of a bool, what becomes of -1 is left to the processor
+    return np.asarray(sobel(signed, axis=0, mode="constant") != 0) | (sobel(signed, axis=1, mode="constant") != 0)
 
 
 def pyramid(edges: np.ndarray) -> Iterator[np.ndarray]:
