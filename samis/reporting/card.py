@@ -160,9 +160,9 @@ def shipped_card(
         f"| data | {called}, split `{data['train']}`{options}; best epoch by `{config['keep_best']}` on `{data['val']}` |",
         f"| data fingerprint | `{birth.get('data_fingerprint', 'not recorded')}` |",
         f"| frame | {side}, {tiles} |",
-        f"| recipe | {adapter['name']} (rank {adapter['rank']}) on {parts}; {_length(birth, training)} of batch "
+        f"| recipe | {adapter['name']} (rank {adapter['rank']}) on {parts}; {_length(birth, training)}, batch "
         f"{training['batch_size']}, lr {optim['lr']:g} (pretrained weights × {optim['pretrained_lr_scale']:g}), augmentation "
-        f"`{data['augment']}`, precision {training['mixed_precision']}{cut} |",
+        f"`{data['augment']}`, precision {birth.get('mixed_precision', training['mixed_precision'])}{cut} |",
         f"| tuned on | {made.get('hardware', 'not recorded')}; {code}{torch} |",
         f"| threshold on validation | {_threshold(birth)} |",
         "",
