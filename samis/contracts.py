@@ -148,6 +148,8 @@ class Batch:
         class_names: B names.
         truths: B masks (H, W) bool at the file's own size, which is where maps are scored; None where unknown.
         extras: what a special learner needs besides (such as the object masks of promptable pretraining), by name.
+        scaled_hw: (V, 2) int64, the placements' ``scaled_hw`` as a tensor that travels with the batch; None where nobody made
+            it (``samis.data.frame.shown_inside`` then does).
     """
 
     ids: list[str]
@@ -158,6 +160,7 @@ class Batch:
     class_names: list[str] = field(default_factory=list)
     truths: list[np.ndarray | None] = field(default_factory=list)
     extras: dict[str, Tensor] = field(default_factory=dict)
+    scaled_hw: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -169,17 +172,23 @@ class Batch:
 
     def pin_memory(self) -> Batch:
         """Return the batch in page-locked memory (called by torch's DataLoader)."""
-        images = self.images if self.images.is_meta else self.images.pin_memory()
-        masks = None if self.masks is None else self.masks.pin_memory()
         extras = {name: tensor.pin_memory() for name, tensor in self.extras.items()}
-        return replace(self, images=images, masks=masks, extras=extras)
+        return replace(self, **_pinned(self), prompt=replace(self.prompt, **_pinned(self.prompt)), extras=extras)
 
 
 def _moved(record: Any, device: torch.device | str) -> dict[str, Any]:
+    return {name: tensor.to(device, non_blocking=True) for name, tensor in _tensors(record).items()}
+
+
+def _pinned(record: Any) -> dict[str, Any]:
+    return {name: tensor.pin_memory() for name, tensor in _tensors(record).items()}
+
+
+def _tensors(record: Any) -> dict[str, Any]:
+    """Return a record's tensors that hold values."""
     from torch import Tensor
 
-    tensors = {name: value for name, value in vars(record).items() if isinstance(value, Tensor) and not value.is_meta}
-    return {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
+    return {name: value for name, value in vars(record).items() if isinstance(value, Tensor) and not value.is_meta}
 
 
 @runtime_checkable

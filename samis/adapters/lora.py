@@ -19,10 +19,11 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
-from peft.tuners.lora import LoraLayer
+from peft.tuners.lora import Linear, LoraLayer
 from torch import Tensor, nn
 
 from samis.adapters.adapted import AdaptedSam
+from samis.adapters.low_rank import use_few_products
 from samis.adapters.targets import (
     DECODER,
     ENCODER,
@@ -55,6 +56,8 @@ class LoraSam(AdaptedSam):
                 # peft would take the input to float32 first, and autocast back, in both halves of the layer.
                 layer.cast_input_dtype_enabled = False
                 layer.register_forward_pre_hook(_cast_once)  # type: ignore[attr-defined]
+            if isinstance(layer, Linear):
+                use_few_products(layer)
         if config.decoder == ["full"]:
             keep_rows_1_to_3(sam.mask_decoder.mask_tokens.weight)  # type: ignore[union-attr, arg-type]
         self.sam.eval()

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samis.contracts import Batch
-from samis.data.frame import inside, to_frame
+from samis.data.frame import shown_inside, to_frame
 
 
 class ConvNormRelu(nn.Sequential):
@@ -86,7 +86,7 @@ def deep_supervision(
     truth = batch.masks
     if truth is None or len(weights) != len(outputs):
         raise ValueError(f"deep supervision: expected masks and {len(outputs)} weights, got {len(weights)}")
-    shown = inside(batch.placements, truth.device)
+    shown = shown_inside(batch, truth.device)
     each = [loss(to_frame(logits, truth.shape[-1]), truth, shown) for logits in outputs]
     total = torch.stack([weight * value for weight, value in zip(weights, each, strict=True)]).sum(0)
     main = each[0].detach().mean()

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from samis.baselines.blocks import deep_supervision, resize_to
 from samis.baselines.encoder import Encoder, Pretrained
 from samis.contracts import Batch
-from samis.data.frame import inside, to_frame
+from samis.data.frame import shown_inside, to_frame
 from samis.losses import bce, edges
 
 LEVELS = 5
@@ -185,7 +185,7 @@ class ITSD(nn.Module):
         if batch.masks is None:
             raise ValueError("batch: expected masks to learn from, got none")
         side = batch.masks.shape[-1]
-        shown = inside(batch.placements, batch.masks.device)
+        shown = shown_inside(batch, batch.masks.device)
         rims = edges(batch.masks, shown, width=RIM_PX)
         found = [to_frame(logits, side) for logits in outputs["contours"]]
         weights = WEIGHTS[: len(found)][::-1]

@@ -21,7 +21,7 @@ from torch.optim.swa_utils import update_bn
 
 from samis.config import LossConfig
 from samis.contracts import Batch, Loss, Placement, UserError
-from samis.data.frame import inside, to_file_size, to_frame
+from samis.data.frame import shown_inside, to_file_size, to_frame
 from samis.losses import MaskLoss
 from samis.weight_files import read_tensors, write_tensors
 
@@ -103,7 +103,7 @@ class BaselineLearner(nn.Module):
         self._weights_sha256 = None
         outputs = self.network(batch.images)
         logits = to_frame(main_logits(outputs), batch.images.shape[-1])
-        shown = inside(batch.placements, logits.device)
+        shown = shown_inside(batch, logits.device)
         own = getattr(self.network, "loss", None)
         each, parts = own(outputs, batch, self.mask_loss) if own else self.mask_loss(logits, batch.masks, shown)
         area = shown.sum().clamp_min(1)

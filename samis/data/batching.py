@@ -59,6 +59,7 @@ def collate(samples: Sequence[FramedSample]) -> Batch:
         class_names=[sample.class_name for sample in samples],
         truths=[sample.truth for sample in samples],
         extras=extras,
+        scaled_hw=torch.tensor([placement.scaled_hw for placement in placements]).reshape(-1, 2),
     )
 
 

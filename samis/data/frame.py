@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from samis.contracts import Placement
+from samis.contracts import Batch, Placement
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 """Mean of R, G and B in [0, 255] that SAM subtracts (ImageNet's)."""
@@ -152,11 +152,20 @@ def frame_mask(mask: np.ndarray, placement: Placement) -> Tensor:
 
 def inside(placements: Sequence[Placement], device: torch.device | str = "cpu") -> Tensor:
     """Return (V, 1, S, S) bool, True where a frame shows image and not padding."""
-    side = placements[0].frame_px
-    steps = torch.arange(side, device=device)
-    heights = torch.tensor([p.scaled_hw[0] for p in placements], device=device)
-    widths = torch.tensor([p.scaled_hw[1] for p in placements], device=device)
-    rows, columns = steps[None] < heights[:, None], steps[None] < widths[:, None]
+    sizes = torch.tensor([placement.scaled_hw for placement in placements], device=device)
+    return _shown(sizes, placements[0].frame_px)
+
+
+def shown_inside(batch: Batch, device: torch.device | str) -> Tensor:
+    """Return ``inside`` of a batch's views, without a wait for the device where their sizes travelled with the batch."""
+    if batch.scaled_hw is None:
+        return inside(batch.placements, device)
+    return _shown(batch.scaled_hw.to(device, non_blocking=True), batch.placements[0].frame_px)
+
+
+def _shown(scaled_hw: Tensor, side: int) -> Tensor:
+    steps = torch.arange(side, device=scaled_hw.device)
+    rows, columns = (steps[None] < scaled_hw[:, dim, None] for dim in range(2))
     return (rows[:, :, None] & columns[:, None, :])[:, None]
 
 

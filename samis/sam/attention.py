@@ -6,8 +6,7 @@ Code: segment_anything 1.0 materialises the (N, N) attention and adds the relati
 rides along as further channels: a query brings its products with all row and column offsets, a key says by ones which
 row and which column it is in, and their product is the position's share. So torch's fused kernels need no mask.
 Equal to stock to 1e-5 in float32, forward and gradient (tests/reference/test_sam_attention.py).
-Differs: a compiled encoder in half precision without gradient adds the position inside FlexAttention (``allow_flex``),
-which spares the further channels. Offsets are read from the table in place: stock's index comes from the host at every call.
+Differs: offsets are read from the table in place: stock's index comes from the host at every call.
 """
 
 from __future__ import annotations
@@ -21,10 +20,8 @@ from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.modeling.image_encoder import Attention
 from torch import Tensor, nn
 
+from samis.sam.extended import Extended, few_offsets, may_keep, resized
 from samis.sdpa import exclude_cudnn
-
-FLEX_TOKENS = 1024
-"""FlexAttention pays from so many tokens on; a window has 196."""
 
 
 def use_fused_attention(encoder: nn.Module) -> None:
@@ -40,21 +37,18 @@ def use_fused_attention(encoder: nn.Module) -> None:
             module.forward = types.MethodType(_norm_channels, module)
 
 
-def allow_flex(encoder: nn.Module, allowed: bool = True) -> None:
-    """Let an encoder's global attention use FlexAttention where that pays: see ``_flex_pays``."""
-    for module in encoder.modules():
-        if isinstance(module, Attention):
-            module.flex_allowed = allowed
-
-
 def _fused_forward(self: Attention, x: Tensor) -> Tensor:
     batch, height, width, _ = x.shape
     qkv = self.qkv(x).reshape(batch, height * width, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+    if self.use_rel_pos and (offsets := few_offsets(self, qkv, height, width)) is not None:
+        spare = _spare(qkv.shape[-1], height, width)
+        places = _kept_places(height, width, spare, qkv.dtype, qkv.device)
+        q, k, v = Extended.apply(qkv, offsets, places, (height, width))  # type: ignore[no-untyped-call]
+        out = F.scaled_dot_product_attention(q, k, v, scale=self.scale)[..., : qkv.shape[-1]]
+        return self.proj(out.transpose(1, 2).reshape(batch, height, width, -1))  # type: ignore[no-any-return]
     q, k, v = qkv.unbind(0)
     if not self.use_rel_pos:
         out = F.scaled_dot_product_attention(q, k, v)
-    elif _flex_pays(self, q):
-        out = _flex(q, k, v, *_relative_position(self, q, height, width, 1.0), self.scale)
     else:
         # The kernel scales positions too, so they are divided by the scale first: in the table, which is small.
         out = _folded(q, k, v, *_relative_position(self, q, height, width, 1 / self.scale), self.scale)
@@ -77,21 +71,21 @@ def _relative_position(
     return by_row.flatten(2, 3), by_column.flatten(2, 3)
 
 
+def _spare(channels: int, height: int, width: int) -> int:
+    """Return how many channels fill up: fused kernels want one width for all three, a multiple of eight."""
+    return -(channels + height + width) % 8
+
+
 def _offsets(table: Tensor, size: int) -> Tensor:
     """Return (size, C, size): for each of `size` places, the (L, C) table's entries for all places, the last one first."""
-    length = 2 * size - 1
-    if len(table) != length:  # made for another grid; resized as stock does
-        table = F.interpolate(table.mT[None], size=length, mode="linear")[0].mT
-    return table.unfold(0, size, 1)
+    return resized(table, size).unfold(0, size, 1)
 
 
 def _folded(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor, scale: float) -> Tensor:
     """Return the (B, heads, N, C) attention; queries carry the position as further channels, keys ones."""
     height, width, channels = rows.shape[-1], columns.shape[-1], v.shape[-1]
-    # Fused kernels want one width for all three, a multiple of eight.
-    spare = -(channels + height + width) % 8
-    plain = torch.compiler.is_compiling() or type(k) is not Tensor
-    places = (_places if plain else _kept_places)(height, width, spare, k.dtype, k.device)
+    spare = _spare(channels, height, width)
+    places = (_kept_places if may_keep(k) else _places)(height, width, spare, k.dtype, k.device)
     k = torch.cat([k, places.expand(*k.shape[:2], -1, -1)], -1)
     q = torch.cat([q, rows, columns, *([q.new_zeros(1).expand(*q.shape[:3], spare)] if spare else [])], -1)
     v = F.pad(v, (0, q.shape[-1] - channels))
@@ -110,27 +104,6 @@ def _kept_places(height: int, width: int, spare: int, dtype: torch.dtype, device
     """Return ``_places``, made once for all blocks; an ordinary tensor, since training may use what scoring made."""
     with torch.inference_mode(False):
         return _places(height, width, spare, dtype, device)
-
-
-def _flex_pays(attention: Attention, q: Tensor) -> bool:
-    """Return whether FlexAttention pays: compiled, in half precision, and without its slow gradient for the position."""
-    allowed = getattr(attention, "flex_allowed", False) and torch.compiler.is_compiling() and q.is_cuda
-    half, many = q.dtype in (torch.bfloat16, torch.float16), q.shape[-2] >= FLEX_TOKENS
-    return allowed and half and many and not torch.is_grad_enabled()
-
-
-def _flex(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor, scale: float) -> Tensor:
-    """Return the (B, heads, N, C) attention; the position is added to each score inside the kernel."""
-    from torch.nn.attention.flex_attention import flex_attention
-
-    height, width = rows.shape[-1], columns.shape[-1]
-
-    def add_position(score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        by_row = rows[batch, head, query, height - 1 - key // width]
-        return score + by_row + columns[batch, head, query, width - 1 - key % width]
-
-    out: Tensor = flex_attention(q, k, v, score_mod=add_position, scale=scale)  # type: ignore[assignment]
-    return out
 
 
 def _norm_channels(self: LayerNorm2d, x: Tensor) -> Tensor:

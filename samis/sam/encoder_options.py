@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from samis.sam.attention import allow_flex
 from samis.sam.trunk import TrunkEmbed
 
 
@@ -28,40 +27,28 @@ def checkpoint_blocks(encoder: nn.Module) -> None:
 def compile_encoder(encoder: nn.Module, *, compiler: Callable[..., Any] = torch.compile) -> None:
     """Let torch.compile make the encoder's forward; a call that fails says so, and all go on without.
 
-    On CUDA global attention without gradient goes through FlexAttention; if that fails, the rest stays compiled.
-
     Args:
         encoder: changed in place; parameters and names stay.
         compiler: ``torch.compile``, or what stands for it in a test.
     """
     plain = type(encoder).forward
-    # Each batch size gets kernels of its own; a run has few.
-    ways = (
-        [("FlexAttention", True), ("torch.compile", False)] if torch.cuda.is_available() else [("torch.compile", False)]
-    )
     made: list[Any] = []
+    failed: list[str] = []
 
     def forward(self: nn.Module, images: Tensor) -> Tensor:
-        while ways:
-            name, flex = ways[0]
+        if not failed:
             try:
-                if not made:
-                    allow_flex(self, flex)
-                    made.append(compiler(plain, dynamic=False))
+                # Each batch size gets kernels of its own; a run has few.
+                made.extend([] if made else [compiler(plain, dynamic=False)])
                 compiled: Tensor = made[0](self, images)
                 return compiled
             except torch.OutOfMemoryError:
                 raise
-            except (
-                Exception
-            ) as error:  # compilers fail in many ways; what is the model's own fault fails below once more
+            except Exception as error:  # compilers fail in many ways; the model's own fault fails below once more
                 reason = (str(error).strip().splitlines() or [""])[0][:200]
-                made.clear()
-                del ways[0]
-                print(
-                    f"segmenter.compile: going on without {name}, since {type(error).__name__}: {reason}",
-                    file=sys.stderr,
-                )
+                told = f"going on without torch.compile, since {type(error).__name__}: {reason}"
+                failed.append(told)
+                print(f"segmenter.compile: {told}", file=sys.stderr)
         return plain(self, images)
 
     encoder.forward = types.MethodType(forward, encoder)

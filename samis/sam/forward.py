@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from segment_anything.modeling import MaskDecoder, Sam
+from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam
 from torch import Tensor
 
 from samis.contracts import Batch, Prompt, UserError
+from samis.sam.extended import may_keep
 from samis.sam.two_way import attend, use_broadcast_attention
 
 Embed = Callable[[Sam, Batch], Tensor]
@@ -72,21 +73,50 @@ def image_tokens(sam: Sam, embeddings: Tensor) -> ImageTokens:
     use_broadcast_attention(sam.mask_decoder)
     no_mask = sam.prompt_encoder.no_mask_embed.weight
     tokens = embeddings.flatten(2).mT + no_mask
-    positions = sam.prompt_encoder.get_dense_pe().flatten(2).mT
     # Contiguous, since every prompt adds to them: a transposed view would make each of those passes slow.
     hw = embeddings.shape[-2], embeddings.shape[-1]
-    return ImageTokens(tokens.contiguous()[:, None], positions.contiguous()[:, None], hw)
+    return ImageTokens(tokens.contiguous()[:, None], _positions(sam.prompt_encoder), hw)
 
 
 def embed_prompts(sam: Sam, prompt: Prompt, views: int) -> Tensor:
-    """Return (V * P, N, C) prompt embeddings, by SAM's own prompt encoder; N = 0 for the empty prompt."""
+    """Return (V * P, N, C) prompt embeddings, as SAM's own prompt encoder does; N = 0 for the empty prompt."""
     points = boxes = None
     if prompt.points_xy is not None and prompt.point_labels is not None:
         points = (prompt.points_xy.flatten(0, 1), prompt.point_labels.flatten(0, 1))
     if prompt.boxes_xyxy is not None:
         boxes = prompt.boxes_xyxy.flatten(0, 1)
-    sparse: Tensor = sam.prompt_encoder(points=points, boxes=boxes, masks=None)[0]
-    return sparse.expand(views, -1, -1) if points is None and boxes is None else sparse
+    encoder = sam.prompt_encoder
+    found = [] if points is None else [_embed_points(encoder, *points, pad=boxes is None)]
+    found += [] if boxes is None else [encoder._embed_boxes(boxes)]
+    return torch.cat(found, 1) if found else encoder.no_mask_embed.weight.new_zeros(views, 0, encoder.embed_dim)
+
+
+def _embed_points(encoder: PromptEncoder, points: Tensor, labels: Tensor, *, pad: bool) -> Tensor:
+    """Return (n, N, C) embeddings of (n, N) points, by SAM's rule; SAM's own code asks the device which points bear a label."""
+    if pad:  # no box: one point more, which is none
+        points, labels = F.pad(points, (0, 0, 0, 1)), F.pad(labels, (0, 1), value=-1)
+    places = encoder.pe_layer.forward_with_coords(points + 0.5, encoder.input_image_size)
+    label, (off, on) = labels[..., None], (encoder.point_embeddings[number].weight for number in range(2))
+    places = torch.where(label == 1, places + on, torch.where(label == 0, places + off, places))
+    return torch.where(label == -1, encoder.not_a_point_embed.weight, places)
+
+
+def _positions(encoder: PromptEncoder) -> Tensor:
+    """Return the (1, 1, N, C) float32 positions of the image's places, made once: nothing trains them."""
+    frequencies = encoder.pe_layer.positional_encoding_gaussian_matrix
+    eager = may_keep(frequencies) and not frequencies.is_inference()
+    kept: Any = vars(encoder).get("_samis_positions") if eager else None
+    if kept is None or kept[0] is not frequencies or kept[1] != frequencies._version:
+        kind = frequencies.device.type
+        # Ordinary tensors, since training may use what scoring made; float32, whatever the caller's precision.
+        with torch.inference_mode(False), torch.no_grad(), torch.autocast(kind, enabled=False):
+            positions = encoder.get_dense_pe().flatten(2).mT.contiguous()[:, None]
+        if not eager:
+            return positions
+        kept = (frequencies, frequencies._version, positions)
+        vars(encoder)["_samis_positions"] = kept
+    made: Tensor = kept[2]
+    return made
 
 
 def decode(sam: Sam, image: Tensor | ImageTokens, prompt: Prompt) -> SamOutput:
@@ -98,9 +128,18 @@ def decode(sam: Sam, image: Tensor | ImageTokens, prompt: Prompt) -> SamOutput:
         prompt: with V views; neither points nor boxes means SAM's empty prompt.
     """
     image = image if isinstance(image, ImageTokens) else image_tokens(sam, image)
-    tokens, places, iou = _attended(sam, image, prompt)
+    tokens, places = _attended(sam, image, prompt)
+    iou = _rated(sam.mask_decoder, tokens)
     logits = _draw(sam.mask_decoder, tokens.flatten(0, 1), places.flatten(0, 1), image.grid_hw)
     return SamOutput(logits.reshape(*iou.shape, *logits.shape[-2:]), iou)
+
+
+def decode_single(sam: Sam, embeddings: Tensor, prompt: Prompt) -> Tensor:
+    """Return (V, P, h, w) logits of mask 0 alone, as ``decode`` gives them: neither the alternatives nor any IoU is computed."""
+    image = image_tokens(sam, embeddings)
+    tokens, places = _attended(sam, image, prompt)
+    logits = _draw(sam.mask_decoder, tokens.flatten(0, 1), places.flatten(0, 1), image.grid_hw, masks=1)
+    return logits.reshape(*tokens.shape[:2], *logits.shape[-2:])
 
 
 def decode_sure(sam: Sam, image: ImageTokens, prompt: Prompt, min_iou: float) -> tuple[SamOutput, Tensor]:
@@ -109,7 +148,8 @@ def decode_sure(sam: Sam, image: ImageTokens, prompt: Prompt, min_iou: float) ->
     Returns:
         answers (n, 1, 4, h, w), and the view (n,) that each is about.
     """
-    tokens, places, iou = _attended(sam, image, prompt)
+    tokens, places = _attended(sam, image, prompt)
+    iou = _rated(sam.mask_decoder, tokens)
     sure = (iou[..., 1:] > min_iou).any(-1)
     logits = _draw(sam.mask_decoder, tokens[sure], places[sure], image.grid_hw)
     check_answers(sam, iou, logits)
@@ -135,8 +175,8 @@ def answer(sam: Sam, images: Tensor, prompt: Prompt) -> SamOutput:
     return decode(sam, encode(sam, images), prompt)
 
 
-def _attended(sam: Sam, image: ImageTokens, prompt: Prompt) -> tuple[Tensor, Tensor, Tensor]:
-    """Return prompt tokens (V, P, T, C), each prompt's own image tokens (V, P, N, C), and the predicted IoU (V, P, 4)."""
+def _attended(sam: Sam, image: ImageTokens, prompt: Prompt) -> tuple[Tensor, Tensor]:
+    """Return prompt tokens (V, P, T, C) and each prompt's own image tokens (V, P, N, C)."""
     decoder = sam.mask_decoder
     views, asked = image.tokens.shape[0], prompt.prompts_per_view
     sparse = embed_prompts(sam, prompt, views)
@@ -145,13 +185,19 @@ def _attended(sam: Sam, image: ImageTokens, prompt: Prompt) -> tuple[Tensor, Ten
     own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([own.expand(sparse.shape[0], -1, -1), sparse], dim=1)
     tokens = tokens.reshape(views, asked, *tokens.shape[1:])
-    answered, places = attend(decoder.transformer, image.tokens, image.positions, tokens)
-    return answered, places, decoder.iou_prediction_head(answered[:, :, 0]).float()
+    return attend(decoder.transformer, image.tokens, image.positions, tokens)
 
 
-def _draw(decoder: MaskDecoder, tokens: Tensor, places: Tensor, grid_hw: tuple[int, int]) -> Tensor:
-    """Return the (n, 4, h, w) float32 logits of n prompts from their tokens (n, T, C) and image tokens (n, N, C)."""
-    hyper = torch.stack([mlp(tokens[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], 1)
+def _rated(decoder: MaskDecoder, tokens: Tensor) -> Tensor:
+    """Return the (V, P, 4) float32 predicted IoU from (V, P, T, C) prompt tokens."""
+    rated: Tensor = decoder.iou_prediction_head(tokens[:, :, 0]).float()
+    return rated
+
+
+def _draw(decoder: MaskDecoder, tokens: Tensor, places: Tensor, grid_hw: tuple[int, int], *, masks: int = 4) -> Tensor:
+    """Return the (n, masks, h, w) float32 logits of n prompts from their tokens (n, T, C) and image tokens (n, N, C)."""
+    mlps = list(decoder.output_hypernetworks_mlps)[:masks]
+    hyper = torch.stack([mlp(tokens[:, 1 + i]) for i, mlp in enumerate(mlps)], 1)
     # By name, since an adapter may have wrapped the sequence, and then passes on what is asked of it.
     first, norm, act, second, last_act = (getattr(decoder.output_upscaling, str(i)) for i in range(5))
     # A transposed convolution of stride 2 and kernel 2 is a product at each place, which then holds 2 x 2 smaller ones:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from samis.config import PromptConfig
 from samis.contracts import Batch, Placement, Prompt, UserError
-from samis.data.frame import PIXEL_MEAN, PIXEL_STD, inside, to_file_size, to_frame
+from samis.data.frame import PIXEL_MEAN, PIXEL_STD, shown_inside, to_file_size, to_frame
 from samis.sam.candidates import Candidates, Everything, keep_everything
 from samis.sam.forward import Embed, ImageTokens, SamOutput, check_answers, decode, decode_sure, embed, image_tokens
 from samis.sam.merge import MASK_RULES, ORACLE_RULES, RULE_PARAMETERS, SINGLE, check_rule, merge, nothing_like
@@ -138,7 +138,7 @@ class SamSegmenter:
         """Return, for each view, the answers whose union is its map: one for a grid, else one for each prompt."""
         side = 4 * embeddings.shape[-1]
         step = batch.images.shape[-1] // side
-        image = inside(batch.placements, embeddings.device)[:, 0, ::step, ::step]
+        image = shown_inside(batch, embeddings.device)[:, 0, ::step, ::step]
         grey = _grey(batch.images, side)
         truth = None if batch.masks is None else F.adaptive_avg_pool2d(batch.masks, side)[:, 0]
 

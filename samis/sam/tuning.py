@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from samis.config import LossConfig
 from samis.contracts import Batch, Loss, Segmenter
-from samis.data.frame import inside, to_frame
+from samis.data.frame import shown_inside, to_frame
 from samis.losses import MaskLoss
-from samis.sam.forward import Embed, decode, embed
+from samis.sam.forward import Embed, decode_single, embed
 
 NOTHING = -20.0
 """Logit of a view that was asked no prompt: surely no defect."""
@@ -82,9 +82,9 @@ class SamTuning(nn.Module):
         tuned = any(parameter.requires_grad for parameter in sam.image_encoder.parameters())
         with nullcontext() if tuned else torch.no_grad():
             embeddings = self.embed(sam, batch)
-        answers = decode(sam, embeddings, batch.prompt).logits[:, :, 0]
+        answers = decode_single(sam, embeddings, batch.prompt)
         logits = to_frame(unite(answers, batch.prompt.present)[:, None], batch.images.shape[-1])
-        shown = inside(batch.placements, logits.device)
+        shown = shown_inside(batch, logits.device)
         each, parts = self.mask_loss(logits, batch.masks, shown)
         area = shown.sum().clamp_min(1)
         parts["predicted_share"] = ((logits.detach() > 0) & shown).sum() / area

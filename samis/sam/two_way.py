@@ -4,7 +4,8 @@ Paper: Kirillov et al., Segment Anything, ICCV 2023 (doi 10.1109/ICCV51070.2023.
 Code: the modules, their weights and their order are segment_anything's; only the order of multiplication differs.
 Differs: segment_anything copies the image's tokens for each prompt and projects all 4096 of them in every attention.
 Here the first layer projects them once an image, since all prompts still see the same image; later, a projection of the
-many image tokens moves to the few prompt tokens: q (k W)^T = (q W^T) k^T, and A (v W) = (A v) W. Equal to stock to 1e-5.
+many image tokens moves to the few prompt tokens: q (k W)^T = (q W^T) k^T, and A (v W) = (A v) W. A single prompt, as in
+training, has its tokens projected as in stock and goes through torch's fused attention. Equal to stock to 1e-5.
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ import types
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from segment_anything.modeling.transformer import Attention, TwoWayTransformer
 from torch import Tensor, nn
+
+from samis.sdpa import exclude_cudnn
 
 
 def use_broadcast_attention(decoder: nn.Module) -> None:
     """Switch every attention of a mask decoder to the broadcasting form, in place; parameters and names do not change."""
+    exclude_cudnn()
     for module in decoder.modules():
         if isinstance(module, Attention) and "forward" not in vars(module):
             module.forward = types.MethodType(_forward, module)
@@ -49,6 +54,8 @@ def _forward(self: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     if q.ndim == 3:
         found: Tensor = _forward(self, q[:, None], k[:, None], v[:, None])[:, 0]
         return found
+    if q.shape[1] == k.shape[1] == 1:
+        return _one_prompt(self, q, k, v)
     few = min(q.shape[-2], k.shape[-2]) * self.num_heads < self.internal_dim
     if few and q.shape[-2] < k.shape[-2] and _plain(self.k_proj, self.v_proj) and k.shape[1] == q.shape[1]:
         return _few_ask_many(self, q, k, v)
@@ -64,6 +71,15 @@ def _forward(self: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     if joined.shape[1] != prompts:
         joined = joined.reshape(-1, prompts, asking, joined.shape[-1])
     return self.out_proj(joined)  # type: ignore[no-any-return]
+
+
+def _one_prompt(self: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attend for one prompt a view, where no projection can be shared or moved with gain: few kernels matter more."""
+    queries, keys, values = (
+        _heads(x.squeeze(1), self.num_heads) for x in (self.q_proj(q), self.k_proj(k), self.v_proj(v))
+    )
+    joined = _join(F.scaled_dot_product_attention(queries, keys, values))
+    return self.out_proj(joined.unsqueeze(1))  # type: ignore[no-any-return]
 
 
 def _few_ask_many(self: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -26,13 +26,17 @@ CAST = (nn.Linear, nn.modules.conv._ConvNd)
 class HalfWeights:
     """Half-precision copies of a learner's weights for training under autocast.
 
+    A convolution that has a ``frozen_norm`` (a batch norm that is a constant, ``samis.sam.trunk``) gets that norm's factors
+    into the copy of its weight, and its shift as a bias; the norm, ``folded``, then does nothing.
+
     Args:
         learner: a torch module. Its method ``half_modules``, if it has one, yields the modules that may be changed; else all.
         dtype: of the copies; None (float32 training) changes nothing.
     """
 
     def __init__(self, learner: nn.Module, dtype: torch.dtype | None) -> None:
-        self.dtype, self._frozen = dtype, dict[int, tuple[int, Tensor]]()
+        self.dtype = dtype
+        self._made: dict[Any, tuple[tuple[Tensor, ...], list[int], Tensor]] = {}
         self._modules: Callable[[], Iterable[nn.Module]] = getattr(learner, "half_modules", learner.modules)
 
     @contextmanager
@@ -42,16 +46,23 @@ class HalfWeights:
             yield
             return
         frozen, trained = self._places()
+        normed = [(owner, norm) for owner, _, _ in [*frozen, *trained] if (norm := _norm_of(owner)) is not None]
         try:
+            for owner, norm in normed:
+                norm.folded = True
+                owner._parameters["bias"] = self._shift(norm)  # type: ignore[assignment]
             for owner, name, parameter in frozen:
-                owner._parameters[name] = self._kept(parameter)  # type: ignore[assignment]
+                owner._parameters[name] = self._frozen(owner, parameter)  # type: ignore[assignment]
             for start in range(0, len(trained), GROUP):
                 group = trained[start : start + GROUP]
-                copies = _Cast.apply(self.dtype, *(parameter for _, _, parameter in group))  # type: ignore[no-untyped-call]
+                factors = [self._factor(owner, parameter) for owner, _, parameter in group]
+                copies = _Cast.apply(self.dtype, factors, *(parameter for _, _, parameter in group))  # type: ignore[no-untyped-call]
                 for (owner, name, _), copy in zip(group, copies, strict=True):
                     owner._parameters[name] = copy
             yield
         finally:
+            for owner, norm in normed:
+                owner._parameters["bias"], norm.folded = None, False
             for owner, name, parameter in [*frozen, *trained]:
                 owner._parameters[name] = parameter
 
@@ -65,22 +76,69 @@ class HalfWeights:
                         (trained if parameter.requires_grad else frozen).append((owner, name, parameter))
         return frozen, trained
 
-    def _kept(self, parameter: Tensor) -> Tensor:
-        """Return the copy of a frozen weight, made anew only if the weight was changed."""
-        version, copy = self._frozen.get(id(parameter), (-1, parameter))
-        if version != parameter._version or copy.device != parameter.device:
-            copy = parameter.detach().to(self.dtype)
-            self._frozen[id(parameter)] = parameter._version, copy
-        return copy
+    def _frozen(self, owner: nn.Module, parameter: Tensor) -> Tensor:
+        """Return the copy of a frozen weight."""
+        factor = self._factor(owner, parameter)
+        if factor is None:
+            return self._kept(lambda weight: weight.to(self.dtype), parameter)
+        return self._kept(lambda weight, by: (weight * by).to(self.dtype), parameter, factor)
+
+    def _factor(self, owner: nn.Module, weight: Tensor) -> Tensor | None:
+        """Return what a weight is multiplied by, of its shape, float32; None without a norm to fold."""
+        norm = _norm_of(owner)
+        if norm is None:
+            return None
+
+        def spread(factor: Tensor, shift: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+            scale = factor * (variance + norm.eps).rsqrt()
+            return scale.reshape(-1, *[1] * (weight.ndim - 1)).expand_as(weight).contiguous()
+
+        return self._kept(spread, *_constants(norm))
+
+    def _shift(self, norm: Any) -> Tensor:
+        """Return what a norm adds, in half precision."""
+
+        def shifted(factor: Tensor, shift: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+            return (shift - mean * factor * (variance + norm.eps).rsqrt()).to(self.dtype)
+
+        return self._kept(shifted, *_constants(norm))
+
+    def _kept(self, make: Callable[..., Tensor], *of: Tensor) -> Tensor:
+        """Return what `make` gives for constants, made anew only if one of them was changed."""
+        key = (make.__code__, *map(id, of))
+        known = self._made.get(key)
+        versions = [each._version for each in of]
+        if known is None or known[1] != versions or known[2].device != of[0].device:
+            known = of, versions, make(*(each.detach() for each in of))
+            self._made[key] = known
+        return known[2]
+
+
+def _norm_of(owner: nn.Module) -> Any:
+    """Return the constant norm that a convolution's weight may take in, or None."""
+    return vars(owner).get("frozen_norm", (None,))[0]
+
+
+def _constants(norm: Any) -> tuple[Tensor, ...]:
+    return norm.weight, norm.bias, norm.running_mean, norm.running_var
 
 
 class _Cast(torch.autograd.Function):
-    """Cast float32 tensors to one half-precision dtype, and their gradients back, each by one multi-tensor copy."""
+    """Cast float32 tensors to one half-precision dtype, and their gradients back, each by one multi-tensor copy.
+
+    Before, those that have a factor (of their own shape) are multiplied by it.
+    """
 
     @staticmethod
-    def forward(ctx: Any, dtype: torch.dtype, *weights: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, dtype: torch.dtype, factors: list[Tensor | None], *weights: Tensor) -> tuple[Tensor, ...]:
         copies = [torch.empty_like(weight, dtype=dtype) for weight in weights]
-        torch._foreach_copy_(copies, list(weights))  # type: ignore[attr-defined]
+        ctx.factors = {place: factor for place, factor in enumerate(factors) if factor is not None}
+        values = list(weights)
+        if ctx.factors:
+            scaled = torch._foreach_mul([values[place] for place in ctx.factors], list(ctx.factors.values()))  # type: ignore[attr-defined]
+            for place, value in zip(ctx.factors, scaled, strict=True):
+                values[place] = value
+        torch._foreach_copy_(copies, values)  # type: ignore[attr-defined]
         return tuple(copies)
 
     @staticmethod
@@ -88,4 +146,6 @@ class _Cast(torch.autograd.Function):
         # Laid out as the parameter is, as autograd would; an unused weight's gradient is zero.
         whole = [torch.empty_like(gradient, dtype=torch.float32) for gradient in gradients]
         torch._foreach_copy_(whole, list(gradients))  # type: ignore[attr-defined]
-        return None, *whole
+        if ctx.factors:
+            torch._foreach_mul_([whole[place] for place in ctx.factors], list(ctx.factors.values()))  # type: ignore[attr-defined]
+        return None, None, *whole

@@ -28,12 +28,15 @@ class OnTheWay:
 
     def there(self) -> bool:
         """Return whether reading would not wait."""
-        return self._values.device.type == "cpu" and (self._copied is None or self._copied.query())
+        if self._copied is not None and self._copied.query():
+            self._copied = None  # so that reading does not ask the device once more
+        return self._values.device.type == "cpu" and self._copied is None
 
     def read(self) -> list[float]:
         """Return the numbers; waits for the device if they are not there."""
         if self._copied is not None:
             self._copied.synchronize()
+            self._copied = None
         numbers: list[float] = self._values.tolist()
         return numbers
 

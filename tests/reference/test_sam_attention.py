@@ -6,7 +6,8 @@ import pytest
 import torch
 from segment_anything.modeling.image_encoder import Attention, ImageEncoderViT
 
-from samis.sam.attention import _flex, _folded, _relative_position, use_fused_attention
+from samis.sam import extended
+from samis.sam.attention import use_fused_attention
 
 
 def pair(module):
@@ -40,6 +41,32 @@ def test_one_attention(hw, rel_pos):
     assert_equal(stock, fused, torch.randn(2, *hw, 24))
 
 
+@pytest.mark.parametrize("few", [0, 1000])
+@pytest.mark.parametrize(("table_hw", "hw"), [((7, 7), (7, 7)), ((4, 9), (4, 9)), ((6, 6), (5, 8))])
+def test_frozen_tables(table_hw, hw, few, monkeypatch):
+    """Both ways to bring the position: few kernels for few tokens, else two products; also for tables of another grid."""
+    monkeypatch.setattr(extended, "FEW_TOKENS", few)
+    torch.manual_seed(0)
+    stock, fused = pair(Attention(24, num_heads=3, use_rel_pos=True, input_size=table_hw))
+    for module in (stock, fused):
+        module.rel_pos_h.requires_grad_(False)
+        module.rel_pos_w.requires_grad_(False)
+    for _ in range(2):
+        inputs = [torch.randn(2, *hw, 24, requires_grad=True)]
+        inputs.append(inputs[0].detach().clone().requires_grad_())
+        outputs = [module(x) for module, x in zip((stock, fused), inputs, strict=True)]
+        torch.testing.assert_close(*outputs, atol=1e-5, rtol=1e-5)
+        weight = torch.randn_like(outputs[0])
+        grads = [
+            torch.autograd.grad((output * weight).sum(), [x, module.qkv.weight, module.qkv.bias])
+            for output, x, module in zip(outputs, inputs, (stock, fused), strict=True)
+        ]
+        torch.testing.assert_close(*grads, atol=1e-4, rtol=1e-4)
+        with torch.no_grad():  # what is kept of the tables is made anew
+            for module in (stock, fused):
+                module.rel_pos_h += 1
+
+
 def test_an_encoder_with_windows_that_do_not_divide_the_grid():
     torch.manual_seed(0)
     encoder = ImageEncoderViT(
@@ -58,15 +85,6 @@ def test_names_of_parameters_stay_and_a_copy_is_fused_by_itself():
     twin.proj.bias.data.zero_()
     x = torch.randn(1, 4, 4, 8)
     assert (twin(x) == 0).all() and (fused(x) != 0).any()
-
-
-def test_flex_attention_gives_the_folded_numbers():
-    torch.manual_seed(0)
-    stock, _ = pair(Attention(24, num_heads=3, use_rel_pos=True, input_size=(4, 6)))
-    q, k, v = torch.randn(3, 2, 3, 24, 8).unbind(0)
-    flexible = _flex(q, k, v, *_relative_position(stock, q, 4, 6, 1.0), stock.scale)
-    folded = _folded(q, k, v, *_relative_position(stock, q, 4, 6, 1 / stock.scale), stock.scale)
-    torch.testing.assert_close(flexible, folded, atol=1e-5, rtol=1e-5)
 
 
 def test_a_compiled_encoder_is_one_graph_and_gives_the_same():

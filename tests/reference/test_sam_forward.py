@@ -8,7 +8,7 @@ from segment_anything.modeling import Sam
 
 from samis.contracts import Prompt
 from samis.sam.architectures import ARCHITECTURES, Architecture, build_sam
-from samis.sam.forward import answer, decode, encode
+from samis.sam.forward import answer, decode, decode_single, embed_prompts, encode
 
 SIDE = 128
 
@@ -100,3 +100,29 @@ def test_a_prompt_for_other_views_is_refused(sam):
     embeddings = encode(sam, torch.zeros(2, 3, SIDE, SIDE))
     with pytest.raises(ValueError, match="expected 2 views x 3 prompts, got 9 in all"):
         decode(sam, embeddings, prompt_of("box", 3))
+
+
+@pytest.mark.parametrize("kind", ["empty", "box", "points"])
+def test_mask_0_alone_is_mask_0_of_all(sam, kind):
+    prompt, embeddings = prompt_of(kind, 2), encode(sam, torch.randn(2, 3, SIDE, SIDE))
+    torch.testing.assert_close(decode_single(sam, embeddings, prompt), decode(sam, embeddings, prompt).logits[:, :, 0])
+
+
+@pytest.mark.parametrize("kind", ["point", "points", "both"])
+def test_points_are_embedded_bit_for_bit_as_by_sam(sam, kind):
+    """Also those that are none (label -1), without asking the device which they are."""
+    prompt = prompt_of(kind, 2)
+    prompt.point_labels[0, 0, 0] = -1
+    points = prompt.points_xy.flatten(0, 1), prompt.point_labels.flatten(0, 1)
+    boxes = None if prompt.boxes_xyxy is None else prompt.boxes_xyxy.flatten(0, 1)
+    wanted = sam.prompt_encoder(points=points, boxes=boxes, masks=None)[0]
+    assert torch.equal(embed_prompts(sam, prompt, 2), wanted)
+
+
+def test_positions_follow_their_weights():
+    sam, other = small_sam(), small_sam()
+    images = torch.randn(1, 3, SIDE, SIDE)
+    answer(sam, images, Prompt("empty"))
+    for each in (sam, other):
+        each.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix.mul_(0.5)
+    assert torch.equal(*(answer(each, images, Prompt("empty")).logits for each in (sam, other)))

@@ -76,4 +76,4 @@ def test_every_room_that_attends_is_known():
         if names & words:
             found.add(path.relative_to(ROOT / "samis").as_posix())
             assert "exclude_cudnn" in names, f"{path}: call samis.sdpa.exclude_cudnn where the network is built"
-    assert found == {"sam/attention.py"}
+    assert found == {"sam/attention.py", "sam/two_way.py"}

@@ -9,6 +9,7 @@ from peft import PeftModel
 
 import samis.sam.architectures as architectures
 from samis.adapters import ADAPTERS, apply_adapter, read_record, split_qkv
+from samis.adapters.low_rank import LowRank
 from samis.adapters.targets import MASK_0_PATH, SplitQkv
 from samis.config import AdapterConfig
 from samis.contracts import Prompt, UserError
@@ -217,6 +218,25 @@ def test_q_and_v_leave_k_alone():
     merged = shake(apply_adapter(sam, CASES["lora_qv"])).merged()["image_encoder.blocks.0.attn.qkv.weight"]
     assert torch.equal(merged[48:96], keys)
     assert not torch.equal(merged[:48], sam.image_encoder.blocks[0].attn.qkv.q.base_layer.weight)
+
+
+def test_few_products_give_pefts_own_numbers(monkeypatch):
+    """Forward and gradient, at a scale that is no power of two; a layer with dropout goes peft's way."""
+    config = AdapterConfig(encoder=["qkv", "proj", "mlp"], decoder=["attention"], rank=4, alpha=6)
+    found = {}
+    for name in ("few", "peft"):
+        if name == "peft":
+            monkeypatch.setattr("samis.adapters.lora.use_few_products", lambda layer: None)
+        adapted = apply_adapter(fresh("stock"), config)
+        shake(adapted)
+        calls = []
+        monkeypatch.setattr(LowRank, "apply", lambda *given, real=LowRank.apply, c=calls: c.append(1) or real(*given))
+        answered = answer(adapted.sam, images("stock"), Prompt("empty")).logits
+        answered.square().mean().backward()
+        found[name] = [answered, *(each.grad for _, _, each in adapted.trained())]
+        assert bool(calls) == (name == "few")
+    assert len(found["few"]) > 20
+    torch.testing.assert_close(found["few"], found["peft"], atol=1e-6, rtol=1e-4)
 
 
 def test_only_the_low_rank_layers_are_switched_to_training():

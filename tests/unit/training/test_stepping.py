@@ -2,6 +2,7 @@
 
 import copy
 import math
+from contextlib import nullcontext
 
 import pytest
 import test_trainer
@@ -10,8 +11,9 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from samis.config import OptimConfig
+from samis.config import OptimConfig, SegmenterConfig
 from samis.contracts import Batch, Evaluation, Loss, UserError
+from samis.sam.architectures import build_sam
 from samis.training.half_weights import HalfWeights
 from samis.training.readings import first_bad
 
@@ -52,6 +54,41 @@ def test_half_weights_give_autocasts_own_numbers(dtype):
         with torch.no_grad():
             ours.frozen.weight += 1  # the kept copy is made anew
             plain.frozen.weight += 1
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_constant_norm_is_folded_into_the_convolution_before_it(frozen, monkeypatch):
+    """Exact algebra: folded in float32, the trunk gives the numbers that it gives with its norms, forward and gradient."""
+    torch.manual_seed(0)
+    trunk = build_sam(SegmenterConfig().architecture, frame_px=64).image_encoder.patch_embed
+    for name, buffer in trunk.inner.named_buffers():
+        spread = 0.2 * torch.randn_like(buffer)
+        buffer.copy_(1 + spread.abs() if name.endswith(("weight", "var")) else spread)
+    trunk.inner.requires_grad_(not frozen)
+    images = torch.randn(2, 3, 64, 64)
+    weight = torch.randn_like(trunk(images))
+    norms, real = [], torch.nn.functional.batch_norm
+    monkeypatch.setattr(
+        torch.nn.functional, "batch_norm", lambda *given, **named: norms.append(1) or real(*given, **named)
+    )
+    half = HalfWeights(trunk, torch.float32)
+
+    def seen(swapped):
+        norms.clear()
+        with swapped:
+            tokens = trunk(images)
+            (tokens * weight).mean().backward()
+        grads = [each.grad.clone() for each in trunk.parameters() if each.requires_grad]
+        trunk.zero_grad()
+        return len(norms), [tokens.detach(), *grads]
+
+    for _ in range(2):
+        count, wanted = seen(nullcontext())
+        none, found = seen(half.swapped())
+        assert count > 30 and none == 0
+        assert len(found) == (7 if frozen else 40)
+        assert all((one - other).norm() < 1e-3 * other.norm() for one, other in zip(found, wanted, strict=True))
+        trunk.inner.bn1.running_var.mul_(1.5)  # what is kept is made anew
 
 
 def test_half_weights_come_back_after_an_error():
