@@ -5,7 +5,8 @@
   python benchmarks/step.py --tree FOLDER    the step of another checkout, with this script's counting
 
 The step is the trainer's own (LoRA on encoder and decoder as in configs/adapt/steel_lora.yaml, batch 16, frames of 256 px, bf16
-autocast, AdamW, clipping), between two log lines. The profiler counts; no clock decides anything.
+autocast, AdamW, clipping), between two log lines. The profiler counts; no clock decides anything. What would wait on CUDA is also
+held without a GPU, by tensors without values on a device that is not there (tests/unit/sam_tuning/test_cuda_dispatch.py).
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ def test_cached_embeddings_are_the_encoders_in_half_precision(device, tmp_path):
 
 
 def test_a_compiled_encoder_gives_the_same_with_and_without_gradient(device, small, capsys, note):
-    """vit_b at 1024, so that FlexAttention takes the global blocks; nothing may fall back in silence."""
+    """vit_b at 1024, windows and a global block; nothing may fall back in silence."""
     encoder = spread_sam("vit_b", 64 if small else 1024, device).image_encoder.requires_grad_(False)
     encoder.blocks = encoder.blocks[: 1 if small else 3]
     use_fused_attention(encoder)

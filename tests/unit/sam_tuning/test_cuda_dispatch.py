@@ -1,0 +1,95 @@
+"""What CUDA would be asked for, without a GPU: tensors without values, on a device that is not there, are dispatched as on one.
+
+The encoder is left out, since torch chooses a convolution's kernel by asking the device itself.
+"""
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from samis.adapters import apply_adapter
+from samis.config import AdapterConfig, LossConfig, SegmenterConfig
+from samis.contracts import Batch, Prompt
+from samis.data.frame import place
+from samis.sam.architectures import build_sam
+from samis.sam.tuning import SamTuning
+from samis.training.half_weights import HalfWeights
+
+SIDE = 64
+MOST_CASTS = 75
+"""Casts of a forward pass of decoder and loss, at CUDA's borders between half and single precision."""
+pytestmark = pytest.mark.skipif(not torch.backends.cuda.is_built(), reason="this torch is built without CUDA")
+
+
+class Seen(TorchDispatchMode):
+    """Counts operators; a number that the host reads, or sends from ordinary memory, is a wait."""
+
+    def __init__(self):
+        super().__init__()
+        self.casts, self.waits = 0, []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        out = func(*args, **(kwargs or {}))
+        sent = name in ("_to_copy", "copy_") and isinstance(out, torch.Tensor) and out.device.type == "cuda"
+        tensors = [each for each in args if isinstance(each, torch.Tensor)]
+        if name in ("_local_scalar_dense", "nonzero") or (sent and any(each.device.type == "cpu" for each in tensors)):
+            self.waits.append(name)
+        self.casts += name == "_to_copy"
+        return out
+
+
+def on_cuda(module):
+    for each in module.modules():
+        for name, parameter in each._parameters.items():
+            if parameter is not None:
+                values = torch.empty(parameter.shape, device="cuda")
+                each._parameters[name] = torch.nn.Parameter(values, parameter.requires_grad)
+        for name, buffer in each._buffers.items():
+            each._buffers[name] = (
+                None if buffer is None else torch.empty(buffer.shape, dtype=buffer.dtype, device="cuda")
+            )
+
+
+def prompt(kind):
+    points, labels = torch.rand(2, 3, 2, 2), torch.ones(2, 3, 2, dtype=torch.int64)
+    present = torch.tensor([[True, True, False], [False, False, False]])
+    return {
+        "empty": Prompt(),
+        "point": Prompt("point", points_xy=points, point_labels=labels, present=present),
+        "box": Prompt("box", boxes_xyxy=torch.rand(2, 3, 4), present=present),
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", ["empty", "point", "box"])
+def test_decoder_and_loss_wait_for_nothing(kind):
+    adapted = apply_adapter(
+        build_sam(SegmenterConfig().architecture, frame_px=SIDE), AdapterConfig(name="unfreeze", preset="decoder")
+    )
+    tuning = SamTuning(adapted, LossConfig(), segmenter=lambda sam: sam)
+    placements = [place((32, 48), (0, 0, 48, 32), SIDE), place((40, 40), (0, 0, 40, 40), SIDE, sample=1)]
+    sizes = torch.tensor([each.scaled_hw for each in placements])
+    given = Batch(
+        ["a", "b"],
+        torch.zeros(2, 3, SIDE, SIDE),
+        placements,
+        prompt(kind),
+        torch.zeros(2, 1, SIDE, SIDE),
+        scaled_hw=sizes,
+    )
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        on_cuda(tuning)
+        tuning.embed = lambda sam, batch: torch.empty(2, 128, 4, 4, device="cuda", requires_grad=True)
+        moved = given.to("cuda")
+        torch.set_autocast_enabled("cuda", True)  # torch.autocast itself asks for a device
+        torch.set_autocast_dtype("cuda", torch.bfloat16)
+        try:
+            with HalfWeights(tuning, torch.bfloat16).swapped(), Seen() as seen:
+                loss = tuning(moved)
+        finally:
+            torch.set_autocast_enabled("cuda", False)
+            torch.clear_autocast_cache()
+    assert loss.total.device.type == "cuda" and loss.total.requires_grad
+    assert not seen.waits
+    assert 10 < seen.casts and (kind != "empty" or seen.casts <= MOST_CASTS), seen.casts
