@@ -174,7 +174,7 @@ def headline(found: dict[TableKey, list[Answer]]) -> str:
     parts += [f"closes {_listed(closed)}"] if closed else []
     parts += [f"goes past the best specialised network on {_listed(past)}"] if past else []
     parts += [f"starts level with or ahead of the best specialised network on {_listed(level)}"] if level else []
-    parts += [f"changes {_listed(unknown)}, where there is {NO_COMPARATOR}"] if unknown else []
+    parts += [f"improves {_listed(unknown)}, where there is {NO_COMPARATOR}"] if unknown else []
     return f"Tuning SAM {'; it '.join(parts)}." if parts else ""
 
 
