@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from samis.config import ConfigError
-from samis.metrics import directions_of
 
 _LONGEST_NAME = 80
 
@@ -140,6 +139,8 @@ def ranked(results: Sequence[Result], metric: str) -> list[Result]:
         if metric not in result.metrics:
             known = ", ".join(result.metrics)
             raise ConfigError(f"keep_best: expected one of the validation's metrics ({known}), got {metric}")
+    from samis.metrics import directions_of  # imports OpenCV, which --help does not wait for
+
     return sorted(results, key=lambda r: r.metrics[metric], reverse=directions_of([metric]).get(metric, 1) > 0)
 
 
