@@ -24,7 +24,7 @@ STEPS = 200
 WANTED = 0.9
 NAMES = list(BASELINES)
 NOT_IN_TURN = ("picanet", "poolnet", "itsd", "edrnet", "mcnet", "dacnet", "csepnet", "tsernet")
-"""Rebuilt or changed on 2026-11-26, and minutes of a core each: ``-m slow`` runs them; one joins the turn once it was seen to pass."""
+"""Rebuilt or changed on 2026-11-26, and minutes of a core each: ``-m slow`` runs them; one joins once it was seen to pass."""
 IN_TURN = [name for name in NAMES if name not in NOT_IN_TURN]
 TODAY = datetime.date.today().toordinal()
 TURN = {IN_TURN[(2 * TODAY + place) % len(IN_TURN)] for place in range(2)} if os.environ.get("CI") else set()
