@@ -138,7 +138,7 @@ def write_own(root: Path, layout: str) -> object:
                 entry = {"id": number, "image_id": number, "category_id": 1, "segmentation": [polygon], "area": 18}
                 content["annotations"].append(entry)
         (root / "annotations.json").write_text(json.dumps(content))
-        return load_coco(root=root, split="all")
+        return load_coco(root=root, split="all", unlabelled="clean")
     for name, kind in names:
         grey.save(root / f"{name}.png")
         points = list(zip(polygon[::2], polygon[1::2], strict=True))
