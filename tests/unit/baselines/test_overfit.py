@@ -20,6 +20,8 @@ from samis.data.frame import Framing, frame_image, frame_mask, to_frame
 SIDE = 64
 SMALLER = dict.fromkeys(("basnet", "minet", "itsd", "edrnet", "dacnet", "csepnet", "tsernet"), 32)
 """Side for those whose step takes many seconds on a CPU."""
+RATES = {"unet": 2e-3}
+"""Of networks whose answer starts at the logit of a rare defect: at 5e-4 it rises too slowly for 200 steps (IoU .1 after 125)."""
 STEPS = 200
 WANTED = 0.9
 NAMES = list(BASELINES)
@@ -96,7 +98,7 @@ def overfit(name, batch, *, rate=5e-4):
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in TURN else pytest.mark.slow) for name in NAMES])
 def test_learns_eight_real_images_by_heart(name):
-    iou, steps = overfit(name, eight_images(SMALLER.get(name, SIDE)))
+    iou, steps = overfit(name, eight_images(SMALLER.get(name, SIDE)), rate=RATES.get(name, 5e-4))
     assert iou > WANTED, f"mean IoU {iou:.3f} after {steps} steps"
 
 
