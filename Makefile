@@ -8,7 +8,7 @@ DEMO := configs/demo.yaml
 .PHONY: help install demo test test-slow test-gpu check format pretrain report clean
 
 help:
-	@echo "make demo      zero-shot -> LoRA -> the same evaluator -> report, on drawn rails, on a CPU (about 6 minutes)"
+	@echo "make demo      zero-shot -> LoRA -> the same evaluator -> report, on drawn rails, on a CPU (some minutes)"
 	@echo "make reproduce the README's answer: tune, train, score, compare; reproduce.mk says how (make -j6 reproduce MINUTES=12)"
 	@echo "make test      the tests"
 	@echo "make test-gpu  what only a GPU can show (about 5 minutes on one)"
