@@ -38,6 +38,11 @@ def main_logits(outputs: Any) -> Tensor:
     return answer
 
 
+def channels_last(images: Tensor) -> Tensor:
+    """Return (V, 3, S, S) images with the channels innermost in memory: convolutions are faster so, and what follows keeps the layout."""
+    return images.contiguous(memory_format=torch.channels_last)
+
+
 class BaselineSegmenter:
     """Scores a network: one map an image, at the file's size.
 
@@ -57,7 +62,7 @@ class BaselineSegmenter:
         self.network.eval()
         try:
             with torch.no_grad():
-                logits = main_logits(self.network(batch.images.to(device)))
+                logits = main_logits(self.network(channels_last(batch.images.to(device))))
                 return _file_maps(to_frame(logits.float(), batch.images.shape[-1]), batch.placements)
         finally:
             self.network.train(was_training)
@@ -90,7 +95,7 @@ class BaselineLearner(nn.Module):
 
     def __init__(self, network: nn.Module, loss: LossConfig, *, name: str, pretrained_lr_scale: float = 1.0) -> None:
         super().__init__()
-        self.network = network
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.mask_loss = MaskLoss(loss)
         self.name = name
         self.pretrained_lr_scale = pretrained_lr_scale
@@ -101,7 +106,7 @@ class BaselineLearner(nn.Module):
         if batch.masks is None:
             raise ValueError("batch: expected masks to learn from, got none")
         self._weights_sha256 = None
-        outputs = self.network(batch.images)
+        outputs = self.network(channels_last(batch.images))
         logits = to_frame(main_logits(outputs), batch.images.shape[-1])
         shown = shown_inside(batch, logits.device)
         own = getattr(self.network, "loss", None)

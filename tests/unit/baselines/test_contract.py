@@ -191,3 +191,21 @@ def test_its_papers_backbone(name, draw_batch):
     learner(draw_batch()).total.backward()
     missing = [key for key, parameter in network.named_parameters() if parameter.grad is None]
     assert network.encoder.backbone == BASELINES[name].backbone and not missing
+
+
+def test_layout_in_memory_changes_no_answer(name, network, draw_batch):
+    """The learner computes with the channels innermost; the plain layout is torch's own and gives the same numbers."""
+    images = draw_batch(frame_px=64).images
+    network.eval()
+    with torch.no_grad():
+        plain = main_logits(copy.deepcopy(network)(images))
+    learner = BaselineLearner(network, LossConfig(), name=name)
+    seen = []
+    network.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    answer = learner.segmenter().predict(draw_batch(frame_px=64))
+    assert len(answer) == 2 and seen[0].is_contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        ours = main_logits(network(seen[0]))
+    torch.testing.assert_close(ours, plain, rtol=1e-3, atol=1e-4)
+    weights = [p for p in network.parameters() if p.ndim == 4 and p.shape[1] > 1 and p.shape[2] > 1]
+    assert weights and all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
