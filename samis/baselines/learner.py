@@ -39,7 +39,7 @@ def main_logits(outputs: Any) -> Tensor:
 
 
 def channels_last(images: Tensor) -> Tensor:
-    """Return (V, 3, S, S) images with the channels innermost in memory: convolutions are faster so, and what follows keeps the layout."""
+    """Return (V, 3, S, S) images with the channels innermost in memory: convolutions are faster so, and the layout stays."""
     return images.contiguous(memory_format=torch.channels_last)
 
 
