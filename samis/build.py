@@ -101,9 +101,18 @@ def build_framing(config: Experiment) -> Framing:
 
 
 def build_batches(
-    config: Experiment, dataset: Dataset, *, training: bool = False, rank: int = 0, world: int = 1
+    config: Experiment,
+    dataset: Dataset,
+    *,
+    training: bool = False,
+    rank: int = 0,
+    world: int = 1,
+    batch_size: int | None = None,
 ) -> EpochLoader:
-    """Build one process's share of a data set's batches: augmented and shuffled for training, plain and in order else."""
+    """Build one process's share of a data set's batches: augmented and shuffled for training, plain and in order else.
+
+    ``batch_size`` None takes the config's, of training or of metrics.
+    """
     augment = build_augment(config.data.augment) if training else None
     if config.data.salt_pepper and not training:
         augment = build_augment({"salt_pepper": config.data.salt_pepper})
@@ -111,7 +120,7 @@ def build_batches(
         dataset,
         build_framing(config),
         build_prompter(config.prompt),
-        batch_size=config.training.batch_size if training else config.metrics.batch_size,
+        batch_size=batch_size or (config.training.batch_size if training else config.metrics.batch_size),
         shuffle=training,
         augment=augment,
         workers=config.training.workers,

@@ -111,7 +111,7 @@ class SegmenterConfig:
             "random" starts from scratch. For a baseline: a local file of its backbone's weights, timm's or torchvision's.
         mask_rule: how many masks become one map: one of MASK_RULES, or "all" to score every rule from one pass.
         min_iou: predicted IoU that a mask of the grid must exceed. min_stability: stability that it must reach.
-        maps: folder of 8-bit maps, for saved_maps.
+        maps: folder of 8-bit maps, for saved_maps; several with commas between: parts of one set, or methods whose mean is scored.
         run: run folder, for run.
         checkpoint_activations: compute the encoder's blocks again in the backward pass: less memory, a third more time.
         compile: let torch.compile speed the encoder up; where it cannot, the run says so and goes on without.
@@ -271,12 +271,14 @@ class MetricsConfig:
             kappa), context_measure, human_correction_effort, msiou.
         bootstrap: resamples for the 95 % intervals; 0 leaves them out.
         batch_size: images scored at once.
+        latency: time up to 20 single images before scoring, for the row's cost; false counts parameters and multiply-adds alone.
     """
 
     protocol: Annotated[str, one_of(table("samis.metrics", "PROTOCOLS"))] = "pysod"
     names: list[str] = field(default_factory=list)
     bootstrap: Count = 1000
     batch_size: Positive = 8
+    latency: bool = True
 
 
 @dataclass

@@ -17,8 +17,9 @@ from typing import Any
 
 from samis.cells import text_cell
 
-KINDS = ("zero_shot", "tuned", "baseline", "saved_maps")
-"""What a row measures: SAM untouched, SAM tuned, a specialised network trained here, a folder of published maps."""
+KINDS = ("zero_shot", "tuned", "baseline", "saved_maps", "ceiling")
+"""What a row measures: SAM untouched, SAM tuned, a specialised network trained here, a folder of published maps, the mean
+of several such folders (shown as a ceiling, compared with nothing)."""
 
 BUDGETS = ("", "short", "smoke")
 """How long what a row measures was trained: as long as it gains ("", also for what was not trained here); not to a plateau of
@@ -30,7 +31,7 @@ _HOST = re.sub(r"[^A-Za-z0-9-]", "_", socket.gethostname()) or "here"
 _KINDS_OF_VALUES: dict[str, type] = {
     "name": str, "dataset": str, "split": str, "n_images": int, "prompt": str, "oracle": bool, "protocol": str,
     "metrics": dict, "directions": dict, "intervals": dict, "per_class": dict, "curves": dict, "empty_maps": int,
-    "full_maps": int, "budget": str, "provenance": dict,
+    "full_maps": int, "budget": str, "cost": dict, "provenance": dict,
 }  # fmt: skip
 
 
@@ -58,6 +59,9 @@ class ScoreRow:
         empty_maps: how many maps were all zero (SAM offered no mask at all).
         full_maps: how many maps had one value above zero at every pixel.
         budget: one of ``BUDGETS``; a row of a small budget is shown, but represents its kind in no comparison.
+        cost: of one image as predicted: ``parameters``, ``multiply_adds``, ``views``, ``frame_px``, ``p50_ms``, ``p95_ms``,
+            ``timed_images``, ``device`` as ``samis.cost.measure`` says; of published maps what others state, with ``source``.
+            Empty in older rows; any key may be missing.
         provenance: config, commit, versions, weights_sha256, data_fingerprint, created, command, seconds_per_image ...
         images: per-image rows: id, class_name, and each metric; written beside the row as CSV, not into the JSON.
     """
@@ -80,6 +84,7 @@ class ScoreRow:
     empty_maps: int = 0
     full_maps: int = 0
     budget: str = ""
+    cost: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     images: list[dict[str, Any]] = field(default_factory=list)
 

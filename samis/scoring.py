@@ -30,6 +30,7 @@ from samis.contracts import Dataset, Evaluation, Segmenter, UserError
 from samis.metrics import directions_of
 from samis.provenance import provenance
 from samis.reporting.terminal import table
+from samis.row_costs import measure_cost
 from samis.sam.merge import MASK_RULES, SINGLE
 from samis.sam.segmenter import SamSegmenter
 from samis.scores import ScoreRow, read_row
@@ -73,7 +74,7 @@ def score_and_save(
             dataset = load_split(
                 config.data, split or config.data.test
             )  # first, since most mistakes are about the data
-            segmenter, config, made, birth = _segmenter(config)
+            segmenter, config, made, birth = _segmenter(config, dataset)
             whole = _with_clean(config, segmenter, dataset)
             name = name or made
             if "tta" in segmenter.describe() and "flip" not in name:
@@ -185,6 +186,8 @@ def score(
     with together(processes):
         if isinstance(segmenter, SavedMaps):
             _check_maps(segmenter, config, dataset)
+        # before embeddings are cached, which would hide the encoder
+        cost = measure_cost(segmenter, config, dataset) if processes.is_main_process else {}
         told = cache_embeddings(config, segmenter, whole)
         if told and processes.is_main_process:
             print(told, file=sys.stderr)
@@ -198,6 +201,7 @@ def score(
         found, said = {"": evaluator(segmenter)}, {"": segmenter.describe()}
     rows = [build_row(_label(name, rule), found[rule], said[rule], config, dataset) for rule in found]
     for row in rows:
+        row.cost = cost
         row.provenance["seconds_per_image"] *= len(dataset) / len(whole)
         row.provenance |= {"clean_fingerprint": whole.fingerprint()} if apart else {}
     return rows
@@ -256,11 +260,11 @@ def _dataset_label(config: Experiment, dataset: Dataset) -> str:
 
 def _split(config: Experiment, dataset: Dataset) -> str:
     """Return what rows call a split, with the noise added to its images."""
-    noise = f" +{config.data.salt_pepper:.0%} salt-and-pepper" if config.data.salt_pepper else ""
+    noise = f" +{100 * config.data.salt_pepper:g}% salt-and-pepper" if config.data.salt_pepper else ""
     return dataset.split + noise
 
 
-def _segmenter(config: Experiment) -> tuple[Segmenter, Experiment, str, dict[str, Any]]:
+def _segmenter(config: Experiment, dataset: Dataset) -> tuple[Segmenter, Experiment, str, dict[str, Any]]:
     """Return segmenter, the config whose data, frame and prompt are used, a name for the row, and how it was trained."""
     s = config.segmenter
     if s.name == "run":
@@ -269,8 +273,9 @@ def _segmenter(config: Experiment) -> tuple[Segmenter, Experiment, str, dict[str
         run.config.data, run.config.metrics, run.config.cache = config.data, config.metrics, config.cache
         return run.segmenter, run.config, run.config.experiment, run.birth
     segmenter = build_segmenter(config)
-    if s.name == "saved_maps":
-        return segmenter, config, Path(s.maps or "").name, {}
+    if isinstance(segmenter, SavedMaps):
+        segmenter.check(dataset.ids)  # which also tells whether several folders are one set or several methods
+        return segmenter, config, segmenter.name, {}
     if s.name != "sam":
         return segmenter, config, s.name + _framed(config), {}
     weights = ", random weights" if s.weights == "random" else ""

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = {"zero_shot": "#E69F00", "tuned": "#0072B2", "baseline": "#009E73", "saved_maps": "#009E73"}
+COLOURS = {
+    "zero_shot": "#E69F00",
+    "tuned": "#0072B2",
+    "baseline": "#009E73",
+    "saved_maps": "#009E73",
+    "ceiling": "#009E73",
+}
 SORTS = (("zero_shot",), ("tuned",), SPECIALISED)
 """Kinds that share a colour, and so share the line styles."""
 NAMES = {"zero_shot": "zero-shot SAM", "tuned": "tuned SAM", "best": "best specialised"}

@@ -16,7 +16,7 @@ from samis.reporting.markup import to_latex
 from samis.reporting.table import Table
 
 PAGE = Path(__file__).with_name("page")
-KIND_ROLES = {"zero_shot": "zero_shot", "tuned": "tuned", "baseline": "best", "saved_maps": "best"}
+KIND_ROLES = {"zero_shot": "zero_shot", "tuned": "tuned", "baseline": "best", "saved_maps": "best", "ceiling": "best"}
 """Kind of row -> the colour of its dot."""
 
 

@@ -35,6 +35,7 @@ KIND_TITLES = {
     "tuned": "Tuned SAM",
     "baseline": "Specialised networks trained here",
     "saved_maps": "Published maps, scored here",
+    "ceiling": "Ceiling: mean of several methods' published maps, compared with nothing",
 }
 """Kind of row -> title of its block, in the order of the blocks."""
 

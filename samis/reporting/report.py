@@ -14,6 +14,7 @@ from typing import Any
 from samis.cells import text_cells
 from samis.reporting.answer import Answer, answers, gap_table, headline, sentence, titles
 from samis.reporting.charts import area_histogram, class_chart, gap_chart, plots
+from samis.reporting.costs import cheaper_sentence
 from samis.reporting.curves import draw_gap, draw_precision_recall, draw_threshold, notable_rows
 from samis.reporting.document import Document, Figure, Section, document_markdown
 from samis.reporting.exhibits import Exhibit
@@ -138,7 +139,7 @@ def _section(
         clean_table(title, rows),
         oracle_table(title, rows, metrics),
     ]
-    section = Section(title, [table for table in tables if table is not None])
+    section = Section(title, [table for table in tables if table is not None], cheaper_sentence(rows, metrics))
     shown = notable_rows(rows, lead)
     chosen = choose(rows, lead, tuned=tuned)
     drawings = [class_chart(chosen, lead), area_histogram(areas, chosen, lead), *plots(title, shown)]
@@ -206,6 +207,8 @@ def rows_csv(rows: Mapping[Path, ScoreRow]) -> str:
             line[f"{metric}_low"], line[f"{metric}_high"] = row.intervals.get(metric, (None, None))
         for name in ("n_images", "threshold", "false_positive_area", "kept_clean", "defect_recall", "image_auroc"):
             line[f"clean_{name}"] = (row.clean or {}).get(name)
+        for name in ("parameters", "multiply_adds", "p50_ms", "p95_ms", "timed_images", "device", "source"):
+            line[f"cost_{name}"] = row.cost.get(name)
         for name in ("data_fingerprint", "commit", "weights_sha256"):
             line[name] = row.provenance.get(name)
         lines.append(line)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from samis.reporting.costs import COLUMNS as COST_COLUMNS
+from samis.reporting.costs import cost_cells, cost_columns, cost_note
 from samis.reporting.labels import KIND_TITLES, label, number, span, value_of
 from samis.reporting.rows import has
 from samis.scores import ScoreRow, direction
@@ -113,8 +115,9 @@ def _measured(
 ) -> Table:
     some_empty = any(row.empty_maps for row in rows)
     beside = [] if caution else clean_metrics(rows)
-    columns = [column(metric, rows) for metric in (*metrics, *beside)]
-    table = Table(title, ["Method", "Asked"], columns, note=note, caution=caution)
+    costs = cost_columns(rows)
+    columns = [*(column(metric, rows) for metric in (*metrics, *beside)), *(COST_COLUMNS[key][0] for key in costs)]
+    table = Table(title, ["Method", "Asked"], columns, note=note + cost_note(rows), caution=caution)
     table.note += f" {CLEAN_NOTE}" if beside else ""
     if any(row.degenerate for row in rows):
         table.note += (
@@ -127,9 +130,10 @@ def _measured(
 
     def line(row: ScoreRow) -> Line:
         heads = [_marked(row), _asked(row), *([str(row.empty_maps)] if some_empty else [])]
-        return Line(heads, [*(_cell(row, metric) for metric in metrics), *clean_cells(row, beside)])
+        cells = [*(_cell(row, metric) for metric in metrics), *clean_cells(row, beside)]
+        return Line(heads, cells + [Cell(*pair) for pair in cost_cells(row, costs)])
 
-    _fill(table, rows, line, [*metrics, *beside])
+    _fill(table, rows, line, [*metrics, *beside])  # costs are not ranked
     return table
 
 
@@ -160,7 +164,11 @@ def _fill(table: Table, rows: Sequence[ScoreRow], line: Callable[[ScoreRow], Lin
     ranked = [row for kind in KIND_TITLES for row in rows if row.kind == kind]  # as the blocks are
     lines = [line for block in table.blocks for line in block.lines]
     for index, metric in enumerate(metrics):
-        fair = [line.cells[index] for line, row in zip(lines, ranked, strict=True) if not row.degenerate]
+        fair = [
+            line.cells[index]
+            for line, row in zip(lines, ranked, strict=True)
+            if not row.degenerate and row.kind != "ceiling"
+        ]
         able = [row for row in rows if metric in row.directions]
         if able:
             _rank(fair, higher=direction(metric, able) > 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from samis.reporting.costs import cost_line
 from samis.reporting.rows import group_metrics
 from samis.scores import ScoreRow
 
@@ -33,6 +34,7 @@ def table(rows: Sequence[ScoreRow]) -> str:
             lines.append(f"  {row.empty_maps} of {row.n_images} maps were empty")
         if row.provenance.get("resized"):
             lines.append(f"  {row.provenance['resized']} of {row.n_images} maps were resized to their image's size")
+    lines += dict.fromkeys(f"  {line}" for line in map(cost_line, rows) if line)  # once for all rules of one pass
     return "\n".join(lines)
 
 

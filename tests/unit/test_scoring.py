@@ -13,6 +13,7 @@ from samis.build import label_of
 from samis.config import Experiment, apply_overrides
 from samis.contracts import UserError
 from samis.data import dataset_label
+from samis.row_costs import add_costs
 from samis.scoring import score_and_save
 
 BASE = [
@@ -122,3 +123,58 @@ def test_own_data_is_called_by_its_label_or_folder():
     config.data.label = " "
     with pytest.raises(UserError, match=r"data\.label"):
         label_of(config.data)
+
+
+def test_a_row_says_what_an_image_costs_and_old_rows_can_be_given_it(photos, capsys):
+    save(photos)
+    path = photos / "rows" / "folder_first-test-SAM.json"
+    row = json.loads(path.read_text())
+    cost = row["cost"]
+    assert (
+        cost["parameters"] > 5_000_000 and cost["multiply_adds"] > 1e8 and cost["timed_images"] == 1 and cost["device"]
+    )
+    assert "one image: parameters 5." in capsys.readouterr().out
+    del row["cost"]  # as rows were before
+    path.write_text(json.dumps(row))
+    table = path.with_suffix(".csv").read_bytes()
+    (line,) = add_costs([path], latency=False)
+    after = json.loads(path.read_text())
+    assert line.endswith(" M parameters") and path.with_suffix(".csv").read_bytes() == table
+    assert {key: after["cost"][key] for key in ("parameters", "multiply_adds", "views", "frame_px")} == {
+        key: cost[key] for key in ("parameters", "multiply_adds", "views", "frame_px")
+    }
+    assert "p50_ms" not in after["cost"] and after | {"cost": 0} == row | {"cost": 0}
+    assert "has a cost already" in next(iter(add_costs([path])))
+
+
+def test_latency_can_be_switched_off(photos):
+    save(photos, "first", "metrics.latency=false")
+    cost = json.loads((photos / "rows" / "folder_first-test-SAM.json").read_text())["cost"]
+    assert cost["multiply_adds"] > 1e8 and "p50_ms" not in cost and "device" not in cost
+
+
+def test_a_row_of_other_images_gets_no_cost(photos):
+    save(photos)
+    path = photos / "rows" / "folder_first-test-SAM.json"
+    Image.fromarray(np.full((40, 48, 3), 1, np.uint8)).save(photos / "first" / "test" / "images" / "a.png")
+    row = json.loads(path.read_text())
+    del row["cost"]
+    path.write_text(json.dumps(row))
+    (line,) = add_costs([path])
+    assert "another data fingerprint" in line and "cost" not in json.loads(path.read_text())
+
+
+def test_saved_maps_bear_what_is_stated(photos):
+    maps = photos / "MINet-TII2024"
+    maps.mkdir()
+    Image.fromarray(np.full((40, 48), 200, np.uint8)).save(maps / "a.png")
+    save(photos, "first", "segmenter.name=saved_maps", f"segmenter.maps={maps}", name=None)
+    path = photos / "rows" / "folder_first-test-MINet-TII2024.json"
+    row = json.loads(path.read_text())
+    assert (
+        row["cost"]["parameters"] == 280_000 and "Kunye-Shen" in row["cost"]["source"] and "p50_ms" not in row["cost"]
+    )
+    before = row.pop("cost")
+    path.write_text(json.dumps(row))
+    next(iter(add_costs([path])))
+    assert json.loads(path.read_text())["cost"] == before

@@ -93,3 +93,46 @@ def test_the_fingerprint_follows_the_maps(tmp_path):
         maps.check(["a"])
         prints.append(maps.describe()["maps_sha256"])
     assert prints[0] == prints[1] != prints[2]
+
+
+def folders(tmp_path, **maps):
+    """Write folder -> {id: grey level}; return the folders' paths as one text."""
+    for folder, levels in maps.items():
+        (tmp_path / folder).mkdir()
+        for name, level in levels.items():
+            write(tmp_path / folder, f"{name}.png", np.full((3, 4), level, np.uint8))
+    return ",".join(str(tmp_path / folder) for folder in maps)
+
+
+def test_several_folders_with_all_images_are_averaged_as_a_ceiling(tmp_path):
+    maps = SavedMaps(folders(tmp_path, A={"a": 0, "b": 51}, B={"a": 255, "b": 102}))
+    maps.check("ab")
+    first, second = maps.predict(batch("ab"))
+    assert torch.allclose(first, torch.tensor(0.5)) and torch.allclose(second, torch.tensor(0.3))
+    said = maps.describe()
+    assert (said["kind"], said["name"], said["folder"]) == ("ceiling", "mean of A and B", "A, B")
+    assert maps.methods == ["A", "B"]
+
+
+def test_parts_of_one_set_are_one_method(tmp_path):
+    (tmp_path / "train").mkdir()
+    train = folders(tmp_path / "train", A={"a": 51})
+    maps = SavedMaps(train + "," + folders(tmp_path, A={"b": 102}))
+    maps.check("ab")
+    first, second = maps.predict(batch("ab"))
+    assert torch.allclose(first, torch.tensor(0.2)) and torch.allclose(second, torch.tensor(0.4))
+    assert (maps.describe()["kind"], maps.name) == ("saved_maps", "A")
+    alone = SavedMaps(train)
+    alone.check("a")
+    maps.check("a")  # the fingerprint is of the maps scored, wherever they are
+    assert maps.describe()["maps_sha256"] == alone.describe()["maps_sha256"]
+
+
+def test_a_folder_that_covers_half_of_a_split_is_refused_with_what_to_do(tmp_path):
+    half = folders(tmp_path, A={f"In_{n}": n for n in range(5)})
+    with pytest.raises(UserError) as caught:
+        SavedMaps(half).check([f"In_{n}" for n in range(10)])
+    said = str(caught.value)
+    assert "expected maps for 10 images, 5 missing: In_5, In_6" in said and "--split" in said and "\n" not in said
+    with pytest.raises(UserError, match=r"a is in 2 of them and b in 1; complete the folders"):
+        SavedMaps(folders(tmp_path, B={"a": 1, "b": 2}, C={"a": 3})).check("ab")
