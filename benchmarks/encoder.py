@@ -6,11 +6,11 @@
 
 A quarter is what vit_b repeats four times: two windowed blocks and a global one (stock needs more than 10 GB to go back
 through all four at 1024). On CUDA the whole encoder runs both ways, by default in bfloat16 autocast, and torch.compile is
-measured too (``--compile`` on a CPU), after the eager cases and each in a process of its own, which is ended when
-``--seconds`` are over, be it compiling. A case that does not fit the memory, or the time, says so in its row. The table comes
-also when the script is stopped (SIGTERM, Ctrl-C), of what was measured until then. TF32 is off. Results are compared for the
-first image: in float32 with stock, to ``TOLERANCE`` of the largest value; in half precision no result may be further from
-stock's float32 than ``HALF_FACTOR`` times stock's own half.
+measured too (``--compile`` on a CPU), each case in a process of its own, which is ended when ``--seconds`` are over, be it
+compiling. The first batch comes first, eager both ways, then compiled; the other batches follow in the same order. A case that
+does not fit the memory, or the time, says so in its row. The table comes also when the script is stopped (SIGTERM, Ctrl-C), of
+what was measured until then. TF32 is off. Results are compared for the first image: in float32 with stock, to ``TOLERANCE`` of
+the largest value; in half precision no result may be further from stock's float32 than ``HALF_FACTOR`` times stock's own half.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,15 @@ from samis.training.memory import out_of_memory
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+@lru_cache
 def encoders(architecture: str, frame_px: int, *, quarter: bool, device: str) -> tuple[nn.Module, nn.Module]:
     """Return a stock encoder and its fused twin; nothing of them learns, as in the tuning of a decoder."""
     torch.manual_seed(0)  # the same weights in the process of a compiled case
-    encoder = build_sam(architecture, frame_px=frame_px).image_encoder.requires_grad_(False)
+    with torch.device(device):  # drawing vit_h's weights takes one thread of a CPU half a minute
+        encoder = build_sam(architecture, frame_px=frame_px).image_encoder.requires_grad_(False)
     if quarter:
         encoder.blocks = encoder.blocks[: ARCHITECTURES[architecture].global_attention[0] + 1]
-    stock = spread(encoder, 0.02).to(device)
+    stock = spread(encoder, 0.02)
     ours = copy.deepcopy(stock)
     use_fused_attention(ours)
     return stock, ours
@@ -197,10 +200,10 @@ def stoppable(rows: list[Row]) -> Iterator[None]:
 
 
 def compare(options: argparse.Namespace, rows: list[Row], until: float) -> bool:
-    """Append a row for each way, batch and side: the eager ones first. Return whether float32 is as near as it must be."""
-    equal, compiled = True, []
-    for backward in (False, True):
-        case = Case(options, backward=backward)
+    """Append a row for each batch, way and side, those wanted most first. Return whether float32 is as near as it must be."""
+    equal = True
+    cases = [Case(options, backward=backward) for backward in (False, True)]
+    for case in cases:
         errors = apart(case.in_float32(case.ours), case.reference)
         tolerance = TOLERANCE[options.device]
         equal &= max(errors) <= tolerance
@@ -208,14 +211,15 @@ def compare(options: argparse.Namespace, rows: list[Row], until: float) -> bool:
             f"{case.name}, float32, TF32 off: ours is {max(errors):.1e} from stock (tolerance {tolerance:.0e})",
             flush=True,
         )
-        for batch in options.batches:
-            compiled += [case.row(batch, side) for side in (OURS_COMPILED, STOCK_COMPILED) if options.compile]
-            for side in (STOCK, OURS):
-                row = case.row(batch, side)
-                rows.append(tell(case.measure(row) if time.monotonic() < until else late(row)))
-        del case
-    for row in compiled:
-        rows.append(tell(measured_apart(row, options, until) if time.monotonic() < until else late(row)))
+    for batch in options.batches:
+        for sides in ((STOCK, OURS), (STOCK_COMPILED, OURS_COMPILED) if options.compile else ()):
+            for case in cases:
+                for row in (case.row(batch, side) for side in sides):
+                    if time.monotonic() >= until:
+                        late(row)
+                    else:
+                        row = case.measure(row) if row.side in (STOCK, OURS) else measured_apart(row, options, until)
+                    rows.append(tell(row))
     return equal
 
 

@@ -2,6 +2,7 @@
 
   python benchmarks/step.py                  counts on a CPU: the same at each run, so that a test holds them
   python benchmarks/step.py --device cuda    besides: kernel launches, and the share of the step in which the GPU works
+  python benchmarks/step.py --device cuda --compile reduce-overhead    the step with training.compile, that is, CUDA graphs
   python benchmarks/step.py --tree FOLDER    the step of another checkout, with this script's counting
 
 The step is the trainer's own (LoRA on encoder and decoder as in configs/adapt/steel_lora.yaml, batch 16, frames of 256 px, bf16
@@ -43,7 +44,7 @@ CPU_ONLY = {
     "mkldnn_convolution", "_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention_for_cpu_backward",
 }  # fmt: skip
 """Operators that copy inside on a CPU (mixed types, biases, layouts), where a GPU's kernel does the same on the fly."""
-LAUNCHES = ("cudaLaunchKernel", "cuLaunchKernel", "cudaLaunchCooperativeKernel")
+LAUNCHES = ("cudaLaunchKernel", "cuLaunchKernel", "cudaLaunchCooperativeKernel", "cudaGraphLaunch")
 WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize")
 
 
@@ -68,7 +69,7 @@ class Same:
             yield self.batch
 
 
-def profiled(device: str, tree: Path = ROOT) -> Any:
+def profiled(device: str, tree: Path = ROOT, overrides: list[str] | None = None) -> Any:
     """Train a few steps; return the profiler that saw ``STEPS`` of them."""
     import torch
     from torch.profiler import ProfilerActivity, profile
@@ -78,7 +79,7 @@ def profiled(device: str, tree: Path = ROOT) -> Any:
     from samis.contracts import Evaluation
     from samis.training.trainer import Selection, Trainer
 
-    config: Any = load_config(tree / "configs" / "adapt" / "steel_lora.yaml", OVERRIDES)
+    config: Any = load_config(tree / "configs" / "adapt" / "steel_lora.yaml", [*OVERRIDES, *(overrides or [])])
     cuda = [ProfilerActivity.CUDA] if device == "cuda" else []
     profiler = profile(activities=[ProfilerActivity.CPU, *cuda])
     batch = next(iter(build_batches(config, load_split(config.data, "train"), training=True)))
@@ -159,6 +160,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--tree", type=Path, default=ROOT, help="checkout whose step is counted (default: this one)")
+    parser.add_argument("--compile", help="training.compile of the step (default: no)")
     parser.add_argument("--quick", action="store_true", help="nothing: the counts take seconds")
     parser.add_argument("--json", action="store_true", help="end with one line for machines")
     options = parser.parse_args()
@@ -166,11 +168,15 @@ def main() -> None:
     import os
 
     os.environ["ACCELERATE_USE_CPU"] = str(options.device == "cpu").lower()
-    profiler = profiled(options.device, options.tree)
+    overrides = [f"training.compile={options.compile}"] if options.compile else []
+    profiler = profiled(options.device, options.tree, overrides)
     found = counts(profiler)
     if options.device == "cuda":
         found["gpu_busy"] = busy(profiler)
-    print(f"one training step, batch 16, {options.device}")
+    print(
+        f"one training step, batch 16, {options.device}"
+        + (f", training.compile={options.compile}" if options.compile else "")
+    )
     for name, value in found.items():
         before = f"   31d036d on a CPU {BEFORE[name]:,}" if name in BEFORE else ""
         print(f"  {name:10s} {value:10,.2f}{before}")

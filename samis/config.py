@@ -220,6 +220,8 @@ class TrainingConfig:
         accumulation: micro-batches a step.
         mixed_precision: no (float32), bf16, fp16, or auto: what accelerate launch was given, else bf16 where the GPU has it,
             else no.
+        compile: no, or torch.compile's mode for full training batches: default, or reduce-overhead, which records CUDA graphs too
+            (not with accumulation); where it cannot, the run says so and goes on without.
         workers: loader processes. prefetch: batches that each of them reads ahead. log_every: steps between log lines.
         validate_every: epochs between validations. patience: validations without a gain before stopping; 0 never stops.
         save_every_min: minutes between resume points inside an epoch. save_every_steps: steps between them; 0 goes by time.
@@ -244,6 +246,10 @@ class TrainingConfig:
         str,
         one_of(table("samis.training.precision", "CHOICES"), fp32="no", float32="no", float16="fp16", bfloat16="bf16"),
     ] = "auto"
+    compile: Annotated[
+        str,
+        one_of(table("samis.training.compiling", "CHOICES"), true="default", yes="default", graphs="reduce-overhead"),
+    ] = "no"
     workers: Count = 0
     prefetch: Positive = 2
     log_every: Positive = 20

@@ -116,6 +116,10 @@ class BaselineLearner(nn.Module):
         parts["truth_share"] = (batch.masks * shown).sum() / area
         return Loss(each.mean(), parts)
 
+    def compiled_parts(self) -> list[tuple[Any, str]]:
+        """Return what ``training.compile`` compiles: the network."""
+        return [(self.network, "forward")]
+
     def segmenter(self) -> BaselineSegmenter:
         """Return what validation scores."""
         return BaselineSegmenter(self.network, name=self.name, weights_sha256=self._weights_sha256)

@@ -5,13 +5,17 @@ position, section 3); Kirillov et al., ICCV 2023.
 Code: segment_anything 1.0 materialises the (N, N) attention and adds the relative position to it. Here the position
 rides along as further channels: a query brings its products with all row and column offsets, a key says by ones which
 row and which column it is in, and their product is the position's share. So torch's fused kernels need no mask.
+Without a gradient, in half precision and on CUDA, a kernel of our own adds the position inside instead
+(``samis.sam.position_kernel``), if Triton is there.
 Equal to stock to 1e-5 in float32, forward and gradient (tests/reference/test_sam_attention.py).
 Differs: offsets are read from the table in place: stock's index comes from the host at every call.
 """
 
 from __future__ import annotations
 
+import sys
 import types
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -23,6 +27,11 @@ from torch import Tensor, nn
 from samis.sam.extended import Extended, few_offsets, may_keep, resized
 from samis.sdpa import exclude_cudnn
 
+MANY_PLACES = 1024
+"""Fewest places of a grid for the kernel that adds positions inside: smaller ones cost little either way."""
+_kernel: list[Callable[[Tensor, Tensor, Tensor, float], Tensor]] = []
+"""That kernel, where the machine has a GPU and Triton, until it fails."""
+
 
 def use_fused_attention(encoder: nn.Module) -> None:
     """Switch an image encoder's attention and 2-D norms to the fused form, in place; parameters and names do not change.
@@ -30,6 +39,13 @@ def use_fused_attention(encoder: nn.Module) -> None:
     From then on no attention of this process uses cuDNN (``samis.sdpa``).
     """
     exclude_cudnn()
+    if torch.cuda.is_available() and not _kernel:
+        try:
+            from samis.sam.position_kernel import attend_with_position
+        except ImportError:  # torch without Triton, as on Windows: the widened attention does the same
+            pass
+        else:
+            _kernel.append(attend_with_position)
     for module in encoder.modules():
         if isinstance(module, Attention):
             module.forward = types.MethodType(_fused_forward, module)
@@ -40,6 +56,12 @@ def use_fused_attention(encoder: nn.Module) -> None:
 def _fused_forward(self: Attention, x: Tensor) -> Tensor:
     batch, height, width, _ = x.shape
     qkv = self.qkv(x).reshape(batch, height * width, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+    if (
+        self.use_rel_pos
+        and _fits_kernel(self, qkv, height, width)
+        and (found := _inside(self, qkv, height, width)) is not None
+    ):
+        return self.proj(found.reshape(batch, height, width, -1))  # type: ignore[no-any-return]
     if self.use_rel_pos and (offsets := few_offsets(self, qkv, height, width)) is not None:
         spare = _spare(qkv.shape[-1], height, width)
         places = _kept_places(height, width, spare, qkv.dtype, qkv.device)
@@ -54,6 +76,37 @@ def _fused_forward(self: Attention, x: Tensor) -> Tensor:
         out = _folded(q, k, v, *_relative_position(self, q, height, width, 1 / self.scale), self.scale)
     projected: Tensor = self.proj(out.transpose(1, 2).reshape(batch, height, width, -1))
     return projected
+
+
+def _fits_kernel(attention: Attention, qkv: Tensor, height: int, width: int) -> bool:
+    """Return whether the kernel that adds positions inside does this call."""
+    learns = torch.is_grad_enabled() and any(x.requires_grad for x in (qkv, attention.rel_pos_h, attention.rel_pos_w))
+    return (
+        bool(_kernel)
+        and qkv.is_cuda
+        and qkv.dtype in (torch.bfloat16, torch.float16)
+        and not learns
+        and height * width >= MANY_PLACES
+        and height * width % 128 == 0
+        and width >= 16
+        and width & (width - 1) == 0
+    )
+
+
+def _inside(attention: Attention, qkv: Tensor, height: int, width: int) -> Tensor | None:
+    """Return the kernel's (B, N, heads, C) attention; None where it cannot be built, which is said once."""
+    rows, columns = _relative_position(attention, qkv[0], height, width, 1.0)
+    if torch.compiler.is_compiling():
+        return _kernel[0](qkv, rows, columns, attention.scale)
+    try:
+        return _kernel[0](qkv, rows, columns, attention.scale)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # Triton fails in many ways: no C compiler, an old GPU, too little shared memory
+        _kernel.clear()
+        reason = (str(error).strip().splitlines() or [""])[0][:200]
+        print(f"attention: going on with torch's own kernels, since {type(error).__name__}: {reason}", file=sys.stderr)
+        return None
 
 
 def _relative_position(

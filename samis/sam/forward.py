@@ -70,7 +70,8 @@ def embed(sam: Sam, batch: Batch) -> Tensor:
 
 def image_tokens(sam: Sam, embeddings: Tensor) -> ImageTokens:
     """Return what the decoder sees of (V, C, g, g) embeddings, where no prompt is a mask."""
-    use_broadcast_attention(sam.mask_decoder)
+    if not torch.compiler.is_compiling():  # who compiles has switched before
+        use_broadcast_attention(sam.mask_decoder)
     no_mask = sam.prompt_encoder.no_mask_embed.weight
     tokens = embeddings.flatten(2).mT + no_mask
     # Contiguous, since every prompt adds to them: a transposed view would make each of those passes slow.

@@ -80,6 +80,10 @@ class PromptablePretraining(nn.Module):
         iou_error = F.mse_loss(output.iou.flatten(0, 1), actual)
         return loss, iou_error, actual[:, 0].mean()
 
+    def compiled_parts(self) -> list[tuple[Any, str]]:
+        """Return what ``training.compile`` compiles: the encoder."""
+        return [(self.sam.image_encoder, "forward")]
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return two groups at one rate: matrices of linears and convolutions decay; norms, biases, tokens, positions do not."""
         decayed: list[Tensor] = []

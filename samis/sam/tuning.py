@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from samis.config import LossConfig
-from samis.contracts import Batch, Loss, Segmenter
+from samis.contracts import Batch, Loss, Prompt, Segmenter
 from samis.data.frame import shown_inside, to_frame
 from samis.losses import MaskLoss
 from samis.sam.forward import Embed, decode_single, embed
+from samis.sam.two_way import use_broadcast_attention
 
 NOTHING = -20.0
 """Logit of a view that was asked no prompt: surely no defect."""
@@ -66,6 +67,7 @@ class SamTuning(nn.Module):
         self.mask_loss = MaskLoss(loss)
         self.pretrained_lr_scale = pretrained_lr_scale
         self.embed: Embed = embed
+        self.decode = decode_embeddings
         self._segmenter = segmenter
         self.register_state_dict_post_hook(_keep_trained)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_fill_frozen)  # type: ignore[no-untyped-call]
@@ -82,7 +84,9 @@ class SamTuning(nn.Module):
         tuned = any(parameter.requires_grad for parameter in sam.image_encoder.parameters())
         with nullcontext() if tuned else torch.no_grad():
             embeddings = self.embed(sam, batch)
-        answers = decode_single(sam, embeddings, batch.prompt)
+        # Of other prompts each batch may bring another number, which a compiled decoder would be compiled for.
+        decode = self.decode if batch.prompt.kind == "empty" else decode_embeddings
+        answers = decode(embeddings, sam, batch.prompt)
         logits = to_frame(unite(answers, batch.prompt.present)[:, None], batch.images.shape[-1])
         shown = shown_inside(batch, logits.device)
         each, parts = self.mask_loss(logits, batch.masks, shown)
@@ -104,6 +108,12 @@ class SamTuning(nn.Module):
                 kept |= set(module.modules())
         return (module for module in self.adapted.sam.modules() if module not in kept)
 
+    def compiled_parts(self) -> list[tuple[Any, str]]:
+        """Return what ``training.compile`` compiles: the encoder, unless it stands behind a cache, and the decoder."""
+        use_broadcast_attention(self.adapted.sam.mask_decoder)
+        encoder: list[tuple[Any, str]] = [(self.adapted.sam.image_encoder, "forward")] if self.embed is embed else []
+        return [*encoder, (self, "decode")]
+
     def segmenter(self) -> Segmenter:
         """Return what validation scores."""
         return self._segmenter(self.adapted.sam)
@@ -119,6 +129,11 @@ class SamTuning(nn.Module):
     def load(self, folder: Path) -> None:
         """Read the adapter back."""
         self.adapted.load(folder)
+
+
+def decode_embeddings(embeddings: Tensor, sam: Any, prompt: Prompt) -> Tensor:
+    """Return ``decode_single``'s (V, P, h, w) logits."""
+    return decode_single(sam, embeddings, prompt)
 
 
 def unite(answers: Tensor, present: Tensor | None) -> Tensor:

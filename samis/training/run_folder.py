@@ -19,6 +19,7 @@ FREE_KEYS = {
     "training.spike_ratio", "training.collapse_after", "training.out", "training.gallery", "training.reference_rows",
     "data.root", "data.check", "metrics.batch_size", "metrics.bootstrap", "cache.folder", "cache.limit_gb",
     "training.prefetch", "training.minutes", "training.allow_changed_data", "segmenter.checkpoint_activations", "segmenter.compile",
+    "training.compile",
 }  # fmt: skip
 """Keys that may differ when a run is resumed: how long, how fast and where, not what is learnt from what."""
 PICTURE_BYTES = 200_000

@@ -22,6 +22,7 @@ from samis.config import OptimConfig, TrainingConfig, to_dict
 from samis.contracts import Batch, Evaluation, Interrupted, PeerError, UserError
 from samis.training import agree
 from samis.training.batches import Loader, grouped
+from samis.training.compiling import CompiledSteps
 from samis.training.ema import Ema
 from samis.training.memory import naming_the_knob
 from samis.training.optim import build_optimizer, rate_factor, set_rate
@@ -101,6 +102,7 @@ class Trainer:
         self.references = references
         self.learner.to(self.accelerator.device)
         self.shards = Shards(learner, self.accelerator)
+        self.compiled = CompiledSteps(learner, training, sharded=self.shards.active)
         self.optimizer = build_optimizer(self.shards.trains.parameter_groups(), optim)
         self.model, self.optimizer = self.accelerator.prepare(self.shards.trains, self.optimizer)
         world, size = self.accelerator.num_processes, training.batch_size
@@ -148,6 +150,8 @@ class Trainer:
             told["data_fingerprints"] = self.run.seen
         if self.box.limit_s:
             told |= {"minutes": self.box.minutes, "epochs": self.position.epoch}
+        if self.training.compile != "no":
+            told["compile"] = self.compiled.used
         if self.shards.active:
             told["shards"] = self.accelerator.num_processes
         return told
@@ -220,7 +224,8 @@ class Trainer:
             group, images = found
             log = (self.position.step + 1) % self.training.log_every == 0
             rate = self._set_rate()
-            reading, parts = self.stepper.step(group, images, self.position, collect=log)
+            with self.compiled:
+                reading, parts = self.stepper.step(group, images, self.position, collect=log)
             self.steps.add(reading)
             if self.training.ema:
                 self.shards.gather()

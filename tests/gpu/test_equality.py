@@ -14,7 +14,8 @@ from samis.data import load_dataset
 from samis.data.frame import Framing, frame_image, inside
 from samis.data.loading import FramedDataset, collate
 from samis.prompts import build_prompter
-from samis.sam.architectures import build_sam
+from samis.sam import attention
+from samis.sam.architectures import ARCHITECTURES, build_sam
 from samis.sam.attention import use_fused_attention
 from samis.sam.candidates import Everything, keep_everything
 from samis.sam.embeddings import EmbeddingCache
@@ -59,6 +60,32 @@ def test_encoder_forward_and_gradient(device, small, note, architecture):
     errors = [apart(mine, theirs) for mine, theirs in zip(*found, strict=True)]
     note(f"encoder {name} at {stock.img_size}: output, gradient, position's gradient apart {errors}")
     assert max(errors) < TOLERANCE
+
+
+@pytest.mark.parametrize("architecture", ["vit_b", "vit_h"])
+def test_positions_added_inside_the_kernel(device, small, note, architecture):
+    """Global attention of 64 x 64 places in half precision: no further from stock's float32 than twice stock's own half."""
+    if small:
+        pytest.skip(
+            "needs a GPU; on a CPU tests/unit/sam/test_position_kernel.py runs the kernel in Triton's interpreter"
+        )
+    stock = (
+        spread_sam(architecture, 1024, device)
+        .image_encoder.blocks[ARCHITECTURES[architecture].global_attention[0]]
+        .attn
+    )
+    ours = copy.deepcopy(stock)
+    use_fused_attention(ours)
+    assert attention._kernel, "Triton is missing"
+    x = torch.randn(2, 64, 64, stock.qkv.in_features, device=device)
+    with torch.no_grad():
+        wanted = stock(x)
+        for dtype in (torch.bfloat16, torch.float16):
+            with torch.autocast(device, dtype):
+                mine, theirs = apart(ours(x).float(), wanted), apart(stock(x).float(), wanted)
+            note(f"positions inside the kernel, {architecture}, {dtype}: {mine:.1e} from float32, stock {theirs:.1e}")
+            assert mine <= 2 * theirs
+    assert attention._kernel, "the kernel could not be built"
 
 
 @pytest.mark.parametrize("kind", ["empty", "box", "point"])

@@ -10,9 +10,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from samis import build
 from samis.build import build_batches, build_learner, load_run, train
 from samis.config import Experiment, apply_overrides
-from samis.contracts import Interrupted
+from samis.contracts import Evaluation, Interrupted
 from samis.data import load_dataset
 from samis.training.signals import StopRequest
+from samis.training.trainer import Selection, Trainer
 
 pytestmark = pytest.mark.gpu
 
@@ -94,6 +95,33 @@ def test_every_precision_trains_and_reloads(device, small, tmp_path, precision):
     used = json.dumps(json.loads((run.folder / "provenance.json").read_text()))
     wanted = {"auto": "no" if small else "bf16"}.get(precision, precision)
     assert f'"mixed_precision": "{wanted}"' in used
+
+
+def test_cuda_graphs_learn_what_the_plain_step_learns(device, small, tmp_path, note, capsys):
+    """``training.compile=reduce-overhead`` over the trunk and two blocks, to keep the compiler's time short; a short last batch."""
+    if small:
+        pytest.skip("needs a GPU: a CPU's compiler takes minutes (tests/unit/training/test_compiling.py has the rest)")
+    losses = {}
+    for mode in ("no", "reduce-overhead"):
+        config = drawn(
+            10, "training.batch_size=4", "training.epochs=3", f"training.compile={mode}", "frame.frame_px=256"
+        )
+        learner = build_learner(config)
+        learner.adapted.sam.image_encoder.blocks = learner.adapted.sam.image_encoder.blocks[:2]
+        dataset = load_dataset("procedural", split="train", surface="steel", count=10)
+        run = Trainer(
+            learner, build_batches(config, dataset, training=True), lambda _: Evaluation({"none": 0.0}),
+            selection=Selection("none"), optim=config.optim, training=config.training, folder=tmp_path / mode,
+        )  # fmt: skip
+        run.fit()
+        assert run.compiled.used == mode
+        batch = next(iter(build_batches(config, dataset))).to(device)
+        learner.eval()
+        with torch.no_grad():
+            losses[mode] = float(learner(batch).total)
+    assert "going on without" not in capsys.readouterr().err
+    note(f"training.compile: loss {losses['reduce-overhead']:.4f}, without {losses['no']:.4f}")
+    assert losses["reduce-overhead"] == pytest.approx(losses["no"], rel=0.03)
 
 
 class StopsAt(StopRequest):

@@ -1,0 +1,98 @@
+"""``training.compile``: torch.compile for the parts of a learner that cost most, in training steps of full batches alone.
+
+Compiled are calls for the shapes that every full batch has. A shorter last batch, validation and scoring run as without: nothing
+is compiled twice, and the numbers that choose the best epoch are those that the saved weights give. Parameters, their
+names and what is saved stay as they are.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from samis.config import TrainingConfig
+from samis.contracts import UserError
+
+GRAPHS = "reduce-overhead"
+CHOICES = ("no", "default", "reduce-overhead")
+"""Values of ``training.compile``: the last two are torch's own names; the third also records CUDA graphs."""
+
+
+class CompiledSteps:
+    """Inside its ``with`` block a learner's ``compiled_parts`` run compiled.
+
+    Args:
+        learner: may have a method ``compiled_parts``, which returns pairs (owner, name of a method whose first argument is a
+            tensor of as many rows as the batch has views).
+        training: ``compile``, ``batch_size`` and ``accumulation``. sharded: whether FSDP owns the weights.
+
+    Attributes:
+        used: what the run's provenance says: a value of ``CHOICES``, with the reason where compiling failed.
+
+    Raises:
+        UserError: an unknown value, or CUDA graphs with accumulation: their memory holds one micro-batch's gradients.
+    """
+
+    def __init__(self, learner: nn.Module, training: TrainingConfig, *, sharded: bool) -> None:
+        self.used, self._active = training.compile, False
+        if training.compile not in CHOICES:
+            raise UserError(f"training.compile: expected one of {', '.join(CHOICES)}, got {training.compile!r}")
+        if training.compile == GRAPHS and training.accumulation > 1:
+            raise UserError(
+                f"training.compile={GRAPHS}: expected training.accumulation=1, got {training.accumulation}; "
+                "set training.compile=default"
+            )
+        if training.compile == "no":
+            return
+        if sharded:
+            self._give_up("the weights are sharded (FSDP)")
+            return
+        parts = list(getattr(learner, "compiled_parts", list)())
+        for number, (owner, name) in enumerate(parts):
+            setattr(owner, name, self._either(getattr(owner, name), training, first=number == 0))
+        if not parts:
+            self._give_up("nothing of this learner can be compiled")
+
+    def __enter__(self) -> None:
+        self._active = True
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._active = False
+
+    def _either(self, plain: Callable[..., Any], training: TrainingConfig, *, first: bool) -> Callable[..., Any]:
+        """Return a function that calls the compiled or the plain form."""
+        mode, failed = training.compile, self._failed
+        made: list[Callable[..., Any]] = []
+
+        def call(rows: Tensor, *rest: Any) -> Any:
+            if not self._active or failed() or len(rows) != training.batch_size:
+                return plain(rows, *rest)
+            try:
+                if mode == GRAPHS and first:  # from here on the last step's outputs may be overwritten
+                    torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+                if not made:
+                    made.append(torch.compile(plain, dynamic=False, mode=mode))
+                return made[0](rows, *rest)
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:  # compilers fail in many ways; a fault of the model's own fails below once more
+                reason = (str(error).strip().splitlines() or [""])[0][:200]
+                self._give_up(f"{type(error).__name__}: {reason}")
+                return plain(rows, *rest)
+
+        return call
+
+    def _failed(self) -> bool:
+        return self.used.startswith("no")
+
+    def _give_up(self, reason: str) -> None:
+        """Go on without, and say so."""
+        self.used = f"no, since {reason}"
+        print(f"training.compile: going on without torch.compile, since {reason}", file=sys.stderr, flush=True)
