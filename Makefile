@@ -5,7 +5,7 @@ DEMO_ROWS := reports/demo/rows
 RUNS := checkpoints/runs
 DEMO := configs/demo.yaml
 
-.PHONY: help install demo test test-slow test-gpu check format pretrain report clean
+.PHONY: help install demo test test-slow test-gpu check schema format pretrain report clean
 
 help:
 	@echo "make demo      zero-shot -> LoRA -> the same evaluator -> report, on drawn rails, on a CPU (some minutes)"
@@ -13,6 +13,7 @@ help:
 	@echo "make test      the tests"
 	@echo "make test-gpu  what only a GPU can show (about 5 minutes on one)"
 	@echo "make check     lint, types"
+	@echo "make schema    the JSON schemas by which editors complete and check configs/, after a change of samis/config"
 	@echo "make pretrain  make the embedded SAM again, in two stages, and embed it; see train/README.md for what a GPU hour gives"
 	@echo "make report    the comparison report and the README's answer from evaluate/results"
 
@@ -50,6 +51,9 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+schema: install
+	$(BIN)/python -m samis.config.editor_schema configs
 
 format: install
 	$(BIN)/ruff check --fix .

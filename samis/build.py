@@ -19,8 +19,7 @@ from samis.baselines import BASELINES, build_baseline
 from samis.baselines.learner import BaselineLearner
 from samis.baselines.references import REFERENCES, BoxReference
 from samis.baselines.saved_maps import SavedMaps
-from samis.config import ConfigError, DataConfig, Experiment, check, load_config, to_yaml
-from samis.config_rules import near_name
+from samis.config import ConfigError, DataConfig, Experiment, check, load_config, near_name, to_yaml
 from samis.contracts import Batch, Dataset, Evaluation, Segmenter, UserError
 from samis.data import check_options, dataset_label, has_clean_lists, load_dataset, loader_options
 from samis.data.augment import build_augment

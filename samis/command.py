@@ -8,8 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from samis.config import ConfigError, describe_keys, load_config
-from samis.config_files import keys_named
+from samis.config import ConfigError, describe_keys, keys_named, load_config
 
 T = TypeVar("T")
 DENIED = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from samis import config_files
+from samis.config import files as config_files
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("samis", "train", "evaluate", "benchmarks")

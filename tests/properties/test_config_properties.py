@@ -1,10 +1,9 @@
-"""Configs: what is written is read back, an override changes its key alone, and a mistake is a ConfigError of one line."""
+"""Configs: what is written is read back, an override changes its key alone, and each mistake is a line of a ConfigError."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import types
 import typing
 from typing import Any
 
@@ -23,7 +22,8 @@ from samis.config import (
     to_dict,
     to_yaml,
 )
-from samis.config_files import read_yaml
+from samis.config.fields import properties
+from samis.config.files import read_yaml
 
 FEW = settings(max_examples=60, deadline=None, derandomize=True)
 NUMBER = st.floats(allow_nan=False, allow_infinity=False)
@@ -39,36 +39,47 @@ JUNK = st.recursive(
 )
 
 
-def values(kind: Any) -> st.SearchStrategy[Any]:
-    """Return valid values of a field's type."""
-    if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        return st.builds(kind, **{name: values(hint) for name, hint in hints.items()})
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        return st.one_of(*(values(argument) for argument in arguments))
-    if origin is list:
-        return st.lists(values(arguments[0]) if arguments else PLAIN, max_size=3)
-    if origin is dict:
-        return st.dictionaries(st.text(max_size=5), PLAIN, max_size=3)
-    simple = {int: st.integers(), float: NUMBER, bool: st.booleans(), str: st.text(max_size=12), type(None): st.none()}
-    return simple[kind]
+def values(content: dict[str, Any]) -> st.SearchStrategy[Any]:
+    """Return valid values of a key, after its JSON schema."""
+    if "anyOf" in content:
+        return st.one_of(*(values(each) for each in content["anyOf"]))
+    if "enum" in content:
+        return st.sampled_from(content["enum"])
+    low, high = content.get("minimum"), content.get("maximum")
+    above, below = content.get("exclusiveMinimum"), content.get("exclusiveMaximum")
+    kinds = {
+        "integer": lambda: st.integers(low, high),
+        "number": lambda: st.floats(
+            low if above is None else above,
+            high if below is None else below,
+            allow_nan=False,
+            allow_infinity=False,
+            exclude_min=above is not None,
+            exclude_max=below is not None,
+        ),
+        "string": lambda: st.text(max_size=12),
+        "boolean": st.booleans,
+        "null": st.none,
+        "array": lambda: st.lists(values(content["items"]), max_size=3),
+        "object": lambda: st.dictionaries(st.text(max_size=5), PLAIN, max_size=3),
+    }
+    return kinds[content["type"]]()
 
 
-def leaves(schema: Any, prefix: str = "") -> dict[str, Any]:
-    """Return every key with its type."""
-    found: dict[str, Any] = {}
-    for name, kind in typing.get_type_hints(schema).items():
-        found |= leaves(kind, f"{prefix}{name}.") if dataclasses.is_dataclass(kind) else {prefix + name: kind}
-    return found
+def configs(schema: Any) -> st.SearchStrategy[Any]:
+    """Return valid configs."""
+    sections = {key: hint for key, hint in typing.get_type_hints(schema).items() if dataclasses.is_dataclass(hint)}
+    plain = {key: values(content) for key, content in properties(schema).items() if "." not in key}
+    return st.builds(schema, **plain, **{key: configs(section) for key, section in sections.items()})
 
 
-KEYS = leaves(Experiment)
+KEYS = properties(Experiment)
 SECTIONS = sorted({key.rpartition(".")[0] for key in KEYS})
 
 
 def told(error: ConfigError) -> None:
-    assert "\n" not in str(error) and len(str(error)) < 1200
+    for line in str(error).split("\n"):
+        assert line.isprintable() and ": " in line and len(line) < 1200
 
 
 def test_there_are_keys() -> None:
@@ -80,7 +91,7 @@ def test_there_are_keys() -> None:
 @settings(FEW, max_examples=12)
 @given(st.data())
 def test_what_is_written_is_read_back(schema: Any, data: st.DataObject) -> None:
-    config = data.draw(values(schema))
+    config = data.draw(configs(schema))
     assert from_dict(schema, to_dict(config)) == config
     text = to_yaml(config)
     assert from_dict(schema, read_yaml(text, where="here")) == config

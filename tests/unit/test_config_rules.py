@@ -3,16 +3,25 @@
 import runpy
 import subprocess
 import sys
-from dataclasses import is_dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import get_type_hints
 
 import pytest
 
 from samis.command import parse
-from samis.config import ConfigError, Experiment, Pretraining, check, describe_keys, load_config
-from samis.config_rules import OneOf, Range, rules, table
+from samis.config import (
+    AdapterConfig,
+    ConfigError,
+    Experiment,
+    Pretraining,
+    apply_overrides,
+    check,
+    describe_keys,
+    from_dict,
+    load_config,
+    near_name,
+)
+from samis.config.fields import properties, table
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -159,19 +168,67 @@ def test_a_name_added_at_run_time_counts(tmp_path, monkeypatch):
     assert load_config(path).segmenter.mask_rule == "mine"
 
 
-def test_help_tells_the_range():
+def test_help_tells_range_and_choices():
     lines = {line.split()[0]: line for line in describe_keys(Experiment).splitlines() if line.strip()}
     assert lines["optim.lr"].endswith("[a number above 0]")
     assert lines["training.epochs"].endswith("[a number at least 1]")
+    assert lines["training.minutes"].endswith("[a number above 0]")
+    assert lines["prompt.kind"].endswith("[one of empty, grid, whole, box, point]")
+    assert lines["adapter.decoder"].endswith("[one of attention, mlp, full]")
     assert "[" not in lines["data.root"]
 
 
-def test_limits():
-    assert Range(low=0).fault(0) is None
-    assert Range(above=0).fault(0) == "expected a number above 0"
-    assert Range(high=1).fault(1) is None
-    assert Range(below=1).fault(1) == "expected a number below 1"
-    assert OneOf(("a_b",)).near("A-B") == "a_b"
+@pytest.mark.parametrize(
+    ("key", "allowed", "refused"),
+    [
+        ("seed", ["0", "3"], ["-1", "1.0", "true"]),
+        ("optim.lr", ["1e-9", "1", "0.1"], ["0", "-1", "true", "nan", "inf", "-.inf", ".nan", "fast"]),
+        ("optim.final_lr_share", ["0", "1"], ["-0.001", "1.001"]),
+        ("adapter.dropout", ["0", "0.999"], ["1", "-0.001"]),
+        ("data.clean_share", ["0", "0.9"], ["0.901", "-0.1"]),
+        ("training.minutes", ["null", "0.5"], ["0", "soon"]),
+    ],
+)
+def test_limits(key, allowed, refused):
+    section, _, name = key.rpartition(".")
+    for text in allowed:
+        config = apply_overrides(Experiment(), [f"{key}={text}"])
+        assert getattr(getattr(config, section) if section else config, name) == (
+            None if text == "null" else float(text)
+        )
+    for text in refused:
+        with pytest.raises(ConfigError, match=f"override: {key}: expected "):
+            apply_overrides(Experiment(), [f"{key}={text}"])
+
+
+def test_all_mistakes_are_told_each_with_its_place(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text("epochs: 3\nadapter: {rnak: 3, encoder: qkv}\ndata: {options: {1: 2}}\ntraining: 5\nloss:\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, ["optim.lr=-1", "adaptor.rank=3", "optim.betas=1"])
+    message = str(caught.value).splitlines()
+    assert sorted(message[:3]) == [
+        "override: optim.lr: expected a number above 0, got -1.0",
+        "override: unknown key adaptor; did you mean adapter?",
+        "override: unknown key optim.betas; did you mean beta2?",
+    ]
+    assert sorted(message[3:]) == [
+        f"{path}: adapter.encoder: expected list, got 'qkv'; write [qkv]",
+        f"{path}: data.options: expected names as keys, got 1",
+        f"{path}: training: expected keys and values, got 5",
+        f"{path}: unknown key adapter.rnak; did you mean rank?",
+        f"{path}: unknown key epochs; did you mean training.epochs?",
+    ]
+
+
+def test_the_name_meant_is_found_without_case_and_dashes():
+    assert near_name("A-B", ["a_b"]) == "a_b"
+
+
+def test_an_old_record_of_a_section_alone_is_read():
+    assert from_dict(AdapterConfig, {"rank": 4}).rank == 4
+    with pytest.raises(ConfigError, match=r"there: unknown key rnak; did you mean rank\?"):
+        from_dict(AdapterConfig, {"rnak": 4}, where="there")
 
 
 @pytest.mark.parametrize(
@@ -245,14 +302,10 @@ def test_scoring_refuses_before_anything_is_loaded_and_in_a_dry_run(override, mo
 
 @pytest.mark.parametrize("schema", [Experiment, Pretraining])
 def test_every_number_has_a_range(schema):
-    def numbers(part, prefix=""):
-        for name, hint in get_type_hints(part, include_extras=True).items():
-            plain = get_type_hints(part)[name]
-            if is_dataclass(plain):
-                yield from numbers(plain, f"{prefix}{name}.")
-            elif plain in (int, float, int | None, float | None):
-                yield prefix + name, [rule for rule in rules(hint) if isinstance(rule, Range)]
-
-    found = dict(numbers(schema))
+    found = {}
+    for key, content in properties(schema).items():
+        number = content["anyOf"][0] if "anyOf" in content else content
+        if number.get("type") in ("integer", "number"):
+            found[key] = {"minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"} & set(number)
     assert len(found) > 30
-    assert not [key for key, ranges in found.items() if len(ranges) != 1]
+    assert not [key for key, ranges in found.items() if not ranges]

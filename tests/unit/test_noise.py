@@ -5,7 +5,7 @@ import torch
 
 from samis.baselines.saved_maps import SavedMaps
 from samis.build import build_batches
-from samis.config import Experiment, apply_overrides
+from samis.config import ConfigError, Experiment, apply_overrides
 from samis.contracts import Evaluation, UserError
 from samis.data import load_dataset
 from samis.data.frame import inside
@@ -34,8 +34,12 @@ def test_noise_is_reproducible_by_seed():
 
 
 def test_a_share_that_is_none_is_told():
+    with pytest.raises(ConfigError, match=r"data\.salt_pepper: expected a number at least 0 and below 1, got 1\.5"):
+        noisy(1.5)
+    config = noisy(0.0)
+    config.data.salt_pepper = 1.5
     with pytest.raises(UserError, match=r"salt_pepper: expected a share in \[0, 1\], got 1\.5"):
-        pixels(noisy(1.5))
+        pixels(config)
 
 
 def test_the_row_tells_the_noise_and_what_was_resized():
