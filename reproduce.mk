@@ -19,6 +19,8 @@ ZERO_SHOT ?= grid empty whole box point untrained_box
 REFERENCES ?= filled_box otsu_box
 # Folder of published maps of steel, one folder a method; without it those rows are left out.
 PUBLISHED ?= $(if $(QUICK),,$(firstword $(wildcard $(SAMIS_DATA:%=%/saliency-maps/SD-saliency-900) ../shared/data/saliency-maps/SD-saliency-900)))
+# Salt-and-pepper noise in percent of the pixels, such as NOISE="10 20": rows of every training on noisy test images too.
+NOISE     ?=
 # MAPS=1 also saves the maps and draws them into the report.
 MAPS      ?=
 # Overrides for every training, such as KEYS="training.workers=2"; for one of them, keys.steel.lora="training.epochs=12".
@@ -135,12 +137,14 @@ run_of = $(REPRODUCE)/runs/$(subst .,_,$1)
 # A row's file: samis.scoring makes its name of the row's.
 row_of = $(ROWS)/$1/$(stem.$1)-$(subst $(space),_,$(subst $(comma),,$2)).json
 run_row = $(call row_of,$(set_of),$(label.$(recipe_of)))
+noisy_row = $(subst $(stem.$(set_of))-,$(stem.$(set_of))_+$2_salt-and-pepper-,$(run_row))
 zero_row = $(call row_of,$(set_of),$(called.$(recipe_of))$(after.$(recipe_of)))
 reference_row = $(call row_of,$(set_of),$(recipe_of))
 save_maps := $(if $(MAPS),--save-maps $(REPRODUCE)/maps)
 METHODS := $(if $(and $(PUBLISHED),$(filter steel,$(SETS))),$(notdir $(patsubst %/,%,$(wildcard $(PUBLISHED)/*/))))
 RUNS_DONE := $(foreach t,$(TRAININGS),$(call run_of,$t)/provenance.json)
 ALL_ROWS := $(foreach t,$(TRAININGS),$(call run_row,$t)) $(foreach p,$(call pairs,$(ZERO_SHOT)),$(call zero_row,$p)) \
+  $(foreach n,$(NOISE),$(foreach t,$(TRAININGS),$(call noisy_row,$t,$n))) \
   $(foreach p,$(call pairs,$(REFERENCES)),$(call reference_row,$p)) $(foreach m,$(METHODS),$(call row_of,steel,$m))
 
 # How many jobs run at once (make's -j), how many threads each may use, how many minutes each training gets: a training starts in
@@ -173,6 +177,11 @@ $(call run_row,$1): $(call run_of,$1)/provenance.json
 	$$(call job,score-$(subst .,_,$1),evaluate/score.py $$(call run_of,$1) $$(SMALL_RUN) --overwrite --out $$(@D) --name "$$(label.$(recipe_of))" $$(save_maps))
 endef
 $(foreach t,$(TRAININGS),$(eval $(call run_rules,$t)))
+define noise_rule
+$(call noisy_row,$1,$2): $(call run_of,$1)/provenance.json
+	$$(call job,score-$(subst .,_,$1)_noise_$2,evaluate/score.py $$(call run_of,$1) data.salt_pepper=$(shell awk 'BEGIN { print $2 / 100 }') $$(SMALL_RUN) --overwrite --out $$(@D) --name "$$(label.$(recipe_of))")
+endef
+$(foreach n,$(NOISE),$(foreach t,$(TRAININGS),$(eval $(call noise_rule,$t,$n))))
 
 # set.prompt, set.reference, method -> rows of what is not trained
 define zero_rule

@@ -79,8 +79,10 @@ def compare(args: argparse.Namespace) -> None:
     Raises:
         ValueError: if rows, maps or the README are not what they should be; nothing is written to the README then.
     """
-    from samis.reporting.answer import answer_table, replace_block, sentence, tested, tuned_table
-    from samis.reporting.markup import escape_markdown, to_markdown, to_text
+    from samis.reporting.answer import replace_block
+    from samis.reporting.beside import sort_rows
+    from samis.reporting.markup import to_text
+    from samis.reporting.readme import readme_block
     from samis.reporting.report import build_document, check_metrics, write_document
     from samis.reporting.rows import group_metrics, group_rows, read_measured
     from samis.reporting.table import main_table, oracle_table
@@ -97,20 +99,21 @@ def compare(args: argparse.Namespace) -> None:
 
         names = dict.fromkeys(row.dataset for row in rows.values())
         published = [number._asdict() for name in names for number in read_published(dataset=name)]
-    pictures = draw_pictures(rows, args) if args.maps else {}
+    parted = sort_rows(rows.values())
+    groups = group_rows(parted.main)
+    shown = {id(row) for row in parted.main}
+    pictures = draw_pictures({p: row for p, row in rows.items() if id(row) in shown}, args) if args.maps else {}
     document, found = build_document(
         rows, args.out, metrics=args.metrics, tuned=args.tuned, published=published, pictures=pictures
     )
     write_document(document, rows, args.out)
     if args.readme:
-        said = [escape_markdown(sentence(group)) for group in tested(found).values()]
-        tables = [answer_table(found), tuned_table(group_rows(rows.values()), found)]
-        block = "\n\n".join([*said, *(to_markdown(table) for table in tables if table.blocks)])
+        block = readme_block(parted, found, args.metrics)
         write_atomic(args.readme, replace_block(readme, block, name=str(args.readme)))
 
     for line in (answer for answer in document.answers if "WORSE" in answer):
         print(line + "\n")
-    for key, group in group_rows(rows.values()).items():
+    for key, group in groups.items():
         title = found[key][0].title if key in found else f"{key[0]} ({key[1]})"
         metrics = group_metrics(group, args.metrics)
         for table in (main_table(title, group, metrics), oracle_table(title, group, metrics)):

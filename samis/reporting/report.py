@@ -13,6 +13,7 @@ from typing import Any
 
 from samis.cells import text_cells
 from samis.reporting.answer import Answer, answers, gap_table, headline, sentence, titles
+from samis.reporting.beside import memory_tables, noise_table, sort_rows
 from samis.reporting.charts import area_histogram, class_chart, gap_chart, plots
 from samis.reporting.costs import cheaper_sentence
 from samis.reporting.curves import draw_gap, draw_precision_recall, draw_threshold, notable_rows
@@ -89,9 +90,10 @@ def build_document(
     Raises:
         ValueError: as `samis.reporting.answer.answers`.
     """
-    groups = group_rows(rows.values())
-    found = answers(list(rows.values()), metrics, tuned=tuned)
-    names = titles(list(rows.values()))
+    parted = sort_rows(rows.values())
+    groups = group_rows(parted.main)
+    found = answers(parted.main, metrics, tuned=tuned)
+    names = titles(parted.main)
     sections = []
     pictures = pictures or {}
     if found:
@@ -110,9 +112,13 @@ def build_document(
             areas=drawn.areas,
             tuned=tuned,
         )
+        noise = noise_table(names[key], key, group, parted.noisy)
+        section.items.insert(1, noise) if noise else None
         section.items += [drawn.panel] if drawn.panel else []
         sections.append(section)
-    tables = published_tables(published)
+    memory = memory_tables(parted.main, parted.seen)
+    sections += [Section(table.title, [table], text) for table, text in memory.values()]
+    tables = published_tables(published, seen={dataset: text for dataset, (_, text) in memory.items()})
     if tables:
         text = "As printed by others, by their splits and protocols; never in one table with rows measured here."
         sections.append(Section(PUBLISHED, list(tables), text))

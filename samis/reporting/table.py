@@ -249,14 +249,16 @@ def clean_table(title: str, rows: Sequence[ScoreRow]) -> Table | None:
     return table
 
 
-def published_tables(numbers: Iterable[Mapping[str, Any]]) -> list[Table]:
+def published_tables(numbers: Iterable[Mapping[str, Any]], *, seen: Mapping[str, str] | None = None) -> list[Table]:
     """Build one table per data set, split, noise level and source of published numbers.
 
     Nothing is ranked across sources, and nothing stands beside a measured row.
 
     Args:
         numbers: with the keys of ``samis.baselines.published.PublishedNumber``.
+        seen: data set -> what images seen in training are worth there, for the warning of splits that hold all images.
     """
+    worth = {_plain(name): text for name, text in (seen or {}).items()}
     groups: dict[tuple[str, str, float, str], list[Mapping[str, Any]]] = {}
     for item in numbers:
         groups.setdefault((item["dataset"], item["split"], item["noise"], item["source"]), []).append(item)
@@ -271,6 +273,12 @@ def published_tables(numbers: Iterable[Mapping[str, Any]]) -> list[Table]:
             lines.append(Line([method], [Cell(text) for text in texts]))
         level = f"{round(100 * noise)} % salt-and-pepper noise" if noise else "no noise added"
         heading = f"{dataset}, split: {split}, {level}"
-        note = f"{items[0]['caution']} Source: {source}."
+        known = worth.get(_plain(dataset), "") if split.startswith("all") else ""
+        note = f"{items[0]['caution']}{' ' if known else ''}{known} Source: {source}."
         tables.append(Table(heading, ["Method"], metrics, [Block("", lines)], note, caution=True))
     return tables
+
+
+def _plain(name: str) -> str:
+    """Return a data set's name without case and signs, as it is printed and as rows call it."""
+    return "".join(character for character in name.lower() if character.isalnum())

@@ -41,7 +41,9 @@ if "evaluate/score.py" in words:
     for rule in ("top_iou", "oracle_best") if "segmenter.mask_rule=all" in words else ("",):
         row = name + ", " + rule if rule else name
         Path(out).mkdir(parents=True, exist_ok=True)
-        parts = [re.sub(r"[^\\w.+-]+", "_", part).strip("_") for part in (data, "test", row)]
+        noise = [float(word.partition("=")[2]) for word in words if word.startswith("data.salt_pepper=")]
+        split = "test +%g%% salt-and-pepper" % (100 * noise[0]) if noise else "test"
+        parts = [re.sub(r"[^\\w.+-]+", "_", part).strip("_") for part in (data, split, row)]
         (Path(out) / ("-".join(parts) + ".json")).write_text("{{}}")
 """
 
@@ -105,6 +107,23 @@ def test_every_job_is_done_once_and_what_is_done_is_left_alone(stand_in, tmp_pat
     again = make(*command)
     assert " start " not in again.stdout
     assert [words[0] for words in asked(stand_in) if "how_long" not in words[0]] == ["evaluate/compare.py"]
+
+
+def test_noise_rows_of_every_training(stand_in, tmp_path):
+    out = tmp_path / "out"
+    command = ["-j4", "reproduce", f"BIN={stand_in}", f"REPRODUCE={out}", "PUBLISHED=", "SETS=steel", "NOISE=5 20"]
+    make(*command)
+    noisy = [
+        words for words in of(asked(stand_in), "score.py") if any(w.startswith("data.salt_pepper=") for w in words)
+    ]
+    names = {words[words.index("--name") + 1] for words in noisy}
+    assert sorted((Path(words[0]).name, words[1]) for words in noisy) == sorted(
+        (f"steel_{recipe}", f"data.salt_pepper={share}")
+        for recipe in ("lora", "unet", "f3net")
+        for share in ("0.05", "0.2")
+    )
+    assert len(names) == 3
+    assert " start " not in make(*command).stdout, "their files are those that make waits for"
 
 
 def test_each_command_is_a_config_that_loads(stand_in, tmp_path):

@@ -178,3 +178,30 @@ def test_saved_maps_bear_what_is_stated(photos):
     path.write_text(json.dumps(row))
     next(iter(add_costs([path])))
     assert json.loads(path.read_text())["cost"] == before
+
+
+def test_a_folder_of_maps_is_scored_on_any_split_and_half_of_one_is_refused(photos):
+    train = photos / "first" / "train"
+    for name in ("b", "c"):
+        for kind, level in (("images", 90), ("masks", 0)):
+            (train / kind).mkdir(parents=True, exist_ok=True)
+            values = np.full((40, 48), level, np.uint8)
+            values[5:20, 5:20] = 255
+            Image.fromarray(values).save(train / kind / f"{name}.png")
+    maps = photos / "A"
+    maps.mkdir()
+    Image.fromarray(np.full((40, 48), 200, np.uint8)).save(maps / "b.png")
+    data = ["data.name=folder", f"data.root={photos / 'first'}", "segmenter.name=saved_maps", f"segmenter.maps={maps}"]
+    config = apply_overrides(Experiment(), [*BASE, *data])
+    with pytest.raises(UserError, match=r"A: expected maps for 2 images, 1 missing: c; .*--split"):
+        score_and_save(config, split="train", out=photos / "rows", name=None)
+    assert not (photos / "rows").exists()
+    Image.fromarray(np.full((40, 48), 100, np.uint8)).save(maps / "c.png")
+    (row,) = score_and_save(config, split="train", out=photos / "rows", name=None)
+    assert (row.name, row.split, row.n_images) == ("A", "train", 2) and files(photos) == {"folder_first-train-A"}
+
+
+def test_noise_levels_that_print_alike_have_rows_of_their_own(photos):
+    for share in ("0.1", "0.104"):
+        save(photos, "first", f"data.salt_pepper={share}", "metrics.latency=false")
+    assert files(photos) == {f"folder_first-test_+{n}_salt-and-pepper-SAM" for n in ("10", "10.4")}
