@@ -162,8 +162,8 @@ def _worth(
         )
     if learnt and nothing and max(map(abs, nothing)) < min(learnt):
         text += (
-            f" Without any training, the scores of {_listed(free)} differ by {number(max(map(abs, nothing)), metric)} at most: the held-out "
-            "images are not harder, the difference is memorised training images."
+            f" Without any training, the scores of {_listed(free)} differ by {number(max(map(abs, nothing)), metric)} at most: "
+            "the held-out images are not harder, the difference is memorised training images."
         )
     over_all = gains(trained, "all")
     if over_all:

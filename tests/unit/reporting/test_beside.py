@@ -48,8 +48,8 @@ def test_seen_images_are_a_table_with_their_difference(memory):
     assert text == (
         "MINet and GMBINet score 0.097 to 0.133 better in S on the 2 images that they were trained on than on the 3 held out. "
         "Without any training, the scores of BC differ by 0.002 at most: the held-out images are not harder, the difference is "
-        "memorised training images. A table over all 5 images shows these methods 0.060 to 0.080 better than they are on images that they have not "
-        "seen."
+        "memorised training images. A table over all 5 images shows these methods 0.060 to 0.080 better than they are on images "
+        "that they have not seen."
     )
 
 
