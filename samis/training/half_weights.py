@@ -80,8 +80,10 @@ class HalfWeights:
         """Return the copy of a frozen weight."""
         factor = self._factor(owner, parameter)
         if factor is None:
-            return self._kept(lambda weight: weight.to(self.dtype), parameter)
-        return self._kept(lambda weight, by: (weight * by).to(self.dtype), parameter, factor)
+            return self._kept(lambda weight: weight.to(self.dtype, memory_format=_layout(weight)), parameter)
+        return self._kept(
+            lambda weight, by: (weight * by).to(self.dtype, memory_format=_layout(weight)), parameter, factor
+        )
 
     def _factor(self, owner: nn.Module, weight: Tensor) -> Tensor | None:
         """Return what a weight is multiplied by, of its shape, float32; None without a norm to fold."""
@@ -112,6 +114,15 @@ class HalfWeights:
             known = of, versions, make(*(each.detach() for each in of))
             self._made[key] = known
         return known[2]
+
+
+def _layout(weight: Tensor) -> torch.memory_format:
+    """Return how a frozen weight's copy is laid out: as a GPU's convolution wants it, channels last as its input.
+
+    Otherwise each call lays it out again, in the forward and in the backward pass. A trained weight's copy stays as it is: a
+    multi-tensor copy takes one layout for both sides.
+    """
+    return torch.channels_last if weight.ndim == 4 and weight.is_cuda else torch.preserve_format
 
 
 def _norm_of(owner: nn.Module) -> Any:

@@ -14,6 +14,7 @@ from torch.profiler import ProfilerActivity, profile
 from samis.config import OptimConfig, SegmenterConfig
 from samis.contracts import Batch, Evaluation, Loss, UserError
 from samis.sam.architectures import build_sam
+from samis.training import half_weights
 from samis.training.half_weights import HalfWeights
 from samis.training.readings import first_bad
 
@@ -54,6 +55,23 @@ def test_half_weights_give_autocasts_own_numbers(dtype):
         with torch.no_grad():
             ours.frozen.weight += 1  # the kept copy is made anew
             plain.frozen.weight += 1
+
+
+def test_frozen_convolutions_are_laid_out_once_on_a_gpu(monkeypatch):
+    """On a CPU as if it were one: the copy is kept with channels last, its numbers are the same; trained ones stay as they are."""
+    torch.manual_seed(0)
+    net = Net()
+    half = HalfWeights(net, torch.bfloat16)
+    monkeypatch.setattr(
+        half_weights, "_layout", lambda weight: torch.channels_last if weight.ndim == 4 else torch.preserve_format
+    )
+    for _ in range(2):
+        with half.swapped():
+            weight, trained = net.frozen.weight, net.conv.weight
+            assert weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous()
+            assert trained.is_contiguous()
+    assert torch.equal(weight, net.frozen.weight.bfloat16())
+    assert net.frozen.weight.is_contiguous(), "what is saved is laid out as ever"
 
 
 @pytest.mark.parametrize("frozen", [False, True])
