@@ -17,6 +17,8 @@ from torch import Tensor
 
 FEW_TOKENS = 16384
 """Up to so many tokens in all the number of kernels sets a GPU's pace; beyond, the work does, and the whole tables cost more."""
+FEW_PLACES = 256
+"""In windows of so many places the whole tables are small: there this way moves half the bytes of the other at any size."""
 
 
 def may_keep(x: Tensor) -> bool:
@@ -33,7 +35,7 @@ def few_offsets(attention: Attention, qkv: Tensor, height: int, width: int) -> T
     tokens = qkv.shape[1] * height * width
     if (
         not may_keep(qkv)
-        or tokens > FEW_TOKENS
+        or (tokens > FEW_TOKENS and not (qkv.is_cuda and height * width <= FEW_PLACES))
         or any(each.requires_grad or each.is_inference() for each in (rows, columns))
     ):
         return None
