@@ -16,7 +16,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-LOG2_E = 1.4426950408889634
 CONFIGS = [
     triton.Config({"BLOCK": block}, num_warps=warps, num_stages=3) for block, warps in ((128, 8), (128, 4), (64, 4))
 ]
