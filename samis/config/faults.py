@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from samis.config.fields import keys_named, limits, near_name, properties
+from samis.config.fields import MAX_WHOLE, keys_named, limits, near_name, properties
 
 TYPES = {"string": "str", "int": "int", "float": "float", "bool": "bool", "list": "list", "dict": "dict"}
 
@@ -50,7 +50,9 @@ def _message(fault: Any, schema: type) -> str:
     if kind == "finite_number":
         return f"{key}: expected a finite number, got {value}"
     if kind.startswith(("greater_than", "less_than")):
-        return f"{key}: expected {limits(properties(schema)[key])}, got {short(value)}"
+        too_big = fault["ctx"].get("lt") == MAX_WHOLE
+        expected = f"a whole number below {MAX_WHOLE}" if too_big else limits(properties(schema)[key])
+        return f"{key}: expected {expected}, got {short(value)}"
     expected, todo = TYPES.get(kind.removesuffix("_type"), fault["msg"]), ""
     if expected == "list" and isinstance(value, str) and value.isprintable():
         todo = f"; write [{', '.join(word.strip() for word in value[:80].split(','))}]"

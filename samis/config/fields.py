@@ -30,11 +30,13 @@ def _number(value: Any) -> Any:
     return value
 
 
+MAX_WHOLE = 2**31
+"""Whole numbers are below it: torch and numpy count with at least so many bits."""
 NUMBER = BeforeValidator(_number)
 Text = Annotated[str, Field(strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
-Count = Annotated[int, Field(strict=True, ge=0)]
-Positive = Annotated[int, Field(strict=True, ge=1)]
+Count = Annotated[int, Field(strict=True, ge=0, lt=MAX_WHOLE)]
+Positive = Annotated[int, Field(strict=True, ge=1, lt=MAX_WHOLE)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1), NUMBER]
 ShareBelowOne = Annotated[float, Field(strict=True, ge=0, lt=1), NUMBER]
 Weight = Annotated[float, Field(strict=True, ge=0), NUMBER]
@@ -161,12 +163,14 @@ def flat(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def limits(content: dict[str, Any]) -> str:
     """Return a number's range in words, "" without one; "at least" and "at most" allow the limit itself.
 
+    ``MAX_WHOLE`` is left out: no one who reads the help needs it.
+
     >>> limits({"type": "number", "minimum": 0, "exclusiveMaximum": 1})
     'a number at least 0 and below 1'
     """
     words = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
     number = content["anyOf"][0] if "anyOf" in content else content  # the other one is null
-    found = [f"{said} {number[word]:g}" for word, said in words.items() if word in number]
+    found = [f"{said} {number[word]:g}" for word, said in words.items() if number.get(word, MAX_WHOLE) != MAX_WHOLE]
     return f"a number {' and '.join(found)}" if found else ""
 
 

@@ -90,7 +90,7 @@ class PromptConfig(Section):
 
     kind: Annotated[Text, OneOf(table("samis.prompts", "PROMPTERS"))] = "empty"
     """Kind of prompt; empty, grid and whole need no ground truth; box and point are oracles, made from it."""
-    points_per_side: Positive = 16
+    points_per_side: Annotated[int, Field(strict=True, ge=1, le=256)] = 16
     """Points on a side of the grid."""
     per: Annotated[Text, OneOf(table("samis.prompts.box", "PER"))] = "component"
     """What gets an oracle prompt of its own: component, each connected defect; image, all defects of an image
@@ -148,7 +148,7 @@ class AdapterConfig(Section):
         default_factory=lambda: ["attention", "mlp"]
     )
     """Modules of the mask decoder; [] leaves it as it is, [full] trains it whole."""
-    rank: Positive = 8
+    rank: Annotated[int, Field(strict=True, ge=1, le=4096)] = 8
     """Rank of LoRA."""
     alpha: PositiveNumber = 16.0
     """LoRA's numerator: the update is scaled by alpha / rank."""
@@ -158,7 +158,7 @@ class AdapterConfig(Section):
     """Weight-decomposed LoRA."""
     rslora: Flag = False
     """Scale the update by alpha / sqrt(rank)."""
-    width: Positive = 32
+    width: Annotated[int, Field(strict=True, ge=1, le=4096)] = 32
     """Inner width of a bottleneck adapter."""
     preset: Annotated[Text, OneOf(table("samis.adapters.unfreeze", "PRESETS"))] = "decoder"
     """What unfreeze trains."""
@@ -217,7 +217,7 @@ class Pretraining(Section):
     """Seed of weights and scenes."""
     architecture: Architecture = "samis_lite"
     """Size of SAM."""
-    frame_px: Annotated[int, Field(strict=True, ge=16)] = 256
+    frame_px: Annotated[int, Field(strict=True, ge=16, le=4096)] = 256
     """Side of the frame at this stage."""
     pretrained: Annotated[Text, OneOf("imagenet", "random")] = "imagenet"
     """Weights that the trunk starts from; imagenet needs the extra samis[imagenet]."""

@@ -90,7 +90,7 @@ class TrainingConfig(Section):
     compile: Annotated[Text, COMPILING] = "no"
     """Mode of torch.compile for full training batches; reduce-overhead records CUDA graphs too (not with accumulation);
     where it cannot, the run says so and goes on without."""
-    workers: Count = 0
+    workers: Annotated[int, Field(strict=True, ge=0, le=1024)] = 0
     """Loader processes."""
     prefetch: Positive = 2
     """Batches that each loader process reads ahead."""
@@ -114,7 +114,7 @@ class TrainingConfig(Section):
     """Validations in a row that predict nothing, or everything, before a warning; 0 never warns."""
     out: Text | None = None
     """Run folder; null makes checkpoints/runs/<experiment>."""
-    gallery: Count = 6
+    gallery: Annotated[int, Field(strict=True, ge=0, le=1000)] = 6
     """Validation images drawn into TensorBoard."""
     allow_changed_data: Flag = False
     """Let a run that was cut go on though images or masks of its splits have changed; both fingerprints are recorded,
@@ -133,7 +133,7 @@ class MetricsConfig(Section):
     names: Annotated[list[Text], Field(strict=True)] = field(default_factory=list)
     """Metrics to compute; [] computes all of the protocol; only by name, under pysod: rates (ber, specificity,
     accuracy, kappa), context_measure, human_correction_effort, msiou."""
-    bootstrap: Count = 1000
+    bootstrap: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 1000
     """Resamples for the 95 % intervals; 0 leaves them out."""
     batch_size: Positive = 8
     """Images scored at once."""

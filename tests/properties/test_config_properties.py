@@ -48,7 +48,7 @@ def values(content: dict[str, Any]) -> st.SearchStrategy[Any]:
     low, high = content.get("minimum"), content.get("maximum")
     above, below = content.get("exclusiveMinimum"), content.get("exclusiveMaximum")
     kinds = {
-        "integer": lambda: st.integers(low, high),
+        "integer": lambda: st.integers(low, high if below is None else below - 1),
         "number": lambda: st.floats(
             low if above is None else above,
             high if below is None else below,
