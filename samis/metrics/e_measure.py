@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from samis.metrics.base import ImageMetric, ImageScores, SetScores
-from samis.metrics.pair import EPS, Pair
+from samis.metrics.pair import EPS, Pair, mean_of
 
 
 def e_measure(pair: Pair) -> tuple[float, np.ndarray]:
@@ -49,12 +49,14 @@ def e_measure(pair: Pair) -> tuple[float, np.ndarray]:
         total = positive
     else:
         missed = area - found
-        counts = np.stack([found, false, missed, size - positive - missed])
         map_mean, truth_mean = positive / size, area / size
-        x = np.stack([1 - map_mean, 1 - map_mean, -map_mean, -map_mean])
-        y = np.array([[1 - truth_mean], [-truth_mean], [1 - truth_mean], [-truth_mean]])
+        x = np.stack([1 - map_mean, -map_mean])[:, None]
+        y = np.array([[[1 - truth_mean], [-truth_mean]]])
         aligned = 2 * (x * y) / (x * x + y * y + EPS)
-        total = ((aligned + 1) ** 2 / 4 * counts).sum(axis=0)
+        aligned += 1
+        aligned *= aligned
+        aligned /= 4
+        total = (aligned.reshape(4, -1) * (found, false, missed, size - positive - missed)).sum(axis=0)
     score = total / (size - 1 + EPS if size > 1 else 1)
     return float(score[256]), score[:256]
 
@@ -70,7 +72,7 @@ class EMeasure(ImageMetric):
     def formula(pair: Pair) -> ImageScores:
         """Score one image."""
         adaptive, curve = e_measure(pair)
-        return ImageScores({"e_adaptive": adaptive, "e_mean": float(curve.mean())}, {"e_measure": curve})
+        return ImageScores({"e_adaptive": adaptive, "e_mean": mean_of(curve)}, {"e_measure": curve})
 
     @staticmethod
     def finish(scores: SetScores) -> dict[str, float]:

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from samis.metrics.base import ImageMetric, ImageScores, SetScores
-from samis.metrics.pair import Pair
+from samis.metrics.pair import Pair, mean_of
 
 BETA_SQUARED = 0.3
 
@@ -56,7 +56,7 @@ class FMeasure(ImageMetric):
     def formula(pair: Pair) -> ImageScores:
         """Score one image."""
         adaptive, curve = f_measure(pair)
-        return ImageScores({"f_adaptive": adaptive, "f_mean": float(curve.mean())}, {"f_measure": curve})
+        return ImageScores({"f_adaptive": adaptive, "f_mean": mean_of(curve)}, {"f_measure": curve})
 
     @staticmethod
     def finish(scores: SetScores) -> dict[str, float]:

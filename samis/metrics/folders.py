@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -95,13 +96,15 @@ def read_grey(path: Path) -> np.ndarray:
         return np.asarray(image)
     if image.mode.startswith("I"):
         raise UserError(f"{path}: expected an 8-bit grey image, got a deeper one ({image.mode}); convert it to 8 bits")
-    colours = np.asarray(image.convert("RGBA"))
-    grey = (colours[..., :3] == colours[..., :1]).all() and (colours[..., 3] == 255).all()
-    if not grey:
+    plain = image.mode == "RGB" and "transparency" not in image.info
+    colours = np.asarray(image if plain else image.convert("RGBA"))
+    first = np.ascontiguousarray(colours[..., 0])
+    same = all(np.array_equal(first, colours[..., channel]) for channel in (1, 2))
+    if not same or (not plain and (colours[..., 3] < 255).any()):
         kinds = {"P": "a coloured palette", "RGBA": "colour or transparency", "LA": "transparency"}
         came = f"{kinds.get(image.mode, 'colour')} (mode {image.mode})"
         raise UserError(f"{path}: expected an 8-bit grey image, got {came}; convert it to grey 0..255")
-    return np.ascontiguousarray(colours[..., 0])
+    return first
 
 
 def _read_array(path: Path) -> np.ndarray:
@@ -178,14 +181,16 @@ def _by_name(folder: Path, suffix: str | None) -> dict[str, Path]:
         came = "a file" if folder.exists() else "nothing"
         raise UserError(f"{folder}: expected a folder, found {came}; check the path")
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or not path.is_file():
+    with os.scandir(folder) as entries:  # which knows files from folders without asking for each
+        files = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_file())
+    for file in files:
+        stem, ending = os.path.splitext(file)
+        if suffix is not None and not file.casefold().endswith(suffix.casefold()):
             continue
-        if suffix is not None and not path.name.casefold().endswith(suffix.casefold()):
+        if suffix is None and ending.lower() not in SUFFIXES:
             continue
-        if suffix is None and path.suffix.lower() not in SUFFIXES:
-            continue
-        name = path.name[: -len(suffix)] if suffix else path.stem
+        name = file[: -len(suffix)] if suffix else stem
+        path = folder / file
         if name in found:
             both = f"{found[name].name} and {path.name}"
             advice = "move one away, or give --map-suffix or --mask-suffix"

@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 
 from samis.metrics.base import ImageMetric, ImageScores, SetScores
-from samis.metrics.pair import Pair
+from samis.metrics.pair import Pair, mean_of
 
 
 def overlaps(pair: Pair) -> dict[str, np.ndarray]:
@@ -82,7 +82,7 @@ class IoU(ImageMetric):
         for name, score in overlaps(pair).items():
             scores.values[name] = float(score[257])
             scores.values[f"{name}_adaptive"] = float(score[256])
-            scores.values[f"{name}_mean"] = float(score[:256].mean())
+            scores.values[f"{name}_mean"] = mean_of(score[:256])
             scores.curves[name] = score[:256]
         return scores
 

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 import numpy as np
-from scipy.ndimage import sobel
 
 from samis.metrics.base import ImageMetric, ImageScores, SetScores
 from samis.metrics.pair import Pair
@@ -24,6 +23,8 @@ SCALES = 10
 def outline(mask: np.ndarray) -> np.ndarray:
     """Mark where Sobel's operator on a mask is not 0 along rows or columns; (H, W) bool, outside the image counts as 0."""
     signed = mask.astype(np.int8)  # of a bool, what becomes of -1 is left to the processor
+    from scipy.ndimage import sobel  # takes a quarter of a second, which only this metric need spend
+
     return np.asarray(sobel(signed, axis=0, mode="constant") != 0) | (sobel(signed, axis=1, mode="constant") != 0)
 
 

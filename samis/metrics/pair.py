@@ -23,6 +23,7 @@ EPS = float(np.spacing(1.0))
 LEVELS = np.arange(256) / 255
 THRESHOLDS = np.arange(255, -1, -1)
 """The threshold that each of a curve's 256 entries stands for: entry 0 is 255, the last is 0 (all foreground)."""
+_DESCENDING = THRESHOLDS.astype(np.float64)
 
 
 class Pair:
@@ -132,8 +133,9 @@ class Pair:
         pixels, in numpy's own order of summation, which is the reference's.
         """
         threshold = min(2 * self.mean, 1)
-        near = np.abs(self.stretched - threshold) < 1e-9
-        if threshold < 1 and bool(np.any(near & (self.by_value > 0))):
+        first = np.searchsorted(self.stretched, threshold - 1e-9, side="right")
+        last = np.searchsorted(self.stretched, threshold + 1e-9)
+        if threshold < 1 and bool(self.by_value[first:last].any()):
             threshold = min(2 * float(self.stretched[self.index].mean()), 1)
         return threshold
 
@@ -144,14 +146,14 @@ class Pair:
         The first 256 entries are the thresholds 255, 254 .. 0 on floor(255 * stretched), entry 256 the adaptive
         threshold, entry 257 "above 0.5".
         """
-        present = self.by_value > 0
-        levels = np.where(present, self.stretched * 255, 0).astype(np.uint8)
-        cuts = np.stack([(self.stretched >= self.adaptive_threshold) & present, (self.stretched > 0.5) & present])
-        both = np.empty((2, 258))
-        for truth in (0, 1):
-            by_level = np.bincount(levels, weights=self.by_truth[truth], minlength=256)
-            both[truth, :256] = np.cumsum(by_level[::-1])
-            both[truth, 256:] = cuts @ self.by_truth[truth]
+        levels = self.stretched
+        first = np.empty(258, np.int64)  # the lowest level that counts
+        first[:256] = np.searchsorted(levels * 255, _DESCENDING)
+        first[256] = np.searchsorted(levels, self.adaptive_threshold)
+        first[257] = np.searchsorted(levels, 0.5, side="right")
+        above = np.zeros((2, len(levels) + 1))  # pixels at or above each level
+        np.cumsum(self.by_truth[:, ::-1], axis=1, out=above[:, 1:])
+        both = above.take(len(levels) - first, axis=1)
         return both[1], both[0]
 
     @cached_property
@@ -212,6 +214,11 @@ def usual_split(fields: MaskFields) -> tuple[int, int]:
     """Return where the quadrants of the S-measure meet: one past the centroid, rounded half to even, 0-based."""
     y, x = fields.centroid_yx
     return int(np.rint(y)) + 1, int(np.rint(x)) + 1
+
+
+def mean_of(curve: np.ndarray) -> float:
+    """Return the mean of a (256,) curve; on so few numbers numpy's own spends its time on its options."""
+    return float(np.add.reduce(curve)) / len(curve)
 
 
 def check_map(map_u8: np.ndarray, hw: tuple[int, int], *, source: str = "map") -> np.ndarray:

@@ -44,20 +44,23 @@ def pratt(pair: Pair) -> float:
         >>> pratt(Pair(perfect, TruthFields(perfect)))
         1.0
     """
-    true_edges = pair.fields.edges
-    number = int(np.count_nonzero(true_edges))
-    if number == 0:
+    rows, cols = pair.fields.edge_places
+    if len(rows) == 0:
         return 0.0
     edges = gradient_edges(pair.above_128)
     detected = int(np.count_nonzero(edges))
     if detected:
-        distance = cv2.distanceTransform((~edges).view(np.uint8), cv2.DIST_C, 3)[true_edges].astype(np.float64)
+        # A chessboard path need not leave the box around both its ends.
+        left, top, width, height = cv2.boundingRect(edges.view(np.uint8))
+        top, bottom = min(top, int(rows.min())), max(top + height, int(rows.max()) + 1)
+        left, right = min(left, int(cols.min())), max(left + width, int(cols.max()) + 1)
+        undetected = (~edges[top:bottom, left:right]).view(np.uint8)
+        distance = cv2.distanceTransform(undetected, cv2.DIST_C, 3)[rows - top, cols - left].astype(np.float64)
     else:
         height, width = pair.fields.hw
-        rows, cols = np.nonzero(true_edges)
         sides = np.stack([rows, height - 1 - rows, cols, width - 1 - cols])
         distance = sides.max(axis=0).astype(np.float64)
-    return float((1 / (1 + SCALE * distance**2)).sum()) / max(number, detected)
+    return float((1 / (1 + SCALE * distance**2)).sum()) / max(len(rows), detected)
 
 
 class Pratt(ImageMetric):

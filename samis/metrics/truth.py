@@ -1,23 +1,20 @@
 """What a ground truth contributes to the metrics, computed once per mask and kept: areas, centroid, distances, edges.
 
-Scoring the same images again and again (every validation of a training) then costs only what depends on the map. The
-distance field is exact; the nearest truth pixel of a background pixel is scipy's choice among equally near ones, which
-the weighted F of PySODMetrics takes too.
+Scoring the same images again and again (every validation of a training) then costs only what depends on the map.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from scipy.ndimage import distance_transform_edt
 
 from samis.contracts import UserError
+from samis.metrics.surround import Surround, surround_of
 
 if TYPE_CHECKING:
     import torch
@@ -26,21 +23,6 @@ if TYPE_CHECKING:
 cv2.setNumThreads(0)  # no thread pool of its own: images are spread over processes, and a forked pool would hang
 
 RULES = ("above_128", "above_tenth", "above_tenth_rounded", "nonzero")
-
-
-@dataclass(frozen=True)
-class Surround:
-    """How far each background pixel is from the truth, and which truth pixel is its nearest.
-
-    Attributes:
-        weights: (H, W) float64, 2 - 0.5^(d/5) on the background, d the Euclidean distance to the truth in px; 0 inside.
-        window: rows and columns of the truth's bounding box, 3 px wider where the image allows.
-        nearest: (h, w) int32 over that window: flat index, within the window, of the nearest truth pixel.
-    """
-
-    weights: np.ndarray
-    window: tuple[slice, slice]
-    nearest: np.ndarray
 
 
 class MaskFields:
@@ -81,9 +63,8 @@ class MaskFields:
         """Mean row and column of the defect pixels, 0-based; the image's middle if there are none."""
         if self.area == 0:
             return self.hw[0] / 2, self.hw[1] / 2
-        rows = cv2.reduce(self.mask_u8, 1, cv2.REDUCE_SUM, dtype=cv2.CV_64F).ravel()
-        cols = cv2.reduce(self.mask_u8, 0, cv2.REDUCE_SUM, dtype=cv2.CV_64F).ravel()
-        return float(np.arange(self.hw[0]) @ rows) / self.area, float(np.arange(self.hw[1]) @ cols) / self.area
+        sums = cv2.moments(self.mask_u8)  # whole numbers
+        return sums["m01"] / self.area, sums["m10"] / self.area
 
     def codes(self, split_yx: tuple[int, int]) -> np.ndarray:
         """Label the pixels by quadrant and truth: 2 * quadrant + truth, quadrants in reading order.
@@ -103,27 +84,7 @@ class MaskFields:
     @cached_property
     def surround(self) -> Surround:
         """Distances and nearest pixels (see `Surround`); needs a mask with at least one pixel."""
-        outside = 1 - self.mask_u8
-        if self.size < 2**22:
-            # float32 distances below 2000 px give back the exact squared distance, an integer
-            squared = np.rint(
-                np.square(cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE), dtype=float)
-            )
-            distance = np.sqrt(squared)
-        else:
-            distance = distance_transform_edt(outside)
-        weights = (2.0 - np.exp(np.log(0.5) / 5.0 * distance)) * outside
-        window = self._window(margin=3)
-        indices = distance_transform_edt(outside[window], return_distances=False, return_indices=True)
-        width = window[1].stop - window[1].start
-        return Surround(weights, window, (indices[0] * np.int32(width) + indices[1]).astype(np.int32))
-
-    def _window(self, *, margin: int) -> tuple[slice, slice]:
-        x, y, width, height = cv2.boundingRect(self.mask_u8)
-        return (
-            slice(max(y - margin, 0), min(y + height + margin, self.hw[0])),
-            slice(max(x - margin, 0), min(x + width + margin, self.hw[1])),
-        )
+        return surround_of(self.mask_u8)
 
     @cached_property
     def components(self) -> tuple[np.ndarray, np.ndarray]:
@@ -136,11 +97,17 @@ class MaskFields:
         """(H, W) bool: where the mask's central-difference gradient is not zero (see `samis.metrics.pratt`)."""
         return gradient_edges(self.mask)
 
+    @cached_property
+    def edge_places(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and columns of the pixels of `edges`, (n,) int64 each."""
+        rows, cols = np.divmod(np.flatnonzero(self.edges), self.hw[1])
+        return rows, cols
+
     @property
     def nbytes(self) -> int:
         """Bytes held at present."""
         held: list[Any] = [self.mask, *self._codes.values(), *self._on_device.values()]
-        for name in ("surround", "components", "edges"):
+        for name in ("surround", "components", "edges", "edge_places"):
             value = self.__dict__.get(name)
             pieces = vars(value).values() if isinstance(value, Surround) else value
             held += [pieces] if isinstance(pieces, np.ndarray) else list(pieces or ())
@@ -264,6 +231,8 @@ def _two_valued(truth: np.ndarray, source: str) -> np.ndarray:
     Class numbers are few values that make up flat areas: small ones beside 255 (VOC's "void"), or greys such as 64 and 192.
     The soft edges of a drawn mask have many values, or few pixels.
     """
+    if np.count_nonzero(truth == 255) == np.count_nonzero(truth):
+        return truth
     if truth.size < 2**24:  # OpenCV counts bytes many times faster, in float32, which holds these counts exactly
         counts = cv2.calcHist([np.ascontiguousarray(truth)], [0], None, [256], [0, 256]).ravel()
     else:

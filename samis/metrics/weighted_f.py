@@ -78,11 +78,11 @@ def weighted_errors(pair: Pair, fields: MaskFields, values: np.ndarray) -> tuple
         return _weighted_errors_on_device(pair.tensor, fields, values)
     surround = fields.surround
     false = float(np.dot(_looked_up(pair.index, values).ravel(), surround.weights.ravel()))
-    window = np.ascontiguousarray(pair.index[surround.window])
-    borrowed = _looked_up(window.ravel().take(surround.nearest), 1 - values)
+    borrowed = _looked_up(np.ascontiguousarray(pair.index[surround.window]), 1 - values)
+    flat = borrowed.reshape(-1)
+    flat[surround.beside] = flat[surround.nearest]  # what lies further out is not looked at
     blurred = cv2.sepFilter2D(borrowed, cv2.CV_64F, _BLUR, _BLUR, borderType=cv2.BORDER_CONSTANT)
-    inside = fields.mask_u8[surround.window].astype(np.float64)
-    missed = float(np.dot(np.minimum(borrowed, blurred).ravel(), inside.ravel()))
+    missed = float(np.minimum(flat.take(surround.inside), blurred.reshape(-1).take(surround.inside)).sum())
     return missed, false
 
 
@@ -97,12 +97,13 @@ def _weighted_errors_on_device(image: Tensor, fields: MaskFields, values: np.nda
     surround = fields.surround
     device = image.device
     weights = fields.kept_on(device, "weights", lambda: surround.weights)
-    nearest = fields.kept_on(device, "nearest", lambda: surround.nearest.astype(np.int64))
+    beside = fields.kept_on(device, "beside", lambda: surround.beside)
+    nearest = fields.kept_on(device, "nearest", lambda: surround.nearest)
     inside = fields.kept_on(device, "inside", lambda: fields.mask[surround.window])
     table = torch.from_numpy(values).to(device)
     false = (table[image.long()] * weights).sum()
-    window = image[surround.window].reshape(-1)
-    borrowed = 1 - table[window[nearest].long()]
+    borrowed = 1 - table[image[surround.window].long()]
+    borrowed.view(-1)[beside] = borrowed.view(-1)[nearest]  # what lies further out is not looked at
     blur = torch.from_numpy(_BLUR).to(device)
     field = torch.nn.functional.conv2d(borrowed[None, None], blur.view(1, 1, 7, 1), padding=(3, 0))
     blurred = torch.nn.functional.conv2d(field, blur.view(1, 1, 1, 7), padding=(0, 3))[0, 0]

@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {
     "metrics": ["--sides", "64", "--images", "2", "--rounds", "1"],
+    "folders": ["--number", "12"],
     "scaling": ["--steps", "1"],
     "encoder": [],
     "everything": ["--points", "4", "--images", "2"],

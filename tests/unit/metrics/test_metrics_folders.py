@@ -257,10 +257,10 @@ def test_other_numbers_of_folders_are_refused(folders, capsys, words):
     assert capsys.readouterr().err.startswith("error: ")
 
 
-def test_scoring_folders_needs_no_torch(folders):
+def test_scoring_folders_needs_neither_torch_nor_scipy(folders):
     command = (
         "import sys; from samis.metrics.__main__ import main; code = main(sys.argv[1:]); "
-        "assert not {'torch', 'torchvision', 'torchmetrics'} & set(sys.modules); sys.exit(code)"
+        "assert not {'torch', 'torchvision', 'torchmetrics', 'scipy'} & set(sys.modules); sys.exit(code)"
     )
     words = [str(folders / "maps"), str(folders / "masks"), "--json"]
     done = subprocess.run(

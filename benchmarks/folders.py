@@ -1,0 +1,147 @@
+"""Score whole folders of saved maps: `python -m samis.metrics` against a script on PySODMetrics 1.6.2, each a process.
+
+    python benchmarks/folders.py                                      # 900 drawn maps of 200 x 200; one folder, then five
+    python benchmarks/folders.py --maps MAPS_A MAPS_B ... --truth MASKS --names NAMES     # maps at hand: the first, then all
+
+Counted is the processor time of the whole process: starting, importing, reading, scoring. Both give MAE, F-measure, weighted F,
+S-measure, E-measure, IoU, Dice, precision and recall with their curves (ours the overlap ratio and Pratt's figure too), and
+their means must agree to 1e-9.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+
+ROOT = Path(__file__).resolve().parents[1]
+SAME = {
+    "mae": "mae", "weighted_f": "wfm", "s_measure": "sm", "e_adaptive": "e_adp", "e_mean": "e_mean", "e_max": "e_max",
+    "f_adaptive": "f_adp", "f_mean": "f_mean", "f_max": "f_max", "iou": "iou", "dice": "dice", "precision": "pre", "recall": "rec",
+}  # fmt: skip
+"""Our name and the script's, of every number that is compared."""
+STOCK = """
+import json, sys, warnings
+from pathlib import Path
+import cv2, py_sod_metrics as pysod
+warnings.simplefilter("ignore")
+masks, names, *folders = sys.argv[1:]
+names = Path(names).read_text().split()
+found = {}
+for folder in folders:
+    options = dict(with_dynamic=True, with_adaptive=True, with_binary=True)
+    kinds = dict(f=pysod.FmeasureHandler, iou=pysod.IOUHandler, dice=pysod.DICEHandler, pre=pysod.PrecisionHandler,
+                 rec=pysod.RecallHandler)
+    shared = pysod.FmeasureV2({name: kind(**options) for name, kind in kinds.items()})
+    metrics = pysod.MAE(), pysod.WeightedFmeasure(), pysod.Smeasure(), pysod.Emeasure(), shared
+    for name in names:
+        pair = [cv2.imread(f"{part}/{name}", cv2.IMREAD_GRAYSCALE) for part in (folder, masks)]
+        for metric in metrics:
+            metric.step(*pair)
+    mae, wfm, sm, em, both = (metric.get_results() for metric in metrics)
+    numbers = dict(mae=mae["mae"], wfm=wfm["wfm"], sm=sm["sm"], e_adp=em["em"]["adp"], e_mean=em["em"]["curve"].mean(),
+                   e_max=em["em"]["curve"].max(), f_adp=both["f"]["adaptive"], f_mean=both["f"]["dynamic"].mean(),
+                   f_max=both["f"]["dynamic"].max(), **{name: both[name]["binary"] for name in kinds if name != "f"})
+    found[folder] = {name: float(value) for name, value in numbers.items()}
+print(json.dumps(found))
+"""
+
+
+def draw_folders(root: Path, number: int, folders: int, side: int = 200) -> tuple[list[Path], Path, list[str]]:
+    """Write drawn masks, and maps of them in several folders; return the folders, the masks' and the files' names."""
+    from metrics import draw  # PySODMetrics comes along, so only here
+
+    places = [root / f"maps_{index}" for index in range(folders)]
+    for place in (*places, root / "masks"):
+        place.mkdir()
+    names = [f"{index:04d}.png" for index in range(number)]
+    for index, name in enumerate(names):
+        image, truth = draw(side, index)
+        cv2.imwrite(str(root / "masks" / name), truth)
+        for shift, place in enumerate(places):
+            cv2.imwrite(str(place / name), cv2.subtract(image, 8 * shift))
+    return places, root / "masks", names
+
+
+def used(command: Sequence[str]) -> tuple[float, float, dict[str, dict[str, float]]]:
+    """Run a command; return its processor time in s, its peak memory in MB, and its last line as JSON."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise SystemExit(f"{command[:3]}: ended with {process.returncode}")
+        output.seek(0)
+        return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, json.loads(output.read().splitlines()[-1])
+
+
+def compare(maps: Sequence[Path], masks: Path, names: Path, rounds: int) -> dict[str, object]:
+    """Time both sides in turn; return the line for machines."""
+    stock = [sys.executable, "-c", STOCK, str(masks), str(names), *map(str, maps)]
+    ours = [sys.executable, "-m", "samis.metrics", *map(str, maps), "--truth", str(masks), "--names", str(names),
+            "--with-clean", "--json"]  # fmt: skip
+    times, peaks = ([], []), ([], [])
+    for _ in range(rounds):
+        theirs, own = used(stock), used(ours)
+        for kept, found in ((times, (theirs[0], own[0])), (peaks, (theirs[1], own[1]))):
+            kept[0].append(found[0])
+            kept[1].append(found[1])
+    equal = all(
+        abs(own[2]["folders"][folder.resolve().name][mine] - theirs[2][str(folder)][their]) < 1e-9
+        for folder in maps
+        for mine, their in SAME.items()
+    )
+    ratio = statistics.median(a / b for a, b in zip(*times, strict=True))
+    number = len(names.read_text().split())
+    seconds = [statistics.median(each) for each in times]
+    print(
+        f"{len(maps)} folder(s) of {number} maps: PySODMetrics {seconds[0]:.2f} s, ours {seconds[1]:.2f} s, "
+        f"{ratio:.1f} times less processor time ({', '.join(f'{a / b:.1f}' for a, b in zip(*times, strict=True))})"
+    )
+    return {
+        "name": f"samis.metrics: {len(maps)} folder(s) of {number} maps", "ratio": round(ratio, 3),
+        "peak_memory_ratio": round(max(peaks[0]) / max(peaks[1]), 3), "equal": equal,
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Run the comparisons asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--maps", type=Path, nargs="+", help="folders of maps (default: drawn ones)")
+    parser.add_argument("--truth", type=Path, help="folder of masks, with --maps")
+    parser.add_argument("--names", type=Path, help="file of file names, one a line (default: those of the first folder)")
+    parser.add_argument("--number", type=int, default=900, help="drawn maps in a folder (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="times each side is run (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="60 drawn maps, one round")
+    parser.add_argument("--json", action="store_true", help="end with one line: name, ratio, peak_memory_ratio, equal")
+    if "--quick" in sys.argv:
+        parser.set_defaults(number=60, rounds=1)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        if options.maps:
+            maps, masks = [folder.resolve() for folder in options.maps], options.truth.resolve()
+            names = sorted(path.name for path in maps[0].iterdir())
+        else:
+            maps, masks, names = draw_folders(root, options.number, 5)
+        listed = options.names.resolve() if options.names else root / "names.txt"
+        if not options.names:
+            listed.write_text("\n".join(names))
+        lines = [compare(chosen, masks, listed, options.rounds) for chosen in ([maps[:1], maps] if maps[1:] else [maps])]
+    equal = all(line["equal"] for line in lines)
+    if options.json:
+        print(json.dumps(lines[0] | {"equal": equal}))
+    raise SystemExit(0 if equal else 1)
+
+
+if __name__ == "__main__":
+    main()
