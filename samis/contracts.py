@@ -150,6 +150,8 @@ class Batch:
         extras: what a special learner needs besides (such as the object masks of promptable pretraining), by name.
         scaled_hw: (V, 2) int64, the placements' ``scaled_hw`` as a tensor that travels with the batch; None where nobody made
             it (``samis.data.frame.shown_inside`` then does).
+        filler: whether it only lets this process make as many steps as the others: its images are another process's, and
+            count nothing in loss and gradient.
     """
 
     ids: list[str]
@@ -161,9 +163,15 @@ class Batch:
     truths: list[np.ndarray | None] = field(default_factory=list)
     extras: dict[str, Tensor] = field(default_factory=dict)
     scaled_hw: Tensor | None = None
+    filler: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def counted(self) -> int:
+        """How many images count in loss and gradient."""
+        return 0 if self.filler else len(self.ids)
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch with its tensors on `device`."""

@@ -191,7 +191,9 @@ class EpochLoader:
         return self._batches
 
     def __iter__(self) -> Iterator[Batch]:
-        return iter(self._loader)
+        filler = self._sampler.filler_batch
+        for number, batch in enumerate(self._loader):
+            yield batch if number != filler else replace(batch, filler=True)
 
     @property
     def images(self) -> int:
@@ -224,7 +226,6 @@ def build_loader(
     workers: int = 0,
     prefetch: int = 2,
     seed: int = 0,
-    drop_last: bool = False,
     random_crop_px: int = 0,
     training: bool = False,
     rank: int = 0,
@@ -242,7 +243,6 @@ def build_loader(
         augment: changes image and mask; None leaves them.
         workers: processes that read; 0 reads in this one. prefetch: batches that each of them reads ahead.
         seed: of order, changes, crops and prompts.
-        drop_last: whether an incomplete last batch is left out.
         random_crop_px: side of the random crop in training; 0: a tile's side.
         training: whether an item is one random crop (where tiles or crops are asked for) and needs truth.
         rank: which share of the epoch this process takes.
@@ -257,11 +257,6 @@ def build_loader(
     """
     if batch_size < 1:
         raise UserError(f"batch_size: expected at least 1, got {batch_size}")
-    if drop_last and len(dataset) < batch_size:
-        raise UserError(
-            f"{dataset.name}, split '{dataset.split}': expected at least batch_size = {batch_size} images, "
-            f"got {len(dataset)}; choose a smaller batch"
-        )
     framed = FramedDataset(
         dataset, framing, prompter, augment=augment, crop=random_crop_px, training=training, seed=seed
     )
@@ -282,7 +277,6 @@ def build_loader(
         num_workers=workers,
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
-        drop_last=drop_last,
         worker_init_fn=seed_worker,
         persistent_workers=workers > 0,
         prefetch_factor=prefetch if workers > 0 else None,

@@ -30,10 +30,10 @@ class OfAnEpoch(Protocol):
 class EpochSampler(Sampler[int]):
     """Yields one process's share of the indices, shuffled by (seed, epoch); every process draws the same order itself.
 
-    The shares are made of whole rounds: process r of n takes places r, r + n, r + 2n ... of the epoch's order. A
-    training share is filled up from the order's start, so that all processes make equally many steps; a share to be
-    scored is not, so that no image counts twice. Those are dealt out in whole batches of `batch_size`: each batch is one
-    that a single process would have, and so is each map, to the last bit.
+    The shares are made of whole rounds: process r of n takes places r, r + n, r + 2n ... of the epoch's order. No image
+    counts twice. A training share that has a batch fewer than the first process's gets one more, of one image
+    (`filler_batch`), so that all processes make equally many steps. Shares to be scored are dealt out in whole batches of
+    `batch_size`: each batch is one that a single process would have, and so is each map, to the last bit.
 
     With a `clean_share`, an epoch shows each defective image once, and so many defect-free ones that they make up that
     share: all of them equally often, or one time more, which ones being drawn again for each epoch. (One that comes twice in
@@ -73,7 +73,7 @@ class EpochSampler(Sampler[int]):
                 )
 
     def __len__(self) -> int:
-        return len(self._share()) - self.skip
+        return max(0, len(self._share()) - self.skip)
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._share()[self.skip :])
@@ -86,8 +86,20 @@ class EpochSampler(Sampler[int]):
             order = [order[place] for place in places.tolist()]
         if not self.even:
             return [item for place, item in enumerate(order) if place // self.batch_size % self.world == self.rank]
-        order += [order[i % count] for i in range(-count % self.world)]
-        return order[self.rank :: self.world]
+        share = order[self.rank :: self.world]
+        return share + order[:1] if self._lacks_a_batch(count) else share
+
+    def _lacks_a_batch(self, count: int) -> bool:
+        """Tell whether this process has a batch fewer than the first of `count` images."""
+        own, first = len(range(self.rank, count, self.world)), len(range(0, count, self.world))
+        return -(-own // self.batch_size) < -(-first // self.batch_size)
+
+    @property
+    def filler_batch(self) -> int | None:
+        """Which batch of what is left of the epoch only fills up (the last one), or None."""
+        if not self.even or not self._lacks_a_batch(len(self._epoch_images())):
+            return None
+        return -(-len(self) // self.batch_size) - 1
 
     def _epoch_images(self) -> list[int]:
         """Return the indices that the epoch shows, not yet shuffled; equally many in every epoch."""

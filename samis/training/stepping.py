@@ -65,9 +65,9 @@ class Stepper:
             the step's reading, and (if wanted) name -> mean over this process's images, scalar tensors on the device.
         """
         poison, losses, parts = self._poison, list[Tensor](), dict[str, Tensor]()
-        own = max(1, sum(len(batch) for batch in group))
+        own = max(1, sum(batch.counted for batch in group))
         for number, batch in enumerate(group):
-            share = self.accelerator.num_processes * len(batch) / images
+            share = self.accelerator.num_processes * batch.counted / images
             last = number == len(group) - 1
             with nullcontext() if last else self.accelerator.no_sync(self.model), self.half.swapped():
                 with self.accelerator.autocast():
@@ -77,7 +77,7 @@ class Stepper:
                 self.accelerator.backward(loss.total * (share + poison))
             losses.append(total)
             for name, value in {"loss": total, **loss.parts}.items() if collect else ():
-                parts[name] = parts.get(name, 0.0) + value * (len(batch) / own)
+                parts[name] = parts.get(name, 0.0) + value * (batch.counted / own)
         norm, norms, names = self._clip()
         self._update(poison, norm)
         values = OnTheWay(torch.stack([norm, *losses]).float())

@@ -252,7 +252,7 @@ class Trainer:
             failure = error
         stuck = self.steps.read_ready()
         due = self.run.due(minutes=self.training.save_every_min, steps=self.training.save_every_steps)
-        images = sum(len(batch) for batch in group or [])
+        images = sum(batch.counted for batch in group or [])
         mine = (failure is not None, stuck, self.stop(), due, images, *self.box.clock())
         table = agree.share(self.accelerator, *mine)
         failed, somewhere_stuck, signal, somewhere_due = (max(row[column] for row in table) for column in range(4))

@@ -151,9 +151,6 @@ def test_training_needs_truth(two_folders: Path) -> None:
 
 def test_incomplete_batches(two_folders: Path) -> None:
     assert [len(batch) for batch in batches(two_folders, batch_size=8)] == [8, 8, 8, 6]
-    assert [len(batch) for batch in batches(two_folders, batch_size=8, drop_last=True)] == [8, 8, 8]
-    with pytest.raises(UserError, match="smaller batch"):
-        batches(two_folders, batch_size=31, drop_last=True)
     with pytest.raises(UserError, match="at least 1"):
         batches(two_folders, batch_size=0)
 
@@ -161,9 +158,9 @@ def test_incomplete_batches(two_folders: Path) -> None:
 def test_processes_share_an_epoch(two_folders: Path) -> None:
     whole = [key for batch in batches(two_folders, batch_size=30, epoch=2) for key in batch.ids]
     shares = [batches(two_folders, batch_size=30, epoch=2, rank=rank, world=4)[0] for rank in range(4)]
-    assert [len(share) for share in shares] == [8, 8, 8, 8]  # filled up, so that all make equally many steps
-    dealt = [share.ids[place] for place in range(8) for share in shares]
-    assert dealt == whole + whole[:2]
+    assert [len(share) for share in shares] == [8, 8, 7, 7]
+    dealt = [share.ids[place] for place in range(8) for share in shares if place < len(share)]
+    assert dealt == whole and not any(share.filler for share in shares)
     alone = [tuple(batch.ids) for batch in batches(two_folders, batch_size=4, training=False)]
     scored = [batches(two_folders, batch_size=4, training=False, rank=rank, world=3) for rank in range(3)]
     dealt_out = [tuple(batch.ids) for share in scored for batch in share]
@@ -172,6 +169,33 @@ def test_processes_share_an_epoch(two_folders: Path) -> None:
     reference = by_id(batches(two_folders, epoch=2))
     for share in shares:
         assert equal(by_id([share]), {key: reference[key] for key in share.ids})
+
+
+@pytest.mark.parametrize(("world", "batch_size"), [(2, 1), (2, 3), (2, 5), (4, 7), (7, 4), (8, 2), (31, 1), (40, 4)])
+@pytest.mark.parametrize("skip", [0, 1])
+def test_processes_make_equally_many_steps_and_each_image_counts_once(
+    two_folders: Path, world: int, batch_size: int, skip: int
+) -> None:
+    data = load_folder(root=two_folders, split="all")
+    counted, lengths, fillers = [], set(), 0
+    for rank in range(world):
+        loader = build_loader(
+            data, FRAMING, None, batch_size=batch_size, shuffle=True, training=True, rank=rank, world=world
+        )
+        loader.set_epoch(1)
+        whole = list(loader)
+        assert len(loader) == len(whole)
+        loader.set_epoch(1, skip=skip)
+        found = list(loader)
+        assert [batch.filler for batch in found] == [batch.filler for batch in whole[skip:]]
+        assert not any(batch.filler for batch in found[:-1])
+        lengths.add(len(found))
+        fillers += sum(batch.filler for batch in whole)
+        counted += [key for batch in whole for key in batch.ids[: batch.counted]]
+    assert len(lengths) == 1
+    assert sorted(counted) == sorted(data.ids)
+    first = -(-30 // world)
+    assert fillers == (0 if first % batch_size != 1 % batch_size else -30 % world)  # those that have one image fewer
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
