@@ -24,8 +24,8 @@ from samis.data.loading import build_loader
 class Nine:
     """Nine images of one grey each."""
 
-    name, split, class_names = "nine", "train", ["crack"] * 9
-    ids = [f"image_{number}" for number in range(9)]
+    name, split, class_names = "nine", "train", ("crack",) * 9
+    ids = tuple(f"image_{number}" for number in range(9))
 
     def __len__(self):
         return 9
