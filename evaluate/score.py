@@ -45,8 +45,11 @@ def main() -> None:
         sys.argv[1:2] = [f"{folder}/config.yaml", "segmenter.name=run", f"segmenter.run={folder}", "metrics.names=[]"]
     config, arguments = parse(__doc__, Experiment, extend=options)
     from samis.build import check_experiment  # heavy imports come after the cheap checks
+    from samis.data import check_split_names
 
     check_experiment(config, training=False)
+    if arguments.split:
+        check_split_names(config.data.name, {"--split": arguments.split})
     if arguments.dry_run:
         from samis.config import to_yaml
 

@@ -21,7 +21,7 @@ from samis.baselines.references import REFERENCES, BoxReference
 from samis.baselines.saved_maps import SavedMaps
 from samis.config import ConfigError, DataConfig, Experiment, check, load_config, near_name, to_yaml
 from samis.contracts import Batch, Dataset, Evaluation, Segmenter, UserError
-from samis.data import check_options, dataset_label, has_clean_lists, load_dataset, loader_options
+from samis.data import check_options, check_split_names, dataset_label, has_clean_lists, load_dataset, loader_options
 from samis.data.augment import build_augment
 from samis.data.base import CLEAN, subset
 from samis.data.doctor import quick_check, usual_side
@@ -30,6 +30,7 @@ from samis.data.frame import Framing
 from samis.data.kinds import has_clean, has_defect
 from samis.data.loading import EpochLoader, build_loader
 from samis.evaluator import Evaluator, higher_is_better
+from samis.losses import PARTS
 from samis.metrics import CLEAN_NUMBERS, find_metrics, numbers_on
 from samis.metrics.best_threshold import search_threshold
 from samis.prompts import build_prompter
@@ -321,8 +322,17 @@ def check_experiment(config: Experiment, *, training: bool = True) -> None:
     check_options(config.data.name, config.data.options)
     label_of(config.data)
     data = config.data
-    for finding in equal_splits({"data.train": data.train, "data.val": data.val, "data.test": data.test}):
+    roles = {"data.train": data.train, "data.val": data.val, "data.test": data.test}
+    check_split_names(data.name, roles)
+    build_framing(config)
+    for finding in equal_splits(roles):
         raise UserError(finding.message)
+    if training and not any(getattr(config.loss, part) for part in PARTS):
+        raise UserError(
+            f"loss: expected a weight above 0 of {', '.join(PARTS)}, got 0 for all; set one, e.g. loss.bce=1"
+        )
+    if training:
+        check_folder(Path(config.training.out or "."), key="training.out")
     computed = find_metrics(config.metrics.names or None, config.metrics.protocol)
     computes = [number for metric in computed for number in (*metric.values, *metric.finished)]
     some = numbers_on(
@@ -333,6 +343,19 @@ def check_experiment(config: Experiment, *, training: bool = True) -> None:
         near = near_name(config.keep_best, numbers)
         proposal = f"; did you mean {near}?" if near else ""
         raise UserError(f"keep_best: expected one of {', '.join(numbers)}, got {config.keep_best!r}{proposal}")
+
+
+def check_folder(path: Path, *, key: str) -> None:
+    """Refuse a folder that cannot be made, since it or a part of its path is a file.
+
+    Raises:
+        UserError: names the file.
+    """
+    for place in (path, *path.parents):
+        if place.is_dir():
+            return
+        if place.exists():
+            raise UserError(f"{key}={path}: expected a folder, got a file at {place}; name another")
 
 
 def chosen_by_clean(config: Experiment) -> bool:

@@ -12,6 +12,7 @@ from samis.config import ConfigError, describe_keys, keys_named, load_config
 
 T = TypeVar("T")
 DENIED = {
+    errno.ENOENT: "check the path",
     errno.EACCES: "check its rights, or name another",
     errno.EPERM: "check its rights, or name another",
     errno.EROFS: "name one on a disk that can be written",
@@ -84,6 +85,12 @@ def run(main: Callable[[], None]) -> None:
             sys.exit(128 + getattr(error, "signal", 0))
         if type(error).__name__ == "PeerError":
             sys.exit(2)
+        if out_of_memory(error):
+            said = " ".join(str(error).split())[:120]
+            fail(
+                f"out of memory ({said}); lower what grows with it: training.batch_size, metrics.batch_size, frame.frame_px, "
+                "prompt.points_per_side, adapter.rank or adapter.width"
+            )
         if disk_full(error):
             file = getattr(error, "filename", None) or "a file"
             fail(f"no space left on the disk while writing {file}; free some and run the same command again")
@@ -94,6 +101,12 @@ def run(main: Callable[[], None]) -> None:
                 f"{error.filename}: expected a file or folder to read or write, got '{error.strerror}'; {DENIED[error.errno]}"
             )
         raise
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether memory was refused; torch says so by RuntimeErrors of its own."""
+    told = str(error)
+    return isinstance(error, MemoryError) or "allocate memory" in told or "CUDA out of memory" in told
 
 
 def disk_full(error: BaseException) -> bool:

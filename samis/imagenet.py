@@ -98,5 +98,8 @@ def _file(name: str) -> Path:
     files = [path for folder in folders for path in sorted(Path(folder).glob("models/*.pth"))]
     if len(files) != 1:
         missing = package.replace("_", "-")
-        raise UserError(f"ImageNet weights of {name}: expected the package {missing}, got none; {INSTALL}")
+        raise UserError(
+            f"ImageNet weights of {name}: expected the package {missing}, got none; {INSTALL}, or give a file with "
+            "segmenter.weights"
+        )
     return files[0]

@@ -149,6 +149,10 @@ def l1(logits: Tensor, truth: Tensor, inside: Tensor | None = None) -> Tensor:
     return pixel.flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1e-6)
 
 
+PARTS = ("bce", "iou", "dice", "focal", "l1", "ssim")
+"""Parts of the loss, each with its weight in ``LossConfig``."""
+
+
 class MaskLoss:
     """A weighted sum of the losses above, per image."""
 

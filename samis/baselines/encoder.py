@@ -6,21 +6,27 @@ installed package ships them or a file is given (``samis.baselines.backbone_weig
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib.metadata
 import importlib.util
+import socket
+import urllib.parse
+import urllib.request
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
+from huggingface_hub import constants as hub
 from torch import Tensor, nn
 
 from samis.baselines.backbone_weights import load_backbone, match_names
 from samis.contracts import UserError
 from samis.data.frame import PIXEL_MEAN, PIXEL_STD
-from samis.imagenet import INSTALL, PACKAGES, load_imagenet
+from samis.imagenet import PACKAGES, load_imagenet
 from samis.sdpa import exclude_cudnn
 
 Pretrained = bool | str | Path
@@ -57,9 +63,12 @@ class Encoder(nn.Module):
             hint = f"did you mean {', '.join(near)}?" if near else "timm.list_models() lists them"
             raise UserError(f"segmenter.backbone: unknown timm model {backbone!r}; {hint}")
         packaged = pretrained is True and importlib.util.find_spec(PACKAGES.get(backbone, "no_package")) is not None
+        if pretrained is True and backbone in PACKAGES and not packaged:
+            load_imagenet(backbone)  # says at once how to install them
         download = pretrained is True and not packaged
         try:
-            self.network = timm.create_model(backbone, features_only=True, pretrained=download)
+            with offline_without_network() if download else contextlib.nullcontext():
+                self.network = timm.create_model(backbone, features_only=True, pretrained=download)
         except Exception as error:
             raise UserError(_no_network(backbone, error, download=download)) from error
         self.backbone = backbone
@@ -125,6 +134,29 @@ def renormalisation(backbone: str, network: nn.Module) -> tuple[Tensor, Tensor]:
     return scale.view(1, 3, 1, 1).to(device), shift.view(1, 3, 1, 1).to(device)
 
 
+@contextlib.contextmanager
+def offline_without_network() -> Iterator[None]:
+    """Let timm's download look into its cache alone where its server does not answer: it would try for a minute."""
+    before = hub.HF_HUB_OFFLINE
+    hub.HF_HUB_OFFLINE = before or not _answers(hub.ENDPOINT)
+    try:
+        yield
+    finally:
+        hub.HF_HUB_OFFLINE = before
+
+
+def _answers(address: str) -> bool:
+    """Return whether a server takes a connection within three seconds; behind a proxy that is not known, and taken as yes."""
+    place = urllib.parse.urlsplit(address)
+    if urllib.request.getproxies().get(place.scheme):
+        return True
+    try:
+        socket.create_connection((place.hostname or "", place.port or 443), timeout=3).close()
+    except OSError:
+        return False
+    return True
+
+
 def _no_network(backbone: str, error: Exception, *, download: bool) -> str:
     said = " ".join(str(error).split())[:200]
     if not download:
@@ -132,6 +164,4 @@ def _no_network(backbone: str, error: Exception, *, download: bool) -> str:
             f"segmenter.backbone={backbone}: expected a feature pyramid, but {said}; choose another, such as resnet18"
         )
     hint = "set segmenter.pretrained=false, give a file with segmenter.weights, or fill timm's cache"
-    if backbone in PACKAGES:
-        hint = f"{INSTALL} brings them, or {hint}"
     return f"segmenter.backbone={backbone}: expected its ImageNet weights, but {said}; {hint}"

@@ -15,6 +15,7 @@ from samis.data.folder import load_folder
 from samis.data.labelme import load_labelme
 from samis.data.magnetic_tile import load_magnetic_tile
 from samis.data.nrsd_mn import load_nrsd_mn
+from samis.data.options import check_split_names, check_values
 from samis.data.rsdds import load_rsdds
 from samis.data.sd_saliency_900 import load_sd_saliency_900
 
@@ -23,6 +24,7 @@ __all__ = [
     "Record",
     "RecordDataset",
     "check_options",
+    "check_split_names",
     "dataset_label",
     "has_clean_lists",
     "load_dataset",
@@ -34,7 +36,7 @@ def load_procedural(*, root: Path | str | None = None, split: str = "test", **op
     """Load drawn surfaces; `root` is not used, `options` are those of ``samis.data.procedural.ProceduralDataset``."""
     from samis.data.procedural import ProceduralDataset  # here, so that naming data sets stays quick
 
-    _check_options("procedural", ProceduralDataset, options)
+    check_values("procedural", ProceduralDataset, options)
     drawn: Dataset = ProceduralDataset(split=split, **options)
     return drawn
 
@@ -71,7 +73,7 @@ def load_dataset(name: str, *, root: Path | str | None = None, split: str = "tes
     if name not in DATASETS:
         known = ", ".join(DATASETS)
         raise UserError(f"data.name: expected one of {known}, got '{name}'{did_you_mean(name, DATASETS)}")
-    _check_options(name, DATASETS[name], options)
+    check_values(name, DATASETS[name], options)
     found = DATASETS[name](root=root, split=split, **options)
     with contextlib.suppress(AttributeError, TypeError):  # an object without a place for it is not asked
         vars(found)["loaded_as"] = {"name": name, "root": None if root is None else str(root), "options": dict(options)}
@@ -141,7 +143,7 @@ def has_clean_lists(name: str) -> bool:
 
 
 def check_options(name: str, options: Mapping[str, Any]) -> None:
-    """Refuse options of a config that the data set's loader does not take; reads no file.
+    """Refuse options of a config that the data set's loader does not take, or with values that none has; reads no file.
 
     Raises:
         UserError: names the option and, where there is one, the near option.
@@ -149,15 +151,4 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
     loader = DATASETS[name]
     if loader is load_procedural:
         from samis.data.procedural import ProceduralDataset as loader  # type: ignore[no-redef]
-    _check_options(name, loader, loader_options(name, options))
-
-
-def _check_options(name: str, loader: Callable[..., Any], options: dict[str, Any]) -> None:
-    parameters = inspect.signature(loader).parameters
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return
-    known = [key for key in parameters if key not in ("root", "split", "self")]
-    for option in options:
-        if option not in known:
-            takes = f"one of {', '.join(known)}" if known else "none"
-            raise UserError(f"data set {name}: expected options, {takes}, got '{option}'{did_you_mean(option, known)}")
+    check_values(name, loader, loader_options(name, options))

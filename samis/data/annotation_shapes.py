@@ -26,6 +26,8 @@ Shape = dict[str, Any] | list[list[float]] | np.ndarray
 NO_OBJECTS = ("_background_", "__ignore__")
 """Labels of LabelMe that mark no object."""
 _CIRCLE_CORNERS = 64
+_BESIDE = 2.0
+"""Px by which rounding may put a box beside its shape."""
 _ONE_CHANNEL = ("1", "L", "P", "I", "I;16")
 
 
@@ -166,6 +168,26 @@ def area_of(shape: Shape) -> float:
         x, y = np.array(polygon[::2], float), np.array(polygon[1::2], float)
         total += abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
     return total
+
+
+def fits_box(shape: Shape, box: Any) -> bool:
+    """Return whether a box of an annotation, [x, y, width, height] in px, holds some of a checked shape.
+
+    Tools round boxes, write them around several parts or leave them at 0: only a box that is none, or that lies beside the
+    shape, contradicts it.
+    """
+    if not isinstance(box, list | tuple) or len(box) != 4:
+        return False
+    if any(isinstance(n, bool) or not isinstance(n, int | float) or not math.isfinite(n) for n in box):
+        return False
+    x, y, width, height = box
+    if isinstance(shape, list) and width > 0 and height > 0:
+        xs = [value for polygon in shape for value in polygon[::2]]
+        ys = [value for polygon in shape for value in polygon[1::2]]
+        apart_x = x > max(xs) + _BESIDE or x + width < min(xs) - _BESIDE
+        apart_y = y > max(ys) + _BESIDE or y + height < min(ys) - _BESIDE
+        return not (apart_x or apart_y)
+    return bool(width >= 0 and height >= 0)
 
 
 def labelme_shape(entry: dict[str, Any], hw: tuple[int, int], *, line_width: float = 0) -> Shape:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from samis.contracts import UserError
-from samis.data.annotation_shapes import Shape, ShapeError, area_of, check_shape
+from samis.data.annotation_shapes import Shape, ShapeError, area_of, check_shape, fits_box
 from samis.data.annotations import (
     SPLITS,
     AnnotatedDataset,
@@ -215,9 +215,21 @@ def _annotation(
         raise UserError(
             f"{where}: annotation {number}: expected polygons or run lengths, got {error}; correct or remove it"
         ) from error
+    box = annotation.get("bbox") or [0, 0, 0, 0]
+    if not fits_box(shape, box):
+        raise UserError(
+            f"{where}: annotation {number}: expected a segmentation in its bbox [x, y, width, height], got {str(box)[:60]}, "
+            "which is none or holds nothing of it; correct or remove it"
+        )
     area = annotation.get("area")
     if area is None:
         area = area_of(shape)
     elif isinstance(area, bool) or not isinstance(area, int | float) or not math.isfinite(area) or area < 0:
         raise UserError(f"{where}: annotation {number}: expected an area in px, got {area!r}; export it again")
-    return str(names[annotation["category_id"]]["name"]), shape, float(area)
+    category = annotation["category_id"]
+    label = names[category]["name"]
+    if not isinstance(label, str):
+        raise UserError(
+            f"{where}: expected the name of category {category!r} to be a text, got {label!r}; export it again"
+        )
+    return label, shape, float(area)

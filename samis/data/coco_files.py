@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -110,9 +111,11 @@ def find_image(name: str, folders: Sequence[Path]) -> tuple[str, Path] | None:
     absolute = written.startswith("/") or ":" in written[:8] or ".." in PurePosixPath(written).parts
     for start in range(len(parts) if absolute else min(1, len(parts))):
         tail = "/".join(parts[start:])
+        spellings = dict.fromkeys([tail, *(unicodedata.normalize(form, tail) for form in ("NFC", "NFD"))])
         for folder in folders:
-            if _is_file(folder / tail):
-                return tail, folder / tail
+            for spelling in spellings:  # one machine writes e-acute as one sign, another as two
+                if _is_file(folder / spelling):
+                    return tail, folder / spelling
     return None
 
 

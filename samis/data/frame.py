@@ -46,8 +46,8 @@ class Framing:
     def __post_init__(self) -> None:
         if self.frame_px < 16:
             raise ValueError(f"frame_px: expected at least 16, got {self.frame_px}")
-        if self.tile_px < 0:
-            raise ValueError(f"tile_px: expected 0 (never cut) or a side in pixels, got {self.tile_px}")
+        if self.tile_px and self.tile_px < 16:
+            raise ValueError(f"tile_px: expected 0 (never cut) or a side of at least 16 pixels, got {self.tile_px}")
         if not 0 <= self.overlap <= 0.9:
             raise ValueError(f"overlap: expected a share in [0, 0.9], got {self.overlap}")
 

@@ -276,7 +276,17 @@ def score_many(
                 scores.defective[name] = own
             else:
                 scores.clean[name], scores.clean_rule[name] = own, clean
+    if (classes is not None or ignore_value is not None) and found and found[0].clean and not found[0].defective:
+        raise UserError(
+            f"{folders[0][0].truth_path.parent}: expected a defect in some mask by --classes {_shown(classes)} and "
+            f"--ignore-value {_shown([] if ignore_value is None else [ignore_value])}, got none in {len(found[0].clean)}; name "
+            "the values that the masks have"
+        )
     return found
+
+
+def _shown(values: Sequence[int] | None) -> str:
+    return " ".join(map(str, values)) if values else "(not given)"
 
 
 Scored = tuple[str, ImageScores, ImageScores | None, bool, bool]
@@ -294,6 +304,8 @@ def _score_files(
 ) -> list[Scored]:
     """Score the maps that several folders hold of one image."""
     fields = read_truth(group[0].truth_path, classes=classes, ignore_value=ignore_value)
+    if protocol == "published":
+        _check_background(fields, group[0].truth_path)
     jpeg = protocol == "published" and group[0].truth_path.suffix.lower() in (".jpg", ".jpeg")
     found: list[Scored] = []
     for files in group:
@@ -305,6 +317,20 @@ def _score_files(
         few = defective and protocol != "inspection" and pair.index.dtype == np.uint8 and 0 < high - low < FEW_LEVELS
         found.append((files.name, score_pair(pair, parts), clean, few, defective and jpeg))
     return found
+
+
+def _check_background(truth: TruthFields, path: Path) -> None:
+    """Refuse a mask whose background is grey under ``published``, some of whose metrics take all above 0 for a defect.
+
+    Raises:
+        UserError: no pixel is 0, though not all are defects by the usual rule.
+    """
+    surface = truth.raw
+    if surface.dtype == np.uint8 and 0 < surface.min() <= 128 < surface.max():
+        raise UserError(
+            f"{path}: expected a background of 0, since published takes every value above it for a defect, got values from "
+            f"{surface.min()} on; save the mask as 0/255"
+        )
 
 
 def _mapped(score: partial[list[Scored]], groups: Sequence[Sequence[Files]], workers: int) -> Iterable[list[Scored]]:

@@ -113,7 +113,10 @@ def test_overlapping_tiles_are_weighted_by_their_distance_to_the_edge():
     torch.testing.assert_close(row, torch.tensor([0.0, 0.0, 1.0, 2.0, 3.0, 3.0]))
 
 
-@pytest.mark.parametrize(("arguments", "told"), [((8,), "frame_px"), ((64, -1), "tile_px"), ((64, 8, 0.95), "overlap")])
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [((8,), "frame_px"), ((64, -1), "tile_px"), ((64, 1), "tile_px"), ((64, 16, 0.95), "overlap")],
+)
 def test_bad_framing_is_refused(arguments, told):
     with pytest.raises(ValueError, match=told):
         Framing(*arguments)
