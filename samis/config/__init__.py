@@ -1,16 +1,9 @@
 """One YAML file is one whole experiment: ``schema`` says what may be in it, ``files`` reads, overrides and writes it."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TypeVar
-
-from samis.config import files
 from samis.config.cli_help import describe_keys
 from samis.config.faults import ConfigError
 from samis.config.fields import keys_named, near_name
-from samis.config.files import apply_overrides, check, from_dict, to_dict, to_yaml
+from samis.config.files import apply_overrides, check, from_dict, load_config, to_dict, to_yaml
 from samis.config.schema import (
     AdapterConfig,
     DataConfig,
@@ -28,10 +21,3 @@ __all__ = [
     "OptimConfig", "Pretraining", "PromptConfig", "ScenesConfig", "SegmenterConfig", "TrainingConfig", "apply_overrides",
     "check", "describe_keys", "from_dict", "keys_named", "load_config", "near_name", "to_dict", "to_yaml",
 ]  # fmt: skip
-
-T = TypeVar("T")
-
-
-def load_config(path: str | Path, overrides: Sequence[str] = (), *, schema: type[T] = Experiment) -> T:  # type: ignore[assignment]
-    """Read a YAML file into a config and apply dotted overrides; see ``samis.config.files.load_config``."""
-    return files.load_config(path, overrides, schema=schema)

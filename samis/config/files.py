@@ -1,7 +1,7 @@
 """YAML <-> dataclasses: safe reading, dotted overrides; pydantic validates, and each mistake becomes one line.
 
-Knows no experiment: ``samis.config.schema`` holds the dataclasses. A config may come from a stranger: it makes no objects (tags),
-repeats nothing by reference (a few lines of aliases can stand for gigabytes), and is small.
+A config may come from a stranger: it makes no objects (tags), repeats nothing by reference (a few lines of aliases can stand
+for gigabytes), and is small.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from samis.config.faults import ConfigError, messages, plain, short
 from samis.config.fields import adapter, properties
+from samis.config.schema import Experiment
 
 T = TypeVar("T")
 _UNREADABLE = "\x85\u2028\u2029\ufeff"  # PyYAML writes these line breaks as they are, and reads them as others
@@ -80,7 +81,7 @@ def read_yaml(text: str, *, where: str) -> Any:
         raise ConfigError(f"{where}: expected YAML, but {' '.join(str(error).split())}") from error
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = (), *, schema: type[T]) -> T:
+def load_config(path: str | Path, overrides: Sequence[str] = (), *, schema: type[T] = Experiment) -> T:  # type: ignore[assignment]
     """Read a YAML file into a dataclass and apply dotted overrides such as ``adapter.rank=16``.
 
     Raises:

@@ -30,6 +30,7 @@ FRAME, FRAME_TESTS = "samis/data/frame.py", "tests/unit/data/test_frame.py"
 LOSSES, LOSS_TESTS = "samis/losses.py", "tests/unit/test_losses.py"
 EVALUATOR, EVALUATOR_TESTS = "samis/evaluator.py", "tests/unit/test_evaluator.py"
 SCORING, SCORING_TESTS = "samis/scoring.py", "tests/unit/test_scoring.py"
+CONFIG, CONFIG_TESTS = "samis/config/fields.py", "tests/unit/test_config_rules.py"
 REPORT_TESTS = "tests/unit/reporting/test_report.py"
 GAP, GAP_TESTS = "samis/reporting/gap.py", "tests/unit/reporting/test_gap.py"
 MERGE, MERGE_TESTS = "samis/sam/merge.py", "tests/unit/sam/test_merge.py"
@@ -373,5 +374,17 @@ MUTANTS = [
         "both = [key for key in second.ids if key in known]",
         "both: list[str] = []",
         "tests/unit/data/test_equal_splits.py -kby_id_and_by_content",
+    ),
+    # Configs
+    Mutant("truth_values_are_numbers", CONFIG, " and not isinstance(value, bool)", "", CONFIG_TESTS),
+    Mutant("unknown_keys_pass", CONFIG, 'extra="forbid"', 'extra="ignore"', CONFIG_TESTS),
+    Mutant("infinite_numbers_pass", CONFIG, "allow_inf_nan=False", "allow_inf_nan=True", CONFIG_TESTS),
+    Mutant("removed_names_are_refused_early", CONFIG, " or value in self.later()", "", CONFIG_TESTS),
+    Mutant(
+        "fault_of_an_override_names_the_file",
+        "samis/config/faults.py",
+        "found[overridden]",
+        "found[False]",
+        CONFIG_TESTS,
     ),
 ]
