@@ -62,8 +62,8 @@ def cost_line(row: ScoreRow) -> str:
 def cheaper_sentence(rows: Sequence[ScoreRow], metrics: Sequence[str]) -> str:
     """Say which specialised network with fewer parameters is at least as good as tuned rows; "" if none is.
 
-    Of several the one with the fewest parameters is named, with the best tuned row (by the first metric) that it reaches. "At least
-    as good" is by the means, in the first ``MAIN_METRICS`` metrics. Repeated trainings count once, by their median row.
+    Of several the one that reaches the best tuned row (by the first metric) is named, of equals the one with the fewest parameters.
+    "At least as good" is by the means, in the first ``MAIN_METRICS`` metrics. Repeated trainings count once, by their median row.
 
     Args:
         rows: one group of ``samis.reporting.rows.group_rows``. metrics: its columns.
@@ -79,17 +79,17 @@ def cheaper_sentence(rows: Sequence[ScoreRow], metrics: Sequence[str]) -> str:
         return good and small.cost["parameters"] < large.cost["parameters"]
 
     tuned.sort(key=lambda row: -signs[main[0]] * row.metrics[main[0]])
-    for row in sorted(special, key=lambda row: float(row.cost["parameters"])):
-        reached = [other for other in tuned if reaches(row, other)]
-        if reached:
-            first = reached[0]
-            values = ", ".join(f"{label(m)} {value_of(row, m)} against {value_of(first, m)}" for m in main)
-            more = f", and as {len(reached) - 1} of the other tuned rows" if len(reached) > 1 else ""
-            return (
-                f"{row.name} has {_size(row)} and is at least as good as {first.name} with {_size(first, '')} "
-                f"({values}){more}."
-            )
-    return ""
+    reached = [(row, [other for other in tuned if reaches(row, other)]) for row in special]
+    named = [(tuned.index(others[0]), row.cost["parameters"], row, others) for row, others in reached if others]
+    if not named:
+        return ""
+    _, _, row, others = min(named, key=lambda item: item[:2])
+    first = others[0]
+    values = ", ".join(f"{label(m)} {value_of(row, m)} against {value_of(first, m)}" for m in main)
+    more = f", and as {len(others) - 1} of the other tuned rows" if len(others) > 1 else ""
+    return (
+        f"{row.name} has {_size(row)} and is at least as good as {first.name} with {_size(first, '')} ({values}){more}."
+    )
 
 
 def _fair(rows: Sequence[ScoreRow], kinds: Sequence[str], metrics: Sequence[str]) -> list[ScoreRow]:

@@ -70,8 +70,12 @@ def test_the_cheaper_row_is_named_with_what_it_reaches(rows, make_row):
         "0.822, MAE 0.0270 against 0.0291)."
     )
     weaker = row_of(make_row, "tuned", "decoder", (0.84, 0.8, 0.03), cost=MEASURED)
-    assert "LoRA with 6.12 M" in cheaper_sentence([weaker, *rows], METRICS)  # the best of those reached
+    assert "LoRA with 6.12 M" in cheaper_sentence([weaker, *rows], METRICS)  # the best of those reached, not the first
     assert cheaper_sentence([weaker, *rows], METRICS).endswith("and as 1 of the other tuned rows.")
+    smaller = row_of(
+        make_row, "baseline", "tiny", (0.85, 0.81, 0.03), cost={"parameters": 1000}
+    )  # reaches the weaker one alone
+    assert cheaper_sentence([weaker, smaller, *rows], METRICS).startswith("MINet has")
     better = row_of(make_row, "tuned", "best", (0.88, 0.8, 0.03), cost=MEASURED)
     assert "LoRA with 6.12 M" in cheaper_sentence([better, *rows], METRICS)
 
