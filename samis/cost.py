@@ -31,7 +31,8 @@ FEWEST = 3
 SECONDS = 10.0
 """After so many seconds no further image is timed."""
 WARM_UPS = 2
-"""Predictions of the first image that are not timed: kernels are chosen and memory is reserved in them."""
+"""Predictions of the first image that are neither timed nor counted: in them kernels are chosen, memory is reserved, and constants
+such as SAM's positions are computed once."""
 
 
 def measure(
@@ -52,6 +53,9 @@ def measure(
     single = [batch.to(device) for batch, _ in zip(batches, range(IMAGES), strict=False)]
     if not single:
         return {}
+    for _ in range(WARM_UPS):
+        segmenter.predict(single[0])
+    times = _time_each(segmenter, single, torch.device(device)) if latency else []
     cost: dict[str, Any] = {
         "parameters": count_parameters(segmenter),
         "multiply_adds": round(float(np.mean(_count_each(segmenter, single)))),
@@ -59,7 +63,6 @@ def measure(
         "frame_px": single[0].placements[0].frame_px,
     }
     if latency:
-        times = _time_each(segmenter, single, torch.device(device))
         p50, p95 = np.percentile(times, [50, 95])
         cost |= {"p50_ms": float(p50), "p95_ms": float(p95), "timed_images": len(times), "device": device_name(device)}
     return cost
@@ -121,8 +124,6 @@ def _count_each(segmenter: Segmenter, single: list[Batch]) -> list[int]:
 
 def _time_each(segmenter: Segmenter, single: list[Batch], device: torch.device) -> list[float]:
     """Return the milliseconds of each image's ``predict``, the device waited for before and after."""
-    for _ in range(WARM_UPS):
-        segmenter.predict(single[0])
     times: list[float] = []
     for batch in single:
         if len(times) >= FEWEST and sum(times) > 1000 * SECONDS:

@@ -375,6 +375,35 @@ MUTANTS = [
         "both: list[str] = []",
         "tests/unit/data/test_equal_splits.py -kby_id_and_by_content",
     ),
+    # What an image costs, and rows beside others
+    Mutant(
+        "attention_is_not_counted",
+        "samis/cost.py",
+        "sdpa_kernel(SDPBackend.MATH), ",
+        "",
+        "tests/unit/test_cost.py -kwhatever_the_kernel",
+    ),
+    Mutant(
+        "replaced_modules_count_twice",
+        "samis/cost.py",
+        ' if "original_module" not in name.split(".")',
+        "",
+        "tests/unit/test_cost.py -kcounted_twice",
+    ),
+    Mutant(
+        "a_ceiling_is_ranked",
+        "samis/reporting/table.py",
+        ' and row.kind != "ceiling"',
+        "",
+        "tests/unit/reporting/test_costs.py -kceiling",
+    ),
+    Mutant(
+        "noise_of_other_images_stands_beside",
+        "samis/reporting/beside.py",
+        "(row.dataset, noise[1], *table_key(row)[2:]) in keys",
+        "True",
+        "tests/unit/reporting/test_beside.py -knoise_without",
+    ),
     # Configs
     Mutant("truth_values_are_numbers", CONFIG, " and not isinstance(value, bool)", "", CONFIG_TESTS),
     Mutant("unknown_keys_pass", CONFIG, 'extra="forbid"', 'extra="ignore"', CONFIG_TESTS),

@@ -80,6 +80,16 @@ def test_attention_counts_alike_whatever_the_kernel():
     assert said["multiply_adds"] == 2 * 64 * 64 * 64
 
 
+def test_counting_leaves_the_choice_of_kernels_as_it_was():
+    """cuDNN's attention is switched off for the process, since its gradient can be NaN; counting must not switch it on again."""
+    before = torch.backends.cuda.cudnn_sdp_enabled(), torch.backends.cuda.flash_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    _, single = batches()
+    cost.measure(BaselineSegmenter(Tiny(), name="tiny"), single[:1], device="cpu", latency=False)
+    assert not torch.backends.cuda.cudnn_sdp_enabled() and torch.backends.cuda.flash_sdp_enabled() == before[1]
+    torch.backends.cuda.enable_cudnn_sdp(before[0])
+
+
 def test_a_module_that_an_adapter_replaces_is_not_counted_twice():
     base = build_learner(apply_overrides(Experiment(), ["segmenter.weights=random", "adapter.name=none"]))
     whole = [

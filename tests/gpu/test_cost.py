@@ -1,0 +1,29 @@
+"""What an image costs on the GPU: counted as on a CPU, timed with the device waited for, named as the driver names it."""
+
+import pytest
+import torch
+
+from samis import cost
+from samis.build import build_batches, build_segmenter
+from samis.config import Experiment, apply_overrides
+from samis.data import load_dataset
+
+pytestmark = pytest.mark.gpu
+
+
+def test_counts_are_those_of_a_cpu_and_the_device_is_named(device, note):
+    keys = ["data.name=procedural", "segmenter.weights=random", "segmenter.mask_rule=single"]
+    config = apply_overrides(Experiment(), keys)
+    dataset = load_dataset("procedural", split="test", surface="steel", count=4)
+    single = list(build_batches(config, dataset, batch_size=1))
+    segmenter = build_segmenter(config)
+    said = cost.measure(segmenter, single, device=device)
+    segmenter.sam.cpu()
+    on_cpu = cost.measure(segmenter, single, device="cpu", latency=False)
+    assert {key: said[key] for key in on_cpu} == on_cpu
+    assert said["timed_images"] == 4 and 0 < said["p50_ms"] <= said["p95_ms"]
+    if device == "cuda":
+        assert said["device"] == torch.cuda.get_device_name()
+    note(
+        f"samis_lite, empty prompt, 256 px, one image: {said['p50_ms']:.1f} ms (p95 {said['p95_ms']:.1f}) on {said['device']}"
+    )
