@@ -156,12 +156,17 @@ def read_row(path: str | Path) -> ScoreRow:
 
 
 def _check_directions(path: str | Path, content: Any) -> None:
-    """Refuse a row whose metrics nobody can rank, as those that were written before rows said so."""
+    """Refuse a row whose metrics nobody can rank: no numbers, or written before rows said which way is better."""
     if not isinstance(content, dict) or not isinstance(content.get("metrics"), dict):
         return  # is refused for that
     directions = content.get("directions")
     directions = directions if isinstance(directions, dict) else {}
-    for metric in content["metrics"]:
+    for metric, value in content["metrics"].items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not math.isfinite(value):
+            raise ValueError(
+                f"{path}: expected {metric} to be a finite number, got {str(value)[:40]!r}; score it again"
+            )
         if directions.get(metric) not in (1, -1):
             raise ValueError(
                 f"{path}: expected the row to say whether more or less {metric} is better (directions: 1 or -1), got "

@@ -300,7 +300,8 @@ def row_stem(name: str, dataset: str, split: str, config: Experiment) -> str:
         name, dataset, split: of the row. config: whose protocol is added if it is not the usual one.
     """
     protocol = [] if config.metrics.protocol == PROTOCOL else [config.metrics.protocol]
-    return "-".join(re.sub(r"[^\w.+-]+", "_", part).strip("_") for part in (dataset, split, name, *protocol))
+    parts = (re.sub(r"[^\w.+-]+", "_", part).strip("_") for part in (dataset, split, name, *protocol))
+    return "-".join(parts).lstrip(".-_")  # a hidden file would be passed over
 
 
 def _map_writer(folder: Path, stem: Callable[[str], str]) -> Callable[[str, str, np.ndarray], None]:

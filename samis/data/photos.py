@@ -8,6 +8,7 @@ pixel must not darken the rest.
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,8 @@ def find_photos(patterns: Iterable[str | Path], *, leave_out: Path | None = None
         for path in pictures:
             key = path.relative_to(base).with_suffix("").as_posix()
             other = found.setdefault(key, path)
-            if other.resolve() != path.resolve():
+            # Unlike Path.resolve(), realpath() takes a link that leads in a circle.
+            if os.path.realpath(other) != os.path.realpath(path):
                 raise UserError(
                     f"{other} and {path} would both be called '{key}'; name fewer (such as 'photos/*{path.suffix}'), "
                     "or name one folder above both"
@@ -67,6 +69,8 @@ def find_photos(patterns: Iterable[str | Path], *, leave_out: Path | None = None
 def _named_by(pattern: str) -> tuple[Path, list[Path]]:
     """Return the folder that ids are seen from, and the files."""
     path = Path(pattern)
+    if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
+        raise UserError(f"{path}: expected a folder to read, got 'permission denied'; check its rights")
     if path.is_file() or (path.is_symlink() and not path.exists()):
         return path.parent, [path]
     if path.is_dir():
@@ -100,7 +104,7 @@ def _hidden(path: Path, base: Path) -> bool:
 
 
 def _below(path: Path, folder: Path | None) -> bool:
-    return folder is not None and path.resolve().is_relative_to(folder.resolve())
+    return folder is not None and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def read_photo(path: Path, *, white: float | None = None) -> np.ndarray:

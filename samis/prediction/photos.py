@@ -70,7 +70,7 @@ class Options:
         checks = [
             ("threshold", self.threshold is None or 0 <= self.threshold < 1, "a number in [0, 1)"),
             ("min_area", self.min_area_px >= 0, "0 or more pixels"),
-            ("mm_per_px", self.mm_per_px is None or 0 < self.mm_per_px <= 1e6, "a length above 0 and up to 1e6 mm"),
+            ("mm_per_px", self.mm_per_px is None or 1e-9 <= self.mm_per_px <= 1e6, "a length from 1e-9 to 1e6 mm"),
             ("batch_size", self.batch_size >= 1, "at least 1"),
             ("workers", self.workers >= 1, "at least 1"),
             ("white", self.white is None or (self.white > 0 and np.isfinite(self.white)), "a value above 0"),

@@ -145,3 +145,14 @@ def test_a_budget_is_kept_and_another_word_is_told(tmp_path):
     assert read_row(row.save(tmp_path / "a.json")).budget == "short"
     with pytest.raises(ValueError, match="budget must be short or smoke or absent, got 'long'"):
         dataclasses.replace(row, budget="long")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "0.5", None, True])
+def test_a_metric_that_is_no_finite_number_is_refused(tmp_path, value):
+    path = make().save(tmp_path / "odd.json")
+    content = json.loads(path.read_text())
+    metric = next(iter(content["metrics"]))
+    content["metrics"][metric] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf"odd\.json: expected {metric} to be a finite number"):
+        read_row(path)

@@ -14,7 +14,7 @@ from samis.config import Experiment, apply_overrides
 from samis.contracts import UserError
 from samis.data import dataset_label
 from samis.row_costs import add_costs
-from samis.scoring import score_and_save
+from samis.scoring import row_stem, score_and_save
 
 BASE = [
     "prompt.kind=empty",
@@ -205,3 +205,9 @@ def test_noise_levels_that_print_alike_have_rows_of_their_own(photos):
     for share in ("0.1", "0.104"):
         save(photos, "first", f"data.salt_pepper={share}", "metrics.latency=false")
     assert files(photos) == {f"folder_first-test_+{n}_salt-and-pepper-SAM" for n in ("10", "10.4")}
+
+
+@pytest.mark.parametrize("label", ["..", ".hidden", "a/b"])
+def test_a_rows_file_is_never_hidden(label):
+    """A name that begins with a dot is passed over by a listing and by patterns."""
+    assert not row_stem("m", label, "test", Experiment()).startswith((".", "-"))

@@ -125,3 +125,19 @@ def test_values_above_white_are_refused_in_floats_and_32_bits(tmp_path):
         cv2.imwrite(str(tmp_path / name), values)
         with pytest.raises(UserError, match="--white"):
             read_photo(tmp_path / name, white=5)
+
+
+def test_a_link_that_leads_in_a_circle_is_a_photo_that_cannot_be_read(tmp_path):
+    loop = tmp_path / "loop.png"
+    loop.symlink_to(loop)
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "a.png")
+    photos = find_photos([tmp_path, loop], leave_out=tmp_path / "out")
+    assert [photo.id for photo in photos] == ["a", "loop"]
+    with pytest.raises(UserError, match=r"loop\.png: expected a picture"):
+        read_photo(loop)
+
+
+def test_a_folder_that_may_not_be_read_is_not_called_empty(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(UserError, match="permission denied"):
+        find_photos([tmp_path])
