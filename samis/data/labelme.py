@@ -118,7 +118,9 @@ def _read(path: Path, image: Path, line_width: float) -> tuple[dict[str, float],
             raise ValueError(f"imageHeight {hw[0]!r}, imageWidth {hw[1]!r}")
         check_size(image, hw, path)
         for number, entry in enumerate(content["shapes"], 1):
-            label = str(entry["label"])
+            label = entry["label"]
+            if not isinstance(label, str) or not label.strip():
+                raise ValueError(f"shape {number}, whose label is {label!r}, not a name")
             if label.strip() in NO_OBJECTS:
                 continue
             where = f"{path}: shape {number}, labelled '{label}'"

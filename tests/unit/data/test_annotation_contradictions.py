@@ -46,3 +46,13 @@ def test_an_accent_of_one_sign_or_of_two(on_disk, name, tmp_path):
 def test_a_class_without_a_name(tmp_path):
     with pytest.raises(UserError, match="the name of category 1 to be a text, got None"):
         write(tmp_path, label=None)
+
+
+@pytest.mark.parametrize("label", [None, 3, "", " "])
+def test_a_labelme_shape_without_a_name(label, tmp_path):
+    """It was read as a class named None."""
+    Image.fromarray(np.zeros((40, 48), np.uint8)).save(tmp_path / "a.png")
+    shape = {"label": label, "points": [[10, 10], [20, 10], [20, 20]], "shape_type": "polygon"}
+    (tmp_path / "a.json").write_text(json.dumps({"imageHeight": 40, "imageWidth": 48, "shapes": [shape]}))
+    with pytest.raises(UserError, match=r"a\.json: .*shape 1, whose label is"):
+        load_dataset("labelme", root=tmp_path, split="all")
