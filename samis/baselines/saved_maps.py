@@ -175,6 +175,10 @@ def read_map(path: Path) -> np.ndarray:
     """
     try:
         with Image.open(path) as picture:
+            if (
+                picture.format == "TIFF"
+            ):  # Pillow maps an uncompressed file, and one that lies on its side in wrong rows
+                picture.filename = ""
             picture.load()
             if picture.mode.startswith(("I", "F")):
                 raise UserError(f"{path}: expected an 8-bit map, got mode {picture.mode}; save it as 8-bit grey")

@@ -22,11 +22,13 @@ import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from samis.contracts import UserError
+from samis.data.mapped import converted, mapped, pixels_begin
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 """File endings taken for pictures, in lower case."""
 MEMORY_VARIABLE = "SAMIS_PICTURE_MB"
-"""Environment variable: most MB (2**20 bytes) that one decoded picture may take, 3 bytes a pixel; the header is judged."""
+"""Environment variable: most MB (2**20 bytes) that one decoded picture may take, 3 bytes a pixel, or 1 of grey that
+can be mapped from the file; the header is judged."""
 _DEFAULT_MB = 1024
 _AS_VIEW = 1 << 25  # pixels: from here on a grey picture is repeated over the channels without copying it
 _ROWS = 1 << 24  # pixels that are converted at once, so that wide types do not multiply the memory
@@ -70,16 +72,22 @@ def read_image(path: Path | str) -> np.ndarray:
 
     Returns:
         (H, W, 3) uint8, RGB; grey is repeated over the channels, in a large picture as a read-only view, so that it takes
-        one byte a pixel.
+        one byte a pixel. A large uncompressed TIFF or PGM/PPM is a read-only view of the file (`samis.data.mapped`).
 
     Raises:
         UserError: if the file is missing, unreadable, truncated, too large, of several pictures or of an unknown kind.
     """
+    with _header(Path(path)) as picture:
+        large = picture.width * picture.height >= _AS_VIEW
+        pixels = mapped(picture) if large else None
+    if pixels is not None:
+        return repeat_grey(pixels) if pixels.ndim == 2 else pixels
     picture = _open(Path(path))
     if picture.mode.startswith("I"):
         return repeat_grey(_scaled_16_bit(picture, path))
-    if picture.mode == "L" and picture.width * picture.height >= _AS_VIEW and not _has_alpha(picture):
-        return repeat_grey(np.array(picture))
+    if large and picture.mode in ("L", "RGB") and not _has_alpha(picture):
+        pixels = converted(picture, picture.mode, max(1, _ROWS // 8 // picture.width))
+        return repeat_grey(pixels) if pixels.ndim == 2 else pixels
     if picture.mode in ("F", "LAB", "HSV"):
         raise FileError(
             "mode", f"{path}: expected grey, RGB or CMYK pixels, got mode {picture.mode}; save it as 8-bit PNG"
@@ -214,7 +222,8 @@ def _header(path: Path) -> Image.Image:
             "damaged", f"{path}: expected a picture, but it cannot be opened ({error}); copy it again"
         ) from error
     try:
-        _check_size(path, *picture.size)
+        as_it_is = picture.mode == "L" and pixels_begin(picture) is not None
+        _check_size(path, *picture.size, 1 if as_it_is else 3)
     except FileError:
         picture.close()
         raise
@@ -258,6 +267,10 @@ def check_tiff_size(path: Path) -> None:
 def _open(path: Path) -> Image.Image:
     with _header(path) as picture:
         try:
+            if (
+                picture.format == "TIFF"
+            ):  # Pillow maps an uncompressed file, and one that lies on its side in wrong rows
+                picture.filename = ""
             picture.load()
             upright = ImageOps.exif_transpose(picture)
         except MemoryError:

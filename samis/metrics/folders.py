@@ -86,6 +86,8 @@ def read_grey(path: Path) -> np.ndarray:
         return _read_array(path)
     try:
         with Image.open(path) as opened:
+            if opened.format == "TIFF":  # Pillow maps an uncompressed file, and one that lies on its side in wrong rows
+                opened.filename = ""
             opened.load()
             image: Image.Image = ImageOps.exif_transpose(opened)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from samis.metrics import score_image, summarise
 from samis.metrics.__main__ import main
+from samis.metrics.folders import read_grey
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -267,3 +268,10 @@ def test_scoring_folders_needs_neither_torch_nor_scipy(folders):
         [sys.executable, "-c", command, *words], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_tiff_that_lies_on_its_side_is_turned(tmp_path):
+    """Pillow 13 scrambles an uncompressed one that is not square."""
+    values = np.arange(15, dtype=np.uint8).reshape(3, 5)
+    Image.fromarray(values).save(tmp_path / "a.tif", tiffinfo={274: 6})
+    np.testing.assert_array_equal(read_grey(tmp_path / "a.tif"), np.rot90(values, -1))
