@@ -23,7 +23,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "shipped": ({"config"}, set()),
     "metrics": ({"contracts", "cells"}, {"torchmetrics"}),
     "adapters": ({"contracts", "config", "weight_files"}, {"peft", "segment_anything"}),
-    "data": ({"contracts"}, {"albumentations"}),
+    "data": ({"contracts", "config"}, {"albumentations", "pydantic"}),
     "prompts": ({"contracts", "config", "data.frame"}, set()),
     "sam": (
         {"contracts", "config", "losses", "sdpa", "data.frame", "imagenet", "shipped", "weight_files"},

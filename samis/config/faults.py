@@ -65,7 +65,9 @@ def _unknown_key(loc: Sequence[Any], schema: type) -> str:
     known = [key.removeprefix(prefix).partition(".")[0] for key in properties(schema) if key.startswith(prefix)]
     near = near_name(str(name), known)
     meant = [near] if near else [] if sections else keys_named(schema, str(name))
-    proposal = f"did you mean {' or '.join(meant)}?" if meant else f"known are {', '.join(dict.fromkeys(known))}"
+    proposal = (
+        f"did you mean {' or '.join(meant)}?" if meant else f"known are {', '.join(dict.fromkeys(known)) or 'none'}"
+    )
     return f"unknown key {prefix}{plain(name)}; {proposal}"
 
 

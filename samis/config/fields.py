@@ -35,6 +35,8 @@ MAX_WHOLE = 2**31
 NUMBER = BeforeValidator(_number)
 Text = Annotated[str, Field(strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
+Whole = Annotated[int, Field(strict=True, lt=MAX_WHOLE)]
+Number = Annotated[float, Field(strict=True), NUMBER]
 Count = Annotated[int, Field(strict=True, ge=0, lt=MAX_WHOLE)]
 Positive = Annotated[int, Field(strict=True, ge=1, lt=MAX_WHOLE)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1), NUMBER]
@@ -170,7 +172,7 @@ def limits(content: dict[str, Any]) -> str:
     """
     words = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
     number = content["anyOf"][0] if "anyOf" in content else content  # the other one is null
-    found = [f"{said} {number[word]:g}" for word, said in words.items() if number.get(word, MAX_WHOLE) != MAX_WHOLE]
+    found = [f"{said} {number[word]:.12g}" for word, said in words.items() if number.get(word, MAX_WHOLE) != MAX_WHOLE]
     return f"a number {' and '.join(found)}" if found else ""
 
 

@@ -271,8 +271,8 @@ def test_nothing_heavy_is_imported_to_refuse():
         (["keep_best=image_auroc"], "keep_best: expected one of "),
         (["metrics.names=[iou]", "keep_best=s_measure"], "got 's_measure'"),
         (["metrics.names=[weighted]"], "did you mean 'weighted_f'?"),
-        (["data.options={pair: a.csv}"], "got 'pair'"),
-        (["data.name=folder", "data.options={pairs: a.csv}"], "got 'pairs'"),
+        (["data.options={pair: a.csv}"], "data.options: unknown key pair; known are surface, count, clean_share, seed"),
+        (["data.name=folder", "data.options={pairs: a.csv}"], "data set folder: data.options: unknown key pairs"),
     ],
 )
 def test_a_dry_run_refuses_before_anything_is_loaded(overrides, told, monkeypatch):

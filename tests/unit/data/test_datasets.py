@@ -76,7 +76,7 @@ def test_the_division_is_part_of_the_name() -> None:
     assert loader_options("magnetic_tile", {"split": "by_tile"}) == {"division": "by_tile"}
     with pytest.raises(UserError, match="divided in one way only"):
         loader_options("rsdds", {"split": "by_tile"})
-    with pytest.raises(UserError, match="did you mean 'by_tile'"):
+    with pytest.raises(UserError, match="did you mean by_tile"):
         load_dataset("magnetic_tile", division="bytile")
 
 
@@ -129,9 +129,9 @@ def test_a_wrong_split_is_told(name: str, tmp_path: Path) -> None:
 def test_wrong_names_are_told() -> None:
     with pytest.raises(UserError, match="did you mean 'magnetic_tile'"):
         load_dataset("magnetictile")
-    with pytest.raises(UserError, match="did you mean 'masks'"):
+    with pytest.raises(UserError, match="did you mean masks"):
         load_dataset("folder", maks="x")
-    with pytest.raises(UserError, match=r"none.*'colour'"):
+    with pytest.raises(UserError, match="unknown key colour; known are none"):
         load_dataset("rsdds", colour=True)
 
 
