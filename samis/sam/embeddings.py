@@ -251,7 +251,9 @@ def _read(path: Path, shape: tuple[int, ...]) -> Tensor | None:
         return None
     if not isinstance(array, np.ndarray):  # numpy.load opens any zip file, whatever its name
         return None
-    return torch.from_numpy(array) if array.shape == shape and array.dtype == np.float16 else None
+    if array.shape != shape or array.dtype != np.float16 or not np.isfinite(array).all():
+        return None
+    return torch.from_numpy(array)
 
 
 def _existing(folder: Path) -> Path:

@@ -142,6 +142,18 @@ def test_a_damaged_file_is_computed_again(sam, tmp_path, damage):
     assert cache.computed == 1 and files(tmp_path)[0].stat().st_size == BYTES
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_kept_number_that_is_not_finite_is_computed_again(value, sam, tmp_path):
+    EmbeddingCache(tmp_path)(sam, batch(1))
+    (path,) = files(tmp_path)
+    kept = np.load(path)
+    kept.flat[0] = value
+    np.save(path, kept)
+    cache = EmbeddingCache(tmp_path)
+    assert torch.equal(cache(sam, batch(1)), embed(sam, batch(1)).half().float())
+    assert cache.computed == 1
+
+
 def test_the_limit_holds_and_what_was_used_last_stays(sam, tmp_path):
     cache = EmbeddingCache(tmp_path, limit_gb=3.5 * BYTES / 1e9)
     cache(sam, batch(3))
