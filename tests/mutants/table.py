@@ -99,7 +99,7 @@ MUTANTS = [
     Mutant(
         "micro_batches_weigh_alike",
         STEPPING,
-        "share = self.accelerator.num_processes * len(batch) / images",
+        "share = self.accelerator.num_processes * batch.counted / images",
         "share = 1 / len(group)",
         f"{STEPPING_TESTS} -knine_images",
     ),
@@ -256,7 +256,7 @@ MUTANTS = [
         REPORT_TESTS,
     ),
     Mutant("degenerate_row_is_best", "samis/reporting/rows.py", "and not row.degenerate", "", REPORT_TESTS),
-    Mutant("degenerate_cells_are_ranked", "samis/reporting/table.py", "if not row.degenerate]", "]", REPORT_TESTS),
+    Mutant("degenerate_cells_are_ranked", "samis/reporting/table.py", "if not row.degenerate and", "if", REPORT_TESTS),
     # Gap
     Mutant(
         "gap_90_percent_interval",
