@@ -134,7 +134,7 @@ set_of = $(firstword $(subst ., ,$1))
 recipe_of = $(lastword $(subst ., ,$1))
 pairs = $(foreach s,$(SETS),$(1:%=$s.%))
 run_of = $(REPRODUCE)/runs/$(subst .,_,$1)
-# A row's file: samis.scoring makes its name of the row's.
+# A row's file: samis.jobs.score makes its name of the row's.
 row_of = $(ROWS)/$1/$(stem.$1)-$(subst $(space),_,$(subst $(comma),,$2)).json
 run_row = $(call row_of,$(set_of),$(label.$(recipe_of)))
 noisy_row = $(subst $(stem.$(set_of))-,$(stem.$(set_of))_+$2_salt-and-pepper-,$(run_row))

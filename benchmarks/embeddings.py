@@ -27,10 +27,10 @@ from benchmarks.everything import Held
 from benchmarks.sides import finish, measure, parse, report, spread
 from samis.adapters import apply_adapter
 from samis.config import AdapterConfig, LossConfig
+from samis.core.geometry import Framing
 from samis.data import load_dataset
-from samis.data.augment import build_augment
-from samis.data.frame import Framing
-from samis.data.loading import build_loader
+from samis.data.pipeline.augment import build_augment
+from samis.data.pipeline.loading import build_loader
 from samis.sam.embeddings import EmbeddingCache
 from samis.sam.forward import Embed, embed
 from samis.sam.tuning import SamTuning

@@ -29,10 +29,10 @@ from torch import Tensor, nn
 
 from benchmarks.sides import finish, measure, parse, report, spread
 from samis.config import PromptConfig, SegmenterConfig
-from samis.contracts import Batch, Sample
+from samis.core.contracts import Batch, Sample
+from samis.core.geometry import Framing, inside
 from samis.data import load_dataset
-from samis.data.frame import Framing, inside
-from samis.data.loading import FramedDataset, collate
+from samis.data.pipeline.loading import FramedDataset, collate
 from samis.prompts import build_prompter
 from samis.sam.architectures import build_sam
 from samis.sam.candidates import Everything, keep_everything

@@ -41,9 +41,9 @@ def work(options: argparse.Namespace) -> None:
 
     from samis.adapters import apply_adapter
     from samis.config import AdapterConfig, LossConfig
+    from samis.core.geometry import Framing
     from samis.data import load_dataset
-    from samis.data.frame import Framing
-    from samis.data.loading import build_loader
+    from samis.data.pipeline.loading import build_loader
     from samis.sam.tuning import SamTuning
     from samis.sam.weights import load_sam
 

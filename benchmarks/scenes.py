@@ -16,9 +16,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.sides import finish, measure, parse, report
-from samis.data.questions import PromptMix, ask
-from samis.data.scenes import NO_SMALL
-from samis.data.textures import bank
+from pretraining.questions import PromptMix, ask
+from pretraining.scenes import NO_SMALL
+from pretraining.textures import bank
 
 ROOT = Path(__file__).resolve().parents[1]
 MIX = {"boxes": 6, "points": 3, "clicks": 2, "grid_px": 4}
@@ -47,7 +47,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 def agree(before: list[tuple[float, ...]], now: list[tuple[float, ...]]) -> bool:
     """Whether means and spreads of image mean, image standard deviation and object share differ by chance at most.
 
-    The distributions are compared in tests/unit/data/test_scene_statistics.py.
+    The distributions are compared in tests/unit/pretraining/test_scene_statistics.py.
     """
     one, two = np.array(before), np.array(now)
     error = np.sqrt(one.var(0) / len(one) + two.var(0) / len(two))

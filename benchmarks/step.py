@@ -74,9 +74,9 @@ def profiled(device: str, tree: Path = ROOT, overrides: list[str] | None = None)
     import torch
     from torch.profiler import ProfilerActivity, profile
 
-    from samis.build import build_batches, build_learner, load_split
     from samis.config import load_config
-    from samis.contracts import Evaluation
+    from samis.core.contracts import Evaluation
+    from samis.factory import build_batches, build_learner, load_split
     from samis.training.trainer import Selection, Trainer
 
     config: Any = load_config(tree / "configs" / "adapt" / "steel_lora.yaml", [*OVERRIDES, *(overrides or [])])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from samis.command import run
+from samis.cli import run
 from samis.config import ConfigError
 
 
@@ -27,7 +27,7 @@ def main() -> None:
     ]
     if not paths:
         raise ConfigError(f"{arguments.rows[0]}: expected score rows (*.json) in here, found none; name another folder")
-    from samis.row_costs import add_costs  # heavy imports come after the cheap checks
+    from samis.jobs.cost import add_costs  # heavy imports come after the cheap checks
 
     try:
         for line in add_costs(paths, latency=not arguments.no_latency, overwrite=arguments.overwrite):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from samis.command import run
+from samis.cli import run
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "baselines.md"
 HEAD = """# The baselines, counted
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=PAGE, help="file to write (default: docs/baselines.md)")
     arguments = parser.parse_args()
     from samis.baselines.complexity import markdown  # heavy imports come after the cheap checks
-    from samis.scores import write_atomic
+    from samis.evaluation.score_row import write_atomic
 
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(arguments.out, HEAD + markdown())

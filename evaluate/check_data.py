@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from samis.command import parse, run
+from samis.cli import parse, run
 from samis.config import Experiment
 
 
@@ -40,8 +40,8 @@ def main() -> None:
         load_dataset,
         loader_options,
     )  # heavy imports come after the cheap checks
-    from samis.data.doctor import examine_named, write_contact_sheet
-    from samis.data.findings import equal_splits
+    from samis.data.checks.doctor import examine_named, write_contact_sheet
+    from samis.data.checks.findings import equal_splits
 
     data = config.data
     splits = list(dict.fromkeys([data.train, data.val, data.test]))

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 if TYPE_CHECKING:
-    from samis.reporting.document import Figure
-    from samis.reporting.exhibits import Exhibit
-    from samis.reporting.report import Pictures
-    from samis.reporting.rows import Chosen, TableKey
-    from samis.scores import ScoreRow
+    from samis.evaluation.rows import Chosen, TableKey
+    from samis.evaluation.score_row import ScoreRow
+    from samis.reporting.render.document import Figure
+    from samis.reporting.render.exhibits import Exhibit
+    from samis.reporting.render.report import Pictures
 
 EXAMPLES = """examples:
   python evaluate/compare.py evaluate/results --out report/
@@ -79,14 +79,14 @@ def compare(args: argparse.Namespace) -> None:
     Raises:
         ValueError: if rows, maps or the README are not what they should be; nothing is written to the README then.
     """
-    from samis.reporting.answer import replace_block
-    from samis.reporting.beside import sort_rows
-    from samis.reporting.markup import to_text
-    from samis.reporting.readme import readme_block
-    from samis.reporting.report import build_document, check_metrics, write_document
-    from samis.reporting.rows import group_metrics, group_rows, read_measured
-    from samis.reporting.table import main_table, oracle_table
-    from samis.scores import write_atomic
+    from samis.evaluation.rows import group_metrics, group_rows, read_measured
+    from samis.evaluation.score_row import write_atomic
+    from samis.reporting.analysis.answer import replace_block
+    from samis.reporting.analysis.beside import sort_rows
+    from samis.reporting.analysis.table import main_table, oracle_table
+    from samis.reporting.render.markup import to_text
+    from samis.reporting.render.readme import readme_block
+    from samis.reporting.render.report import build_document, check_metrics, write_document
 
     rows = read_measured(args.rows)
     check_metrics(rows.values(), args.metrics)
@@ -131,10 +131,10 @@ def draw_pictures(rows: dict[Path, ScoreRow], args: argparse.Namespace) -> dict[
     Raises:
         ValueError: if no chosen row has a folder of maps, or a map or the data set is not what it should be.
     """
-    from samis.reporting.answer import titles
-    from samis.reporting.exhibits import MOST_BYTES
-    from samis.reporting.report import Pictures
-    from samis.reporting.rows import choose, group_metrics, group_rows, has
+    from samis.evaluation.rows import choose, group_metrics, group_rows, has
+    from samis.reporting.analysis.answer import titles
+    from samis.reporting.render.exhibits import MOST_BYTES
+    from samis.reporting.render.report import Pictures
 
     stems = {id(row): path.stem for path, row in rows.items()}
     groups = group_rows(rows.values())
@@ -208,8 +208,8 @@ def defect_areas(data: Any) -> dict[str, float]:
 
 def exhibits_of(drawn: Drawing, *, count: int, most_bytes: int) -> list[Exhibit]:
     """Pack the group's images for the page's gallery."""
-    from samis.reporting.exhibits import pack
-    from samis.reporting.overlay import read_map
+    from samis.reporting.render.exhibits import pack
+    from samis.reporting.render.overlay import read_map
 
     def read(image_id: str) -> tuple[Any, Any]:
         sample = drawn.sample(image_id)
@@ -224,10 +224,10 @@ def exhibits_of(drawn: Drawing, *, count: int, most_bytes: int) -> list[Exhibit]
 
 def draw_panel_of(drawn: Drawing, out: Path, rows: list[ScoreRow]) -> Figure:
     """Draw best, median and worst images of the tuned row (else of the last row chosen), one column per segmenter."""
-    from samis.reporting.document import Figure
-    from samis.reporting.overlay import PanelRow, choose_images, draw_panel, is_long, read_map, score_text
-    from samis.reporting.report import panel_path
-    from samis.scores import direction
+    from samis.evaluation.score_row import direction
+    from samis.reporting.render.document import Figure
+    from samis.reporting.render.overlay import PanelRow, choose_images, draw_panel, is_long, read_map, score_text
+    from samis.reporting.render.report import panel_path
 
     row = drawn.chosen.tuned or drawn.chosen.present[-1]
     if not row.images:
@@ -257,8 +257,8 @@ def load_data(row: ScoreRow, roots: list[str], *, fingerprint: str) -> Any:
     Raises:
         ValueError: if it cannot be loaded, or is not the one the row saw.
     """
-    from samis.contracts import UserError
     from samis.data import load_dataset, loader_options
+    from samis.errors import UserError
 
     named = dict(root.split("=", 1) for root in roots if "=" in root)
     plain = [root for root in roots if "=" not in root]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from samis.command import run
+from samis.cli import run
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
         "--runs", type=Path, default=Path("checkpoints/runs"), help="folder of run folders (default: %(default)s)"
     )
     arguments = parser.parse_args()
-    from samis.environment import as_dict, examine_machine  # heavy imports come after the cheap checks
+    from samis.jobs.doctor import as_dict, examine_machine  # heavy imports come after the cheap checks
 
     facts = examine_machine(arguments.runs)
     if arguments.json:

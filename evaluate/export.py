@@ -15,9 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from samis.command import run
+from samis.cli import run
 from samis.config import Experiment, load_config
-from samis.shipped import find_run
+from samis.core.shipped import find_run
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,7 +46,7 @@ def main() -> None:
     arguments = parser().parse_args()
     arguments.run = find_run(arguments.run)
     config = load_config(arguments.run / "config.yaml", schema=Experiment)
-    from samis.exporting import FORMATS, export, reasons_against
+    from samis.jobs.export import FORMATS, export, reasons_against
 
     if arguments.dry_run:
         against = reasons_against(config)

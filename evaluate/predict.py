@@ -20,9 +20,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from samis.command import run
+from samis.cli import run
 from samis.config import ConfigError, Experiment, load_config
-from samis.shipped import find_run
+from samis.core.shipped import find_run
 
 
 def numbers(text: str) -> list[float]:

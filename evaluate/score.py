@@ -13,9 +13,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from samis.command import parse, run
+from samis.cli import parse, run
 from samis.config import Experiment
-from samis.shipped import find_run
+from samis.core.shipped import find_run
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -44,8 +44,8 @@ def main() -> None:
         # Training watches a few metrics; a row has them all, unless the command line asks otherwise.
         sys.argv[1:2] = [f"{folder}/config.yaml", "segmenter.name=run", f"segmenter.run={folder}", "metrics.names=[]"]
     config, arguments = parse(__doc__, Experiment, extend=options)
-    from samis.build import check_experiment  # heavy imports come after the cheap checks
     from samis.data import check_split_names
+    from samis.factory import check_experiment  # heavy imports come after the cheap checks
 
     check_experiment(config, training=False)
     if arguments.split:
@@ -55,7 +55,7 @@ def main() -> None:
 
         print(to_yaml(config))
         return
-    from samis.scoring import score_and_save
+    from samis.jobs.score import score_and_save
 
     score_and_save(
         config,

@@ -14,8 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from samis.command import run
-from samis.shipped import checkpoints_folder, find_run
+from samis.cli import run
+from samis.core.shipped import checkpoints_folder, find_run
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,7 +38,7 @@ def main() -> None:
     """Check the run, ship it, say where it is."""
     arguments = parser().parse_args()
     find_run(arguments.run)
-    from samis.shipping import ship  # heavy imports come after the cheap checks
+    from samis.jobs.ship import ship  # heavy imports come after the cheap checks
 
     given = {"hardware": arguments.hardware, "code": arguments.code, "limits": "|".join(arguments.limit)}
     made = {key: value for key, value in given.items() if value}

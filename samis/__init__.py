@@ -17,11 +17,11 @@ from typing import Any
 __version__ = "0.1.0"
 _NAMES = {
     "load_dataset": "samis.data",
-    "load_sam": "samis.notebook",
-    "load_run": "samis.notebook",
-    "score": "samis.notebook",
-    "gap_closed": "samis.notebook",
-    "read_rows": "samis.notebook",
+    "load_sam": "samis.api",
+    "load_run": "samis.api",
+    "score": "samis.api",
+    "gap_closed": "samis.api",
+    "read_rows": "samis.api",
 }
 __all__ = [*_NAMES, "__version__"]
 

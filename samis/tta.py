@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from samis.contracts import Batch, Segmenter, UserError
-from samis.data.frame import mirror_boxes, mirror_placements, mirror_points, mirror_views
+from samis.core.contracts import Batch, Segmenter
+from samis.core.geometry import mirror_boxes, mirror_placements, mirror_points, mirror_views
+from samis.errors import UserError
 
 KINDS = ("none", "flips")
 FLIPS = ((False, False), (True, False), (False, True), (True, True))

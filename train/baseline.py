@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from samis.command import parse, run
+from samis.cli import parse, run
 from samis.config import ConfigError, Experiment
 
 
@@ -21,7 +21,7 @@ def main() -> None:
             f"{arguments.config}: segmenter.name: expected a network such as unet, got {config.segmenter.name}; "
             "tune SAM with train/adapt.py"
         )
-    from samis.build import train  # heavy imports come after the cheap checks
+    from samis.factory import train  # heavy imports come after the cheap checks
 
     train(config, dry_run=arguments.dry_run)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from samis.command import run
+from samis.cli import run
 from samis.config import ConfigError, Experiment, load_config
 
 VALIDATING = 1.15
@@ -48,7 +48,7 @@ def split(words: list[str]) -> list[tuple[str, list[str]]]:
 
 def seconds(config: Experiment) -> float:
     """Return the seconds that all steps of a training take, by the second of two micro-batches, forward and backward."""
-    from samis.build import build_batches, build_learner, default_device, load_training
+    from samis.factory import build_batches, build_learner, default_device, load_training
 
     device = default_device()
     learner = build_learner(config).to(device).train()

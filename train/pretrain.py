@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from samis.command import parse, run
+from samis.cli import parse, run
 from samis.config import Pretraining
 
 
@@ -32,15 +32,15 @@ def options(parser: argparse.ArgumentParser) -> None:
 def main() -> None:
     """Read the config, pretrain, say where the weights lie."""
     config, arguments = parse(__doc__, Pretraining, extend=options)
-    from samis import build_pretraining  # heavy imports come after the cheap checks
+    from pretraining import job  # heavy imports come after the cheap checks
 
     if arguments.sheet:
-        build_pretraining.draw_sheet(arguments.sheet, seed=config.seed)
+        job.draw_sheet(arguments.sheet, seed=config.seed)
     elif arguments.embed:
-        path = build_pretraining.embed(arguments.embed, Path("checkpoints") / config.architecture)
-        print(build_pretraining.embedded_note(path))
+        path = job.embed(arguments.embed, Path("checkpoints") / config.architecture)
+        print(job.embedded_note(path))
     else:
-        build_pretraining.pretrain(config, dry_run=arguments.dry_run)
+        job.pretrain(config, dry_run=arguments.dry_run)
 
 
 if __name__ == "__main__":

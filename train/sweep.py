@@ -16,10 +16,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from samis import sweeping
-from samis.command import run
+from samis.cli import run
 from samis.config import ConfigError, Experiment, load_config
-from samis.scores import write_atomic
+from samis.evaluation.score_row import write_atomic
+from samis.jobs import sweep
 
 SHOWN = ("s_measure", "weighted_f", "iou", "mae")
 
@@ -40,10 +40,10 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Plan, run what is not finished, rank."""
     asked = arguments()
-    axes, fixed = sweeping.parse_axes(asked.keys)
+    axes, fixed = sweep.parse_axes(asked.keys)
     config: Experiment = load_config(asked.config, fixed)
     out = asked.out or Path(f"checkpoints/runs/{config.experiment}_sweep")
-    trials = sweeping.plan(axes, out, draws=asked.random, seed=asked.seed)
+    trials = sweep.plan(axes, out, draws=asked.random, seed=asked.seed)
     for trial in trials:  # every mistake comes before the first hour
         load_config(asked.config, [*fixed, *trial.overrides])
     for number, trial in enumerate(trials, 1):
@@ -53,18 +53,18 @@ def main() -> None:
             run_trial(asked.config, config, fixed, trial)
     if asked.dry_run:
         return
-    results = [result for trial in trials if (result := sweeping.read_result(trial))]
-    best_first = sweeping.ranked(results, config.keep_best)
-    write_atomic(out / "sweep.json", json.dumps(sweeping.record(best_first), indent=1) + "\n")
+    results = [result for trial in trials if (result := sweep.read_result(trial))]
+    best_first = sweep.ranked(results, config.keep_best)
+    write_atomic(out / "sweep.json", json.dumps(sweep.record(best_first), indent=1) + "\n")
     words = [script(config), asked.config, *fixed, *best_first[0].trial.overrides]
     if asked.json:
-        print(json.dumps({"winner": words, "trials": sweeping.record(best_first)}))
+        print(json.dumps({"winner": words, "trials": sweep.record(best_first)}))
         return
-    print(sweeping.table(best_first, [config.keep_best, *(m for m in SHOWN if m != config.keep_best)]))
+    print(sweep.table(best_first, [config.keep_best, *(m for m in SHOWN if m != config.keep_best)]))
     print(f"best on validation by {config.keep_best}; train it with:\n  python {' '.join(quoted(w) for w in words)}")
 
 
-def run_trial(path: str, config: Experiment, fixed: list[str], trial: sweeping.Trial) -> None:
+def run_trial(path: str, config: Experiment, fixed: list[str], trial: sweep.Trial) -> None:
     """Train one trial in a process of its own, so that it leaves nothing in this one's memory."""
     names = [f"experiment={config.experiment}", f"training.out={trial.folder}"]
     command = [sys.executable, script(config), path, *fixed, *trial.overrides, *names]

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from samis.adapters.targets import decays, fuse_qkv, keep_rows_1_to_3, owned_parameters
 from samis.config import AdapterConfig, from_dict
-from samis.contracts import UserError
-from samis.weight_files import read_tensors, write_tensors
+from samis.core.weight_files import read_tensors, write_tensors
+from samis.errors import UserError
 
 RECORD = "samis_adapter.json"
 """File of an adapter folder that says which adapter it is and which base it belongs to."""

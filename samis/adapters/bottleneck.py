@@ -21,7 +21,7 @@ from samis.adapters.adapted import AdaptedSam
 from samis.adapters.targets import check_words
 from samis.adapters.unfreeze import decoder_names
 from samis.config import AdapterConfig
-from samis.contracts import UserError
+from samis.errors import UserError
 
 _ENCODER = {"proj": r"image_encoder\.blocks\.\d+\.attn", "mlp": r"image_encoder\.blocks\.\d+\.mlp"}
 _DECODER = {

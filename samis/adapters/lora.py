@@ -35,7 +35,7 @@ from samis.adapters.targets import (
     split_qkv,
 )
 from samis.config import AdapterConfig
-from samis.contracts import UserError
+from samis.errors import UserError
 
 
 class LoraSam(AdaptedSam):

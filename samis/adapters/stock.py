@@ -19,7 +19,7 @@ from torch import Tensor
 from samis.adapters.adapted import WEIGHTS, AdaptedSam
 from samis.adapters.lora import LoraSam
 from samis.adapters.targets import ENCODER
-from samis.weight_files import write_tensors
+from samis.core.weight_files import write_tensors
 
 _PART = re.compile(
     r"(?P<layer>.*\.qkv)\.(?P<part>[qkv])\.(?P<what>lora_A\.weight|lora_B\.weight|lora_magnitude_vector)"

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samis.contracts import UserError
+from samis.errors import UserError
 
 ENCODER: dict[str, str] = {
     "q": r"image_encoder\.blocks\.\d+\.attn\.qkv\.q",

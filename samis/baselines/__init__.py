@@ -25,7 +25,7 @@ from samis.baselines.saved_maps import SavedMaps
 from samis.baselines.tsernet import TSERNet
 from samis.baselines.unet import UNet
 from samis.config import LossConfig
-from samis.contracts import UserError
+from samis.errors import UserError
 
 __all__ = [
     "BASELINES",

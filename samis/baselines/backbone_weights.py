@@ -13,8 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from samis.contracts import UserError
-from samis.weight_files import check_finite, check_readable
+from samis.core.weight_files import check_finite, check_readable
+from samis.errors import UserError
 
 CANDIDATES = (
     "resnet18", "resnet34", "resnet50", "resnet101", "vgg16", "vgg16_bn", "densenet121", "densenet201",

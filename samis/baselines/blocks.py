@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samis.contracts import Batch
-from samis.data.frame import shown_inside, to_frame
+from samis.core.contracts import Batch
+from samis.core.geometry import shown_inside, to_frame
 
 
 class ConvNormRelu(nn.Sequential):
@@ -73,7 +73,7 @@ def deep_supervision(
     Args:
         outputs: (V, 1, h, w) logits each, the answer first.
         batch: with masks.
-        loss: of ``samis.losses``, called as ``loss(logits, truth, inside)``, one value a view.
+        loss: of ``samis.core.losses``, called as ``loss(logits, truth, inside)``, one value a view.
         weights: one an output; None weighs all 1.
 
     Returns:

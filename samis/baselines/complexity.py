@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from samis.baselines import BASELINES, build_baseline
-from samis.contracts import UserError
+from samis.errors import UserError
 
 PATH = Path(__file__).with_name("stated_complexity.csv")
 TOLERANCE = 0.05

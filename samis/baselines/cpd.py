@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from samis.baselines.blocks import ConvNormRelu, deep_supervision, resize_to
 from samis.baselines.encoder import Encoder, Pretrained
-from samis.contracts import Batch, UserError
-from samis.losses import bce
+from samis.core.contracts import Batch
+from samis.core.losses import bce
+from samis.errors import UserError
 
 WIDTH = 32
 

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from samis.baselines.blocks import ConvNormRelu, deep_supervision, resize_to
 from samis.baselines.encoder import Encoder, Pretrained
-from samis.contracts import Batch
-from samis.losses import MaskLoss, cel, hybrid
+from samis.core.contracts import Batch
+from samis.core.losses import MaskLoss, cel, hybrid
 
 LEVELS = 5
 WIDTH, SHALLOW = 64, 32

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from samis.baselines.blocks import ConvNormRelu, deep_supervision, resize_to
 from samis.baselines.encoder import Pretrained
 from samis.baselines.full_size import DEEP, FullSizeEncoder, FurtherStage
-from samis.contracts import Batch
-from samis.losses import MaskLoss, hybrid
+from samis.core.contracts import Batch
+from samis.core.losses import MaskLoss, hybrid
 
 
 class CascadedFeatureIntegration(nn.Module):

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from samis.baselines.blocks import deep_supervision, resize_to
 from samis.baselines.encoder import Encoder, Pretrained
-from samis.contracts import Batch
-from samis.losses import bce
+from samis.core.contracts import Batch
+from samis.core.losses import bce
 
 SIDES = ((1, 128, 3), (2, 128, 3), (3, 256, 5), (4, 256, 5), (5, 512, 5), (6, 512, 7))
 """Number, channels and kernel of each side output (table 1); 6 sits on the last pooling layer."""

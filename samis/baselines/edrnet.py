@@ -20,8 +20,9 @@ from samis.baselines.attention import ChannelAttention
 from samis.baselines.blocks import ConvNormRelu, deep_supervision, resize_to
 from samis.baselines.encoder import Pretrained
 from samis.baselines.full_size import FullSizeEncoder
-from samis.contracts import Batch, UserError
-from samis.losses import MaskLoss, hybrid
+from samis.core.contracts import Batch
+from samis.core.losses import MaskLoss, hybrid
+from samis.errors import UserError
 
 
 class Cbam(nn.Module):

@@ -24,10 +24,10 @@ from huggingface_hub import constants as hub
 from torch import Tensor, nn
 
 from samis.baselines.backbone_weights import load_backbone, match_names
-from samis.contracts import UserError
-from samis.data.frame import PIXEL_MEAN, PIXEL_STD
-from samis.imagenet import PACKAGES, load_imagenet
-from samis.sdpa import exclude_cudnn
+from samis.core.geometry import PIXEL_MEAN, PIXEL_STD
+from samis.core.imagenet import PACKAGES, load_imagenet
+from samis.core.sdpa import exclude_cudnn
+from samis.errors import UserError
 
 Pretrained = bool | str | Path
 """Where a backbone's weights come from: False random, True ImageNet's, else a local file."""

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from samis.baselines.blocks import ConvNormRelu, deep_supervision, resize_to, start_rare
 from samis.baselines.encoder import Encoder, Pretrained
-from samis.contracts import Batch, UserError
-from samis.losses import bce, weighted_iou
+from samis.core.contracts import Batch
+from samis.core.losses import bce, weighted_iou
+from samis.errors import UserError
 
 WIDTH = 64
 LEVELS = 4

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from samis.baselines.blocks import ConvNormRelu
 from samis.baselines.encoder import Encoder, Pretrained
-from samis.contracts import UserError
+from samis.errors import UserError
 
 DEEP = 512
 """Channels of the further stages."""

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 
 from samis.baselines.blocks import deep_supervision, resize_to
 from samis.baselines.encoder import Encoder, Pretrained
-from samis.contracts import Batch
-from samis.data.frame import shown_inside, to_frame
-from samis.losses import bce, edges
+from samis.core.contracts import Batch
+from samis.core.geometry import shown_inside, to_frame
+from samis.core.losses import bce, edges
 
 LEVELS = 5
 WIDTH = 64

@@ -20,10 +20,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
 from samis.config import LossConfig
-from samis.contracts import Batch, Loss, Placement, UserError
-from samis.data.frame import shown_inside, to_file_size, to_frame
-from samis.losses import MaskLoss
-from samis.weight_files import read_tensors, write_tensors
+from samis.core.contracts import Batch, Loss, Placement
+from samis.core.geometry import shown_inside, to_file_size, to_frame
+from samis.core.losses import MaskLoss
+from samis.core.weight_files import read_tensors, write_tensors
+from samis.errors import UserError
 
 WEIGHTS = "model.safetensors"
 RECORD = "network.json"

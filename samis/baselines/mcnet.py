@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from samis.baselines.blocks import ConvNormRelu, deep_supervision, resize_to
 from samis.baselines.encoder import Encoder, Pretrained
 from samis.baselines.picanet import LocalPiCANet
-from samis.contracts import Batch
-from samis.losses import MaskLoss, bce
+from samis.core.contracts import Batch
+from samis.core.losses import MaskLoss, bce
 
 CLASSES = 2
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from samis.baselines.blocks import ConvNormRelu, deep_supervision, resize_to
 from samis.baselines.encoder import Encoder, Pretrained
-from samis.contracts import Batch
-from samis.losses import bce, cel
+from samis.core.contracts import Batch
+from samis.core.losses import bce, cel
 
 LEVELS = 5
 WIDTH = 64

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from samis.baselines.blocks import ConvNormRelu, deep_supervision, resize_to
 from samis.baselines.encoder import Encoder, Pretrained
-from samis.contracts import Batch
-from samis.losses import bce
+from samis.core.contracts import Batch
+from samis.core.losses import bce
 
 WEIGHTS = (1.0, 0.8, 0.8, 0.5, 0.5, 0.5)
 """Of the loss in D1 to D6; those with an index above 4 attend globally."""

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from samis.baselines.blocks import ConvNormRelu, deep_supervision, resize_to
 from samis.baselines.encoder import Encoder, Pretrained
-from samis.contracts import Batch
-from samis.losses import bce
+from samis.core.contracts import Batch
+from samis.core.losses import bce
 
 WIDTHS = (128, 256, 256, 512, 512)
 """Channels of the pyramid's levels, shallow to deep; a backbone with fewer levels takes the deepest."""

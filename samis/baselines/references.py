@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samis.contracts import Batch, UserError
-from samis.data.frame import PIXEL_MEAN, PIXEL_STD, to_file_size
+from samis.core.contracts import Batch
+from samis.core.geometry import PIXEL_MEAN, PIXEL_STD, to_file_size
+from samis.errors import UserError
 
 REFERENCES = ("filled_box", "otsu_box")
 """Names of the two, as ``segmenter.name`` takes them."""

@@ -17,8 +17,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from samis.contracts import Batch, Placement, UserError
-from samis.data.frame import to_crop
+from samis.core.contracts import Batch, Placement
+from samis.core.geometry import to_crop
+from samis.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 """File endings taken for maps, in lower case."""

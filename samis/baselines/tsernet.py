@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from samis.baselines.blocks import ConvNormRelu, deep_supervision, resize_to
 from samis.baselines.encoder import Pretrained
 from samis.baselines.full_size import DEEP, FullSizeEncoder, FurtherStage
-from samis.contracts import Batch
-from samis.losses import MaskLoss, edges, hybrid
+from samis.core.contracts import Batch
+from samis.core.losses import MaskLoss, edges, hybrid
 
 EDGE = 128
 """Channels in which the edge is looked for."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from samis.baselines.blocks import start_rare
 from samis.baselines.encoder import Encoder, Pretrained
-from samis.contracts import UserError
+from samis.errors import UserError
 
 
 class DoubleConv(nn.Sequential):

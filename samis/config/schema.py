@@ -55,7 +55,7 @@ class DataConfig(Section):
     """Split that chooses the best epoch."""
     test: Text = "test"
     """Split that is only ever scored."""
-    augment: Annotated[Text, OneOf(table("samis.data.augment", "PRESETS"))] = "default"
+    augment: Annotated[Text, OneOf(table("samis.data.pipeline.augment", "PRESETS"))] = "default"
     """Augmentation of the training images."""
     limit: Count = 0
     """Use only this many training images, drawn by seed (few-shot); 0 uses all; with clean_share: so many defective

@@ -8,16 +8,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from samis.contracts import Dataset, UserError
+from samis.core.contracts import Dataset
 from samis.data.base import Record, RecordDataset, did_you_mean
-from samis.data.coco import load_coco
-from samis.data.folder import load_folder
-from samis.data.labelme import load_labelme
-from samis.data.magnetic_tile import load_magnetic_tile
-from samis.data.nrsd_mn import load_nrsd_mn
 from samis.data.options import check_split_names, check_values
-from samis.data.rsdds import load_rsdds
-from samis.data.sd_saliency_900 import load_sd_saliency_900
+from samis.data.own.coco import load_coco
+from samis.data.own.folder import load_folder
+from samis.data.own.labelme import load_labelme
+from samis.data.public.magnetic_tile import load_magnetic_tile
+from samis.data.public.nrsd_mn import load_nrsd_mn
+from samis.data.public.rsdds import load_rsdds
+from samis.data.public.sd_saliency_900 import load_sd_saliency_900
+from samis.errors import UserError
 
 __all__ = [
     "DATASETS",
@@ -33,8 +34,8 @@ __all__ = [
 
 
 def load_procedural(*, root: Path | str | None = None, split: str = "test", **options: Any) -> Dataset:
-    """Load drawn surfaces; `root` is not used, `options` are those of ``samis.data.procedural.ProceduralDataset``."""
-    from samis.data.procedural import ProceduralDataset  # here, so that naming data sets stays quick
+    """Load drawn surfaces; `root` is not used, `options` are those of ``samis.data.public.procedural.ProceduralDataset``."""
+    from samis.data.public.procedural import ProceduralDataset  # here, so that naming data sets stays quick
 
     check_values("procedural", ProceduralDataset, options)
     drawn: Dataset = ProceduralDataset(split=split, **options)
@@ -150,5 +151,5 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
     """
     loader = DATASETS[name]
     if loader is load_procedural:
-        from samis.data.procedural import ProceduralDataset as loader  # type: ignore[no-redef]
+        from samis.data.public.procedural import ProceduralDataset as loader  # type: ignore[no-redef]
     check_values(name, loader, loader_options(name, options))

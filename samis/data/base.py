@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from samis.contracts import Dataset, Sample, UserError
+from samis.core.contracts import Dataset, Sample
 from samis.data.pairing import Pair
 from samis.data.reading import read_image, read_mask
+from samis.errors import UserError
 
 CLEAN = "clean"
 """Class name of images meant to hold no defect; such an image needs no mask file."""
@@ -39,7 +40,7 @@ class Record:
 
 
 class RecordDataset:
-    """A named split of image and mask files, read when asked for (implements ``samis.contracts.Dataset``).
+    """A named split of image and mask files, read when asked for (implements ``samis.core.contracts.Dataset``).
 
     Args:
         name: the data set's name.
@@ -192,7 +193,7 @@ def read_split(name: str, split: str) -> list[str]:
     if split.endswith("trainval"):
         prefix = split.removesuffix("trainval")
         return read_split(name, f"{prefix}train") + read_split(name, f"{prefix}val")
-    path = Path(__file__).parent / "splits" / name / f"{split}.txt"
+    path = Path(__file__).parent / "public" / "splits" / name / f"{split}.txt"
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except OSError as error:
@@ -217,7 +218,7 @@ def select(pairs: Mapping[str, Pair], names: Iterable[str], *, root: Path) -> di
 
 
 class Subset:
-    """A few of a data set's samples, in the data set's order; a ``samis.contracts.Dataset``.
+    """A few of a data set's samples, in the data set's order; a ``samis.core.contracts.Dataset``.
 
     Args:
         dataset: the whole.

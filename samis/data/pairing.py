@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from samis.contracts import UserError
 from samis.data.reading import IMAGE_SUFFIXES
+from samis.errors import UserError
 
 GIVEN_SPLITS = ("train", "val", "test")
 """Split names a user's folders or CSV may give."""

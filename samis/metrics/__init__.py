@@ -25,7 +25,7 @@ from difflib import get_close_matches
 
 import numpy as np
 
-from samis.contracts import UserError
+from samis.errors import UserError
 from samis.metrics.aupro import AUPRO
 from samis.metrics.base import ImageMetric, ImageScores, score_pair
 from samis.metrics.boundary_f import BoundaryF

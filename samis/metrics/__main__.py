@@ -13,8 +13,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from samis.cells import text_cells
-from samis.contracts import UserError
+from samis.core.cells import text_cells
+from samis.errors import UserError
 from samis.metrics import DIRECTIONS, PROTOCOLS, THRESHOLDS, find_metrics, mean_curves, summarise
 from samis.metrics.folders import FolderScores, match_files, score_many
 

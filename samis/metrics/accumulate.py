@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from samis.contracts import UserError
+from samis.errors import UserError
 from samis.metrics import find_metrics
 from samis.metrics.base import ImageScores, SetScores, finish_all, score_pair
 from samis.metrics.float_pair import make_pair

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 
-from samis.contracts import Batch, Segmenter, UserError
+from samis.core.contracts import Batch, Segmenter
+from samis.errors import UserError
 from samis.metrics.clean import FOUND_IOU
 
 LEVELS = 256

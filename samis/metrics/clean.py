@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from samis.contracts import UserError
+from samis.errors import UserError
 from samis.metrics.base import ImageMetric, ImageScores
 from samis.metrics.image_level import auroc
 from samis.metrics.pair import Pair

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from samis.contracts import UserError
+from samis.errors import UserError
 from samis.metrics.pair import Pair, check_map, quantise
 from samis.metrics.truth import MaskFields, TruthFields
 

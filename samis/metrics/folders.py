@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from samis.contracts import UserError
+from samis.errors import UserError
 from samis.metrics.base import ImageMetric, ImageScores, score_pair
 from samis.metrics.clean import Clean
 from samis.metrics.float_pair import make_pair

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 
-from samis.contracts import UserError
+from samis.errors import UserError
 from samis.metrics.base import ImageMetric, ImageScores
 from samis.metrics.pair import Pair
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samis.contracts import UserError
+from samis.errors import UserError
 from samis.metrics.float_pair import is_bytes, make_pair
 from samis.metrics.pair import Pair
 from samis.metrics.truth import MaskFields, TruthFields

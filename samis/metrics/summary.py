@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from samis.contracts import UserError
+from samis.errors import UserError
 from samis.metrics.base import ImageMetric, ImageScores, SetScores, finish_all
 
 

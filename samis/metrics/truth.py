@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from samis.contracts import UserError
+from samis.errors import UserError
 from samis.metrics.surround import Surround, surround_of
 
 if TYPE_CHECKING:

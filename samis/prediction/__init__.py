@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from samis.data.photos import Photo, find_photos
+from samis.data.pipeline.photos import Photo, find_photos
 from samis.prediction.model import SAMS_OWN, Loaded, load_model
 from samis.prediction.photos import Options, Prediction, how_asked, predict, predict_to
 from samis.prediction.predictor import Predictor

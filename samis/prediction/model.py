@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from samis.build import build_segmenter, load_run
 from samis.config import ConfigError, Experiment, load_config
-from samis.contracts import Segmenter
-from samis.provenance import file_sha256
-from samis.shipped import find_run
+from samis.core.contracts import Segmenter
+from samis.core.provenance import file_sha256
+from samis.core.shipped import find_run
+from samis.factory import build_segmenter, load_run
 
 OF_A_RUN = ("frame.tile_px", "frame.overlap", "segmenter.tta")
 """Keys that may differ from a run's own config; all else is part of what was learnt."""

@@ -13,18 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from samis.build import build_framing, default_device
 from samis.config import PromptConfig
-from samis.contracts import Sample, Segmenter, UserError
-from samis.data.photos import Photo, read_photo
+from samis.core.contracts import Sample, Segmenter
+from samis.core.provenance import provenance
+from samis.data.pipeline.photos import Photo, read_photo
+from samis.errors import UserError
+from samis.factory import build_framing, default_device
 from samis.prediction.model import SAMS_OWN, Loaded
+from samis.prediction.predictions import PredictionFolder
 from samis.prediction.predictor import Predictor
 from samis.prediction.progress import Progress
+from samis.prediction.regions import Region, find_regions, kept_mask
 from samis.prompts import PROMPTERS, Prompter, build_prompter
 from samis.prompts.given import KIND, Asked, GivenPrompter, asked_of, read_prompts
-from samis.provenance import provenance
-from samis.reporting.predictions import PredictionFolder
-from samis.reporting.regions import Region, find_regions, kept_mask
 from samis.sam.merge import SINGLE
 from samis.sam.segmenter import SamSegmenter
 from samis.training.agree import gather, together

@@ -12,9 +12,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from samis.contracts import Placement, Sample, Segmenter, UserError
-from samis.data.batching import FramedSample, collate
-from samis.data.frame import Framing, coverage, frame_image
+from samis.core.contracts import Placement, Sample, Segmenter
+from samis.core.geometry import Framing, coverage, frame_image
+from samis.data.pipeline.batching import FramedSample, collate
+from samis.errors import UserError
 from samis.prompts import Prompter
 
 

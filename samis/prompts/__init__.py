@@ -8,7 +8,8 @@ from typing import Protocol
 import numpy as np
 
 from samis.config import PromptConfig
-from samis.contracts import Placement, Prompt, Sample, UserError
+from samis.core.contracts import Placement, Prompt, Sample
+from samis.errors import UserError
 from samis.prompts.box import BoxPrompter
 from samis.prompts.empty import EmptyPrompter
 from samis.prompts.grid import GridPrompter

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from samis.config import PromptConfig
-from samis.contracts import Placement, Prompt, Sample, UserError
-from samis.data.frame import boxes_to_frame
+from samis.core.contracts import Placement, Prompt, Sample
+from samis.core.geometry import boxes_to_frame
+from samis.errors import UserError
 
 SPECK_PX = 4
 """Components of fewer file pixels are left out, unless there is nothing else."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from samis.config import PromptConfig
-from samis.contracts import Placement, Prompt, Sample
+from samis.core.contracts import Placement, Prompt, Sample
 
 
 class EmptyPrompter:

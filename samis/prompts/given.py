@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from samis.contracts import Placement, Prompt, Sample, UserError
-from samis.data.frame import boxes_to_frame, points_to_frame
+from samis.core.contracts import Placement, Prompt, Sample
+from samis.core.geometry import boxes_to_frame, points_to_frame
+from samis.errors import UserError
 
 KIND = "given"
 COLUMNS = ("image", "object", "x0", "y0", "x1", "y1", "x", "y", "label")

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from samis.config import PromptConfig
-from samis.contracts import Placement, Prompt, Sample, UserError
-from samis.data.frame import points_to_frame
+from samis.core.contracts import Placement, Prompt, Sample
+from samis.core.geometry import points_to_frame
+from samis.errors import UserError
 
 
 class GridPrompter:

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from samis.config import PromptConfig
-from samis.contracts import Placement, Prompt, Sample
-from samis.data.frame import points_to_frame
+from samis.core.contracts import Placement, Prompt, Sample
+from samis.core.geometry import points_to_frame
 from samis.prompts.box import check_per, cropped_truths, parts_of, stack_padded
 
 

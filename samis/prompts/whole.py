@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from samis.config import PromptConfig
-from samis.contracts import Placement, Prompt, Sample
-from samis.data.frame import boxes_to_frame
+from samis.core.contracts import Placement, Prompt, Sample
+from samis.core.geometry import boxes_to_frame
 
 
 class WholePrompter:

@@ -16,8 +16,8 @@ from functools import partial
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from torch import nn
 
-from samis.contracts import UserError
-from samis.data.frame import PIXEL_MEAN, PIXEL_STD
+from samis.core.geometry import PIXEL_MEAN, PIXEL_STD
+from samis.errors import UserError
 from samis.sam.trunk import TrunkEmbed
 
 

@@ -24,8 +24,8 @@ from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.modeling.image_encoder import Attention, Block
 from torch import Tensor, nn
 
+from samis.core.sdpa import exclude_cudnn
 from samis.sam.extended import Extended, few_offsets, may_keep, resized
-from samis.sdpa import exclude_cudnn
 
 MANY_PLACES = 1024
 """Fewest places of a grid for the kernel that adds positions inside: smaller ones cost little either way."""
@@ -36,7 +36,7 @@ _kernel: list[Callable[[Tensor, Tensor, Tensor, float], Tensor]] = []
 def use_fused_attention(encoder: nn.Module) -> None:
     """Switch an image encoder's attention and 2-D norms to the fused form, in place; parameters and names do not change.
 
-    From then on no attention of this process uses cuDNN (``samis.sdpa``).
+    From then on no attention of this process uses cuDNN (``samis.core.sdpa``).
     """
     exclude_cudnn()
     if torch.cuda.is_available() and not _kernel:

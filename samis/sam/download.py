@@ -11,8 +11,8 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from samis.contracts import UserError
-from samis.shipped import checkpoints_folder
+from samis.core.shipped import checkpoints_folder
+from samis.errors import UserError
 
 _PIECE = 1 << 20
 

@@ -1,7 +1,7 @@
 """Embeddings of a frozen encoder, computed once and kept on disk in half precision.
 
 A view's file is named after what its embedding is made of: the encoder's weights, the precision it ran in, and the
-view's own key (its pixels after augmentation, its place in the frame; ``samis.data.frame.view_key``). Nothing has to be
+view's own key (its pixels after augmentation, its place in the frame; ``samis.core.geometry.view_key``). Nothing has to be
 declared and nothing can be stale: a flipped image is another view with a file of its own, other weights are another
 folder. Values pass through half precision also when they are computed, so that a first epoch equals a later one. Training
 batches bring the embeddings that their loader's processes found (``Reader``): these views are neither framed nor copied.
@@ -23,9 +23,10 @@ from segment_anything.modeling import Sam
 from torch import Tensor
 
 from samis.config import CacheConfig
-from samis.contracts import Batch, UserError
+from samis.core.contracts import Batch
+from samis.core.shipped import checkpoints_folder
+from samis.errors import UserError
 from samis.sam.forward import Embed, embed, encode
-from samis.shipped import checkpoints_folder
 
 GB = 1e9
 VERSION = 1
@@ -35,7 +36,7 @@ STALE_S = 3600
 
 
 class Reader:
-    """Reads embeddings in the loader's processes (a ``samis.data.loading.Read``); knows nothing until it is told a folder."""
+    """Reads embeddings in the loader's processes (a ``data.pipeline.loading.Read``); knows nothing until it is told a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam
 from torch import Tensor
 
-from samis.contracts import Batch, Prompt, UserError
+from samis.core.contracts import Batch, Prompt
+from samis.errors import UserError
 from samis.sam.extended import may_keep
 from samis.sam.two_way import attend, use_broadcast_attention
 

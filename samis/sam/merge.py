@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from samis.contracts import UserError
+from samis.errors import UserError
 from samis.sam.candidates import Candidates
 
 NOTHING = -1e4

@@ -19,8 +19,9 @@ from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
 from samis.config import PromptConfig
-from samis.contracts import Batch, Placement, Prompt, UserError
-from samis.data.frame import PIXEL_MEAN, PIXEL_STD, shown_inside, to_file_size, to_frame
+from samis.core.contracts import Batch, Placement, Prompt
+from samis.core.geometry import PIXEL_MEAN, PIXEL_STD, shown_inside, to_file_size, to_frame
+from samis.errors import UserError
 from samis.sam.candidates import Candidates, Everything, keep_everything
 from samis.sam.forward import Embed, ImageTokens, SamOutput, check_answers, decode, decode_sure, embed, image_tokens
 from samis.sam.merge import MASK_RULES, ORACLE_RULES, RULE_PARAMETERS, SINGLE, check_rule, merge, nothing_like
@@ -30,7 +31,7 @@ CHUNK_BYTES = {"cpu": 24 << 20, "cuda": 512 << 20}
 
 
 class SamSegmenter:
-    """Segment with a Sam and a prompt (implements ``samis.contracts.Segmenter``).
+    """Segment with a Sam and a prompt (implements ``samis.core.contracts.Segmenter``).
 
     Args:
         sam: the model, tuned or not; it stays on its device and in its training mode.

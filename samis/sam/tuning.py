@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from samis.config import LossConfig
-from samis.contracts import Batch, Loss, Prompt, Segmenter
-from samis.data.frame import shown_inside, to_frame
-from samis.losses import MaskLoss
+from samis.core.contracts import Batch, Loss, Prompt, Segmenter
+from samis.core.geometry import shown_inside, to_frame
+from samis.core.losses import MaskLoss
 from samis.sam.forward import Embed, decode_single, embed
 from samis.sam.two_way import use_broadcast_attention
 

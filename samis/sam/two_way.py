@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from segment_anything.modeling.transformer import Attention, TwoWayTransformer
 from torch import Tensor, nn
 
-from samis.sdpa import exclude_cudnn
+from samis.core.sdpa import exclude_cudnn
 
 
 def use_broadcast_attention(decoder: nn.Module) -> None:

@@ -20,13 +20,13 @@ from safetensors.torch import load_file
 from segment_anything.modeling import Sam
 from torch import Tensor
 
-from samis.contracts import UserError
+from samis.core.shipped import checkpoints_folder
+from samis.core.weight_files import check_finite, check_readable
+from samis.errors import UserError
 from samis.sam.architectures import ARCHITECTURES, EMBEDDED, REMOVED, build_sam, check_architecture
 from samis.sam.attention import use_fused_attention
 from samis.sam.download import OFFICIAL, download, weights_sha256
 from samis.sam.resize import resized_weights
-from samis.shipped import checkpoints_folder
-from samis.weight_files import check_finite, check_readable
 
 __all__ = ["architecture_of", "download", "find_weights", "load_sam", "read_weights", "weights_sha256"]
 

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import torch
 from accelerate import Accelerator
 
-from samis.contracts import PeerError, UserError
+from samis.errors import PeerError, UserError
 
 
 def share(accelerator: Accelerator, *numbers: int) -> list[list[int]]:

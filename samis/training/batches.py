@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from samis.contracts import Batch
+from samis.core.contracts import Batch
 
 
 class Loader(Protocol):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from samis.config import TrainingConfig
-from samis.contracts import UserError
+from samis.errors import UserError
 
 GRAPHS = "reduce-overhead"
 CHOICES = ("no", "default", "reduce-overhead")

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from samis.contracts import UserError
+from samis.errors import UserError
 
 
 class Ema:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 
 from samis.config import Experiment, TrainingConfig
-from samis.contracts import UserError
+from samis.errors import UserError
 from samis.training.precision import has_bf16
 
 

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, is_initialized
 from accelerate.utils import parse_flag_from_env
 
-from samis.contracts import PeerError, UserError
+from samis.errors import PeerError, UserError
 
 CHOICES = ("auto", "no", "bf16", "fp16")
 """Values of ``training.mixed_precision``."""

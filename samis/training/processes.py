@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 from accelerate import PartialState
 
-from samis.contracts import PeerError
+from samis.errors import PeerError
 from samis.training.agree import peer_gone
 from samis.training.precision import check_gpus, device_type
 

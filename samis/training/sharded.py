@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from torch import Tensor, nn
 
-from samis.contracts import UserError
+from samis.errors import UserError
 
 
 class Shards:

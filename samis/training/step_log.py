@@ -9,7 +9,7 @@ from samis.training import agree
 from samis.training.precision import nan_advice
 from samis.training.progress import Progress
 from samis.training.readings import Reading, Readings, merged
-from samis.training.run_state import RunState
+from samis.training.state.run_state import RunState
 from samis.training.tracking import Tracker
 
 

@@ -15,10 +15,10 @@ import torch
 from accelerate import Accelerator, DistributedType
 from torch import Tensor
 
-from samis.contracts import Batch
+from samis.core.contracts import Batch
 from samis.training.half_weights import HalfWeights
-from samis.training.plan import Position
 from samis.training.readings import OnTheWay, Reading
+from samis.training.state.plan import Position
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

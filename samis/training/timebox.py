@@ -10,7 +10,7 @@ import math
 import time
 from typing import Any
 
-from samis.contracts import UserError
+from samis.errors import UserError
 
 FIRST_RESERVE = 0.1
 """Share of the time that is kept for the last validation as long as none has been measured."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from samis.contracts import Evaluation
+from samis.core.contracts import Evaluation
 
 PR_THRESHOLDS = 127
 """As many as torch's writer declares at most; with more, TensorBoard would tell wrong thresholds."""

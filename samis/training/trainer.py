@@ -19,20 +19,21 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from samis.config import OptimConfig, TrainingConfig, to_dict
-from samis.contracts import Batch, Evaluation, Interrupted, PeerError, UserError
+from samis.core.contracts import Batch, Evaluation
+from samis.errors import Interrupted, PeerError, UserError
 from samis.training import agree
 from samis.training.batches import Loader, grouped
 from samis.training.compiling import CompiledSteps
 from samis.training.ema import Ema
 from samis.training.memory import naming_the_knob
 from samis.training.optim import build_optimizer, rate_factor, set_rate
-from samis.training.plan import Plan, Position
 from samis.training.precision import open_accelerator
 from samis.training.progress import Progress
 from samis.training.readings import OnTheWay
-from samis.training.run_state import RunState
 from samis.training.sharded import Shards
 from samis.training.signals import StopRequest
+from samis.training.state.plan import Plan, Position
+from samis.training.state.run_state import RunState
 from samis.training.step_log import StepLog
 from samis.training.stepping import Stepper
 from samis.training.timebox import TimeBox
@@ -58,7 +59,7 @@ class Trainer:
     """Train a learner, validate it, keep the best, and go on where a cut left off.
 
     Args:
-        learner: a torch module that is a ``samis.contracts.Learner``.
+        learner: a torch module that is a ``samis.core.contracts.Learner``.
         loader: this process's training batches.
         validate: scores the unwrapped learner on the validation split; called on every process.
         selection: which validation value keeps an epoch.

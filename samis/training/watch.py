@@ -7,7 +7,7 @@ from collections import deque
 from statistics import median
 from typing import Any
 
-from samis.contracts import Evaluation
+from samis.core.contracts import Evaluation
 
 WINDOW = 101
 """Steps whose gradient norms make the running median."""

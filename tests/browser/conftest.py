@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from samis.reporting import report
-from samis.reporting.exhibits import pack
-from samis.reporting.report import Pictures, build_document, write_document
-from samis.reporting.rows import choose, group_rows
-from samis.scores import ScoreRow
+from samis.evaluation.rows import choose, group_rows
+from samis.evaluation.score_row import ScoreRow
+from samis.reporting.render import report
+from samis.reporting.render.exhibits import pack
+from samis.reporting.render.report import Pictures, build_document, write_document
 
 EVIL = "</script><img src=x onerror=alert(1)>"
 COUNT = 16

@@ -28,8 +28,8 @@ import torch
 import torch.utils.tensorboard
 import yaml
 
-import samis.build  # noqa: F401 - imported once here, so that no child has to
-from samis import command
+import samis.factory  # noqa: F401 - imported once here, so that no child has to
+from samis import cli
 
 STEP = re.compile(r"epoch (\d+) step (\d+)/(\d+) ")
 
@@ -88,7 +88,7 @@ def tiny(folder: Path, *overrides: str, **options: Any) -> Callable[[], None]:
         settings = {
             key.removeprefix("training."): yaml.safe_load(value) for key, value in (o.split("=") for o in overrides)
         }
-        command.run(lambda: train(folder, learner=Line(pause=0.01), **settings, **options))
+        cli.run(lambda: train(folder, learner=Line(pause=0.01), **settings, **options))
 
     return work
 

@@ -23,9 +23,9 @@ import tiny
 import torch
 from harness import Ranks
 
-from samis.contracts import Batch
-from samis.data.frame import place
-from samis.evaluator import Evaluator
+from samis.core.contracts import Batch
+from samis.core.geometry import place
+from samis.evaluation.evaluator import Evaluator
 from samis.metrics import score_image
 
 BALLAST = 50_000

@@ -18,8 +18,9 @@ import tiny
 import torch
 from harness import Ranks, finish
 
-from samis import command
-from samis.contracts import Batch, Evaluation, UserError
+from samis import cli
+from samis.core.contracts import Batch, Evaluation
+from samis.errors import UserError
 
 
 def equal_gradients(folder: Path) -> str:
@@ -73,8 +74,8 @@ def equal_metrics(folder: Path) -> str:
 def _score(folder: Path, world: int) -> None:
     from accelerate import Accelerator
 
-    from samis.data.frame import place
-    from samis.evaluator import Evaluator
+    from samis.core.geometry import place
+    from samis.evaluation.evaluator import Evaluator
 
     rank = Accelerator().process_index
     rng = np.random.default_rng(5)
@@ -131,11 +132,11 @@ def _fail_loading(folder: Path) -> None:
             raise UserError("image 7 is broken")
         return batch
 
-    command.run(lambda: tiny.train(folder, spoil=spoil) and None)
+    cli.run(lambda: tiny.train(folder, spoil=spoil) and None)
 
 
 def _fail_validating(folder: Path) -> None:
-    from samis.evaluator import Evaluator
+    from samis.evaluation.evaluator import Evaluator
 
     class Broken:
         def __iter__(self) -> Any:
@@ -144,9 +145,7 @@ def _fail_validating(folder: Path) -> None:
             return iter([])
 
     evaluator = Evaluator(Broken(), [])  # type: ignore[arg-type]
-    command.run(
-        lambda: tiny.train(folder, validate=lambda _: evaluator.many(lambda batch: {}) and Evaluation({})) and None
-    )
+    cli.run(lambda: tiny.train(folder, validate=lambda _: evaluator.many(lambda batch: {}) and Evaluation({})) and None)
 
 
 def _die(folder: Path) -> None:
@@ -158,7 +157,7 @@ def _die(folder: Path) -> None:
                 os._exit(7)
             return super().forward(batch)
 
-    command.run(lambda: tiny.train(folder, learner=Mortal()) and None)
+    cli.run(lambda: tiny.train(folder, learner=Mortal()) and None)
 
 
 def one_nan_skips_all(folder: Path) -> str:
@@ -175,7 +174,7 @@ def one_nan_skips_all(folder: Path) -> str:
     assert sum("the loss is nan on images point_1_5, point_1_7" in line for line in output) == 1, output
     one, two = (torch.load(folder / f"skipped_{rank}.pt", weights_only=True) for rank in (0, 1))
     assert torch.equal(one, two) and torch.isfinite(one).all()
-    ranks = Ranks(lambda: command.run(lambda: tiny.train(folder / "stop", spoil=spoil) and None), 2)
+    ranks = Ranks(lambda: cli.run(lambda: tiny.train(folder / "stop", spoil=spoil) and None), 2)
     codes = ranks.wait()
     told = [line for line in ranks.lines if line.startswith("error:")]
     assert codes == [2, 2] and len(told) == 1 and "point_1_5, point_1_7" in told[0], (codes, ranks.lines)
@@ -209,10 +208,10 @@ def _record_writes(folder: Path) -> None:
 
 def augmentations_differ(folder: Path) -> str:
     """Each image is changed in its own way in each epoch, the same way whatever the workers and ranks, and again by seed."""
+    from samis.core.geometry import Framing
     from samis.data import load_dataset
-    from samis.data.augment import build_augment
-    from samis.data.frame import Framing
-    from samis.data.loading import build_loader
+    from samis.data.pipeline.augment import build_augment
+    from samis.data.pipeline.loading import build_loader
 
     dataset = load_dataset("procedural", split="train", surface="steel", count=8)
     first = dataset[0]

@@ -10,9 +10,10 @@ import torch
 from safetensors.torch import load_file
 
 from samis.config import OptimConfig
-from samis.contracts import Batch, Evaluation, Loss, UserError
-from samis.data.frame import place
-from samis.evaluator import Evaluator
+from samis.core.contracts import Batch, Evaluation, Loss
+from samis.core.geometry import place
+from samis.errors import UserError
+from samis.evaluation.evaluator import Evaluator
 from samis.training.optim import rate_factor
 
 OPTIM = OptimConfig(lr=0.05, clip_norm=0.0)

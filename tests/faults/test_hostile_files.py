@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from samis.build import build_learner, load_run
 from samis.config import ConfigError, Experiment, apply_overrides, load_config, to_yaml
-from samis.contracts import UserError
+from samis.errors import UserError
+from samis.factory import build_learner, load_run
 from samis.metrics.folders import read_grey
 from samis.sam import embeddings
 from samis.sam.weights import load_sam
-from samis.training.checkpoint import read_state
+from samis.training.state.checkpoint import read_state
 
 DEAD = "canary_dead"
 

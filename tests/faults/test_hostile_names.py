@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samis.scores import ScoreRow
+from samis.evaluation.score_row import ScoreRow
 
 ROOT = Path(__file__).resolve().parents[2]
 NASTY = {
@@ -117,7 +117,7 @@ def test_names_stay_text_in_every_file_of_a_report(reports: tuple[Path, Path], t
 
 
 def test_an_image_named_like_a_path_stays_in_its_folder(tmp_path: Path) -> None:
-    from samis.data.folder import load_folder
+    from samis.data.own.folder import load_folder
 
     for part, values in (
         ("i", np.arange(256, dtype=np.uint8).reshape(16, 16)),

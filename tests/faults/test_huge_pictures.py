@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MEASURED = """
 import json, re, sys
 from pathlib import Path
-from samis.data.doctor import examine_named, quick_check
-from samis.data.folder import load_folder
+from samis.data.checks.doctor import examine_named, quick_check
+from samis.data.own.folder import load_folder
 sound, hostile = sys.argv[1:]
 examine_named(load_folder, ["all"], root=sound)
 def peak():  # getrusage would begin with the peak of the process that started this one

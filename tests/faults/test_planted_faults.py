@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samis.data.doctor import Examination, examine_named
-from samis.data.folder import load_folder
+from samis.data.checks.doctor import Examination, examine_named
+from samis.data.own.folder import load_folder
 
 HW = (48, 64)
 NOISE = np.random.default_rng(0).integers(40, 210, HW, dtype=np.uint8)

@@ -12,9 +12,9 @@ import torch
 from safetensors import SafetensorError
 from same_run import differences
 
-from samis.command import disk_full
-from samis.contracts import UserError
-from samis.training import run_folder
+from samis.cli import disk_full
+from samis.errors import UserError
+from samis.training.state import run_folder
 
 Usage = namedtuple("Usage", "total used free")
 

@@ -10,9 +10,9 @@ import sys
 import pytest
 import tiny
 
-from samis.contracts import UserError
-from samis.training import lock
-from samis.training.lock import RunLock
+from samis.errors import UserError
+from samis.training.state import lock
+from samis.training.state.lock import RunLock
 
 HOLD = """
 import fcntl, json, os, socket, sys

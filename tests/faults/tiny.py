@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from samis.config import OptimConfig, TrainingConfig
-from samis.contracts import Batch, Evaluation, Loss
-from samis.data.frame import place
+from samis.core.contracts import Batch, Evaluation, Loss
+from samis.core.geometry import place
 from samis.training.trainer import Selection, Trainer
 
 TRUTH = torch.tensor([1.0, -2.0, 3.0, 0.5])

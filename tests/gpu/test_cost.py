@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from samis import cost
-from samis.build import build_batches, build_segmenter
 from samis.config import Experiment, apply_overrides
 from samis.data import load_dataset
+from samis.evaluation import cost
+from samis.factory import build_batches, build_segmenter
 
 pytestmark = pytest.mark.gpu
 

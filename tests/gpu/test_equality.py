@@ -9,10 +9,10 @@ import torch
 from segment_anything import SamAutomaticMaskGenerator
 
 from samis.config import PromptConfig, SegmenterConfig
-from samis.contracts import Prompt, Sample
+from samis.core.contracts import Prompt, Sample
+from samis.core.geometry import Framing, frame_image, inside
 from samis.data import load_dataset
-from samis.data.frame import Framing, frame_image, inside
-from samis.data.loading import FramedDataset, collate
+from samis.data.pipeline.loading import FramedDataset, collate
 from samis.prompts import build_prompter
 from samis.sam import attention
 from samis.sam.architectures import ARCHITECTURES, build_sam

@@ -5,9 +5,9 @@ import gc
 import pytest
 import torch
 
-from samis.build import build_batches, build_learner
 from samis.config import Experiment, apply_overrides
 from samis.data import load_dataset
+from samis.factory import build_batches, build_learner
 from samis.training.memory import LADDER, Preset
 
 pytestmark = pytest.mark.gpu

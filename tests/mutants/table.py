@@ -26,13 +26,13 @@ class Mutant(NamedTuple):
     tests: str
 
 
-FRAME, FRAME_TESTS = "samis/data/frame.py", "tests/unit/data/test_frame.py"
-LOSSES, LOSS_TESTS = "samis/losses.py", "tests/unit/test_losses.py"
-EVALUATOR, EVALUATOR_TESTS = "samis/evaluator.py", "tests/unit/test_evaluator.py"
-SCORING, SCORING_TESTS = "samis/scoring.py", "tests/unit/test_scoring.py"
+FRAME, FRAME_TESTS = "samis/core/geometry.py", "tests/unit/core/test_geometry.py"
+LOSSES, LOSS_TESTS = "samis/core/losses.py", "tests/unit/core/test_losses.py"
+EVALUATOR, EVALUATOR_TESTS = "samis/evaluation/evaluator.py", "tests/unit/evaluation/test_evaluator.py"
+SCORING, SCORING_TESTS = "samis/jobs/score.py", "tests/unit/jobs/test_score.py"
 CONFIG, CONFIG_TESTS = "samis/config/fields.py", "tests/unit/test_config_rules.py"
-REPORT_TESTS = "tests/unit/reporting/test_report.py"
-GAP, GAP_TESTS = "samis/reporting/gap.py", "tests/unit/reporting/test_gap.py"
+REPORT_TESTS = "tests/unit/reporting/render/test_report.py"
+GAP, GAP_TESTS = "samis/reporting/analysis/gap.py", "tests/unit/reporting/analysis/test_gap.py"
 MERGE, MERGE_TESTS = "samis/sam/merge.py", "tests/unit/sam/test_merge.py"
 OPTIM, TRAINER, TRAINER_TESTS = (
     "samis/training/optim.py", "samis/training/trainer.py", "tests/unit/training/test_trainer.py",
@@ -126,14 +126,14 @@ MUTANTS = [
     ),
     Mutant(
         "changed_data_are_not_compared",
-        "samis/training/run_folder.py",
+        "samis/training/state/run_folder.py",
         "differ = [name for name in now if held[-1].get(name) != now[name]]",
         "differ: list[str] = []",
         "tests/unit/training/test_changed_data.py -krefused",
     ),
     Mutant(
         "the_best_of_other_validation_images_stands",
-        "samis/training/run_state.py",
+        "samis/training/state/run_state.py",
         "other = {name for name in self.data if name != TRAINED_ON and before.get(name) != self.data[name]}",
         "other: set[str] = set()",
         "tests/unit/training/test_changed_data.py -kaccepted_validation",
@@ -141,24 +141,24 @@ MUTANTS = [
     # Which images take part
     Mutant(
         "clean_photos_are_not_drawn",
-        "samis/data/sampling.py",
+        "samis/data/pipeline/sampling.py",
         "return self._defective + rounds * self._clean + [self._clean[place] for place in drawn]",
         "return self._defective",
-        "tests/unit/data/test_sampling.py",
+        "tests/unit/data/pipeline/test_sampling.py",
     ),
     Mutant(
         "division_by_tile_is_ignored",
-        "samis/data/magnetic_tile.py",
+        "samis/data/public/magnetic_tile.py",
         "lists, free = DIVISIONS[division],",
         'lists, free = DIVISIONS["usual"],',
-        "tests/unit/data/test_datasets.py -kown_lists",
+        "tests/unit/data/public/test_datasets.py -kown_lists",
     ),
     Mutant(
         "configs_division_is_dropped",
         "samis/data/__init__.py",
         'found["division"] = found.pop("split")',
         'found.pop("split")',
-        "tests/unit/data/test_datasets.py -kown_lists",
+        "tests/unit/data/public/test_datasets.py -kown_lists",
     ),
     Mutant(
         "flips_are_not_mirrored_back",
@@ -247,16 +247,28 @@ MUTANTS = [
         "_dataset_label(config, dataset), dataset.split, config)",
         SCORING_TESTS,
     ),
-    Mutant("formula_in_per_image_values", "samis/scores.py", "str(text_cell(value))", "str(value)", REPORT_TESTS),
+    Mutant(
+        "formula_in_per_image_values",
+        "samis/evaluation/score_row.py",
+        "str(text_cell(value))",
+        "str(value)",
+        REPORT_TESTS,
+    ),
     Mutant(
         "apostrophe_kept_on_reading",
-        "samis/reporting/rows.py",
+        "samis/evaluation/rows.py",
         "        return plain_text(text)\n    try:",
         "        return text\n    try:",
         REPORT_TESTS,
     ),
-    Mutant("degenerate_row_is_best", "samis/reporting/rows.py", "and not row.degenerate", "", REPORT_TESTS),
-    Mutant("degenerate_cells_are_ranked", "samis/reporting/table.py", "if not row.degenerate and", "if", REPORT_TESTS),
+    Mutant("degenerate_row_is_best", "samis/evaluation/rows.py", "and not row.degenerate", "", REPORT_TESTS),
+    Mutant(
+        "degenerate_cells_are_ranked",
+        "samis/reporting/analysis/table.py",
+        "if not row.degenerate and",
+        "if",
+        REPORT_TESTS,
+    ),
     # Gap
     Mutant(
         "gap_90_percent_interval",
@@ -349,10 +361,10 @@ MUTANTS = [
     # Annotations and maps as other tools write them
     Mutant(
         "brushed_mask_cut_at_half",
-        "samis/data/annotation_shapes.py",
+        "samis/data/own/annotation_shapes.py",
         "part = np.asarray(picture) != 0",
         "part = np.asarray(picture) > 127",
-        "tests/unit/data/test_annotation_files.py -kbrushed",
+        "tests/unit/data/own/test_annotation_files.py -kbrushed",
     ),
     Mutant(
         "aupro_beyond_its_limit",
@@ -370,39 +382,39 @@ MUTANTS = [
     ),
     Mutant(
         "common_images_pass",
-        "samis/data/findings.py",
+        "samis/data/checks/findings.py",
         "both = [key for key in second.ids if key in known]",
         "both: list[str] = []",
-        "tests/unit/data/test_equal_splits.py -kby_id_and_by_content",
+        "tests/unit/data/checks/test_equal_splits.py -kby_id_and_by_content",
     ),
     # What an image costs, and rows beside others
     Mutant(
         "attention_is_not_counted",
-        "samis/cost.py",
+        "samis/evaluation/cost.py",
         "sdpa_kernel(SDPBackend.MATH), ",
         "",
-        "tests/unit/test_cost.py -kwhatever_the_kernel",
+        "tests/unit/evaluation/test_cost.py -kwhatever_the_kernel",
     ),
     Mutant(
         "replaced_modules_count_twice",
-        "samis/cost.py",
+        "samis/evaluation/cost.py",
         ' if "original_module" not in name.split(".")',
         "",
-        "tests/unit/test_cost.py -kcounted_twice",
+        "tests/unit/evaluation/test_cost.py -kcounted_twice",
     ),
     Mutant(
         "a_ceiling_is_ranked",
-        "samis/reporting/table.py",
+        "samis/reporting/analysis/table.py",
         ' and row.kind != "ceiling"',
         "",
-        "tests/unit/reporting/test_costs.py -kceiling",
+        "tests/unit/reporting/analysis/test_costs.py -kceiling",
     ),
     Mutant(
         "noise_of_other_images_stands_beside",
-        "samis/reporting/beside.py",
+        "samis/reporting/analysis/beside.py",
         "(row.dataset, noise[1], *table_key(row)[2:]) in keys",
         "True",
-        "tests/unit/reporting/test_beside.py -knoise_without",
+        "tests/unit/reporting/analysis/test_beside.py -knoise_without",
     ),
     # Configs
     Mutant("truth_values_are_numbers", CONFIG, " and not isinstance(value, bool)", "", CONFIG_TESTS),

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samis.data.frame import (
+from samis.core.geometry import (
     Framing,
     boxes_to_frame,
     frame_image,

@@ -8,9 +8,9 @@ from unittest import mock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samis.data import folder
 from samis.data.base import CLEAN, Record
-from samis.data.folder import divide
+from samis.data.own import folder
+from samis.data.own.folder import divide
 from samis.data.splitting import carve, shares
 
 FEW = settings(max_examples=60, deadline=None, derandomize=True)

@@ -8,9 +8,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import samis.training.trainer as loop
-from samis.build import train
-from samis.command import parse, run
+from samis.cli import parse, run
 from samis.config import Experiment
+from samis.factory import train
 
 LEARNERS = []
 

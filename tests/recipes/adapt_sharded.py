@@ -8,11 +8,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from accelerate import PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
-import samis.build
-from samis.command import parse, run
+import samis.factory
+from samis.cli import parse, run
 from samis.config import Experiment
 
-PLAIN = samis.build.open_accelerator
+PLAIN = samis.factory.open_accelerator
 
 
 def sharded(asked):
@@ -25,8 +25,8 @@ def sharded(asked):
 
 def main():
     config, _ = parse(__doc__, Experiment)
-    samis.build.open_accelerator = sharded
-    samis.build.train(config)
+    samis.factory.open_accelerator = sharded
+    samis.factory.train(config)
 
 
 if __name__ == "__main__":

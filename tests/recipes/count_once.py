@@ -16,9 +16,9 @@ sys.path[:0] = [
 import test_trainer
 
 from samis.config import OptimConfig
-from samis.contracts import Loss, Sample
-from samis.data.frame import Framing
-from samis.data.loading import build_loader
+from samis.core.contracts import Loss, Sample
+from samis.core.geometry import Framing
+from samis.data.pipeline.loading import build_loader
 
 
 class Nine:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from samis.build import train
 from samis.config import Experiment, apply_overrides
+from samis.factory import train
 
 
 def run(folder, kept, **more):

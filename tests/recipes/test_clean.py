@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samis.build import build_segmenter
 from samis.config import Experiment, SegmenterConfig
-from samis.contracts import UserError
+from samis.errors import UserError
+from samis.factory import build_segmenter
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ["data.name=procedural", "data.options={surface: steel, count: 12, clean_share: 0.4}", "metrics.batch_size=4"]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samis.scores import ScoreRow
+from samis.evaluation.score_row import ScoreRow
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -73,7 +73,7 @@ def test_a_command_names_what_exists(page, words):
     if script is None or script in ("registers.py",):
         return
     assert (ROOT / script).is_file(), f"{page.name}: no {script}"
-    text = (ROOT / script).read_text() + (ROOT / "samis/command.py").read_text()
+    text = (ROOT / script).read_text() + (ROOT / "samis/cli.py").read_text()
     rest = words[words.index(script) + 1 :]
     for option in (word for word in rest if word.startswith("--")):
         assert f'"{option}"' in text, f"{page.name}: {script} has no {option}"

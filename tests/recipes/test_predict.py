@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 import samis
-from samis.build import build_learner
 from samis.config import AdapterConfig, DataConfig, Experiment, FrameConfig, to_yaml
-from samis.contracts import UserError
+from samis.errors import UserError
+from samis.factory import build_learner
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.filterwarnings(
@@ -123,7 +123,7 @@ def test_goes_on_where_it_stopped_and_keeps_the_tables_whole(run, photos, tmp_pa
 
 
 def test_an_image_is_done_only_when_all_its_files_are(run, photos, tmp_path, monkeypatch):
-    from samis.reporting import predictions
+    from samis.prediction import predictions
 
     write = predictions._write_picture
 

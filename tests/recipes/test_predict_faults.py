@@ -17,11 +17,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import samis
-from samis.build import build_learner
 from samis.config import AdapterConfig, DataConfig, Experiment, FrameConfig, to_yaml
-from samis.contracts import UserError
 from samis.data import load_dataset
-from samis.data.doctor import usual_side
+from samis.data.checks.doctor import usual_side
+from samis.errors import UserError
+from samis.factory import build_learner
 from samis.prediction import Loaded, Options, load_model
 from samis.prediction.model import tuned_side
 

@@ -67,7 +67,7 @@ def test_the_adapter_on_the_disk_is_whole_and_that_of_one_process(folders):
 
 
 def test_it_reads_back_and_merges_into_a_stock_sam(folders):
-    from samis.build import load_config_sam, load_run
+    from samis.factory import load_config_sam, load_run
 
     one, two = (load_run(folder) for folder in folders)
     merged = [run.learner.adapted.merged() for run in (one, two)]

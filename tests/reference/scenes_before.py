@@ -1,4 +1,4 @@
-"""Drawn scenes and their questions as commit 31d036d drew them: the reference of ``samis.data.scenes``' speed and statistics.
+"""Drawn scenes and their questions as commit 31d036d drew them: the reference of ``pretraining.scenes``' speed and statistics.
 
 A copy of ``draw_scene`` and ``_prompted`` with the brushes that only they used; not part of the product.
 """

@@ -16,13 +16,13 @@ from segment_anything import SamPredictor, sam_model_registry
 import samis.sam.architectures as architectures
 from samis.adapters import apply_adapter
 from samis.adapters.stock import save_for_stock
-from samis.build import build_learner
 from samis.config import AdapterConfig, DataConfig, Experiment, SegmenterConfig, to_yaml
-from samis.contracts import UserError
-from samis.exporting import export, reasons_against
+from samis.errors import UserError
+from samis.evaluation.score_row import ScoreRow
+from samis.export.merged import Probe
+from samis.factory import build_learner
+from samis.jobs.export import export, reasons_against
 from samis.sam.architectures import Architecture, build_sam
-from samis.sam.export import Probe
-from samis.scores import ScoreRow
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = Architecture(

@@ -6,9 +6,9 @@ import torch
 from segment_anything import SamAutomaticMaskGenerator
 
 from samis.config import PromptConfig
-from samis.contracts import Sample
+from samis.core.contracts import Sample
+from samis.core.geometry import Framing, frame_image, inside
 from samis.data import load_dataset
-from samis.data.frame import Framing, frame_image, inside
 from samis.prompts import build_prompter
 from samis.sam.candidates import Everything, keep_everything
 from samis.sam.forward import encode, image_tokens

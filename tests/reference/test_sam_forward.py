@@ -6,7 +6,7 @@ import pytest
 import torch
 from segment_anything.modeling import Sam
 
-from samis.contracts import Prompt
+from samis.core.contracts import Prompt
 from samis.sam.architectures import ARCHITECTURES, Architecture, build_sam
 from samis.sam.forward import answer, decode, decode_single, embed_prompts, encode
 

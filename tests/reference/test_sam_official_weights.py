@@ -4,7 +4,8 @@ import pytest
 import torch
 from segment_anything import sam_model_registry
 
-from samis.contracts import Prompt, UserError
+from samis.core.contracts import Prompt
+from samis.errors import UserError
 from samis.sam.forward import answer
 from samis.sam.weights import load_sam
 

@@ -11,8 +11,8 @@ from segment_anything.modeling import Sam
 from segment_anything.utils.transforms import ResizeLongestSide
 
 from samis.config import PromptConfig
-from samis.contracts import Batch, Prompt, Sample
-from samis.data.frame import Framing, boxes_to_frame, frame_image, inside, points_to_frame
+from samis.core.contracts import Batch, Prompt, Sample
+from samis.core.geometry import Framing, boxes_to_frame, frame_image, inside, points_to_frame
 from samis.prompts import build_prompter
 from samis.sam.architectures import ARCHITECTURES, Architecture, build_sam
 from samis.sam.candidates import Everything, keep_everything

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from samis.command import parse
+from samis.cli import parse
 from samis.config import (
     AdapterConfig,
     ConfigError,
@@ -147,7 +147,8 @@ def test_a_removed_architecture_is_left_to_the_check_that_knows_why(tmp_path):
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        ("samis.data", "DATASETS"), ("samis.data.augment", "PRESETS"), ("samis.prompts", "PROMPTERS"), ("samis.prompts.box", "PER"),
+        ("samis.data", "DATASETS"), ("samis.data.pipeline.augment", "PRESETS"), ("samis.prompts", "PROMPTERS"),
+        ("samis.prompts.box", "PER"),
         ("samis.sam.merge", "MASK_RULES"), ("samis.sam.architectures", "ARCHITECTURES"), ("samis.sam.architectures", "REMOVED"),
         ("samis.baselines", "BASELINES"), ("samis.baselines.references", "REFERENCES"), ("samis.adapters", "ADAPTERS"),
         ("samis.adapters.targets", "ENCODER"), ("samis.adapters.targets", "ENCODER_WHOLE"), ("samis.adapters.targets", "DECODER"),
@@ -277,14 +278,14 @@ def test_nothing_heavy_is_imported_to_refuse():
 )
 def test_a_dry_run_refuses_before_anything_is_loaded(overrides, told, monkeypatch):
     """What the tables of metrics and data sets know; no network is built and no image is read."""
-    from samis import build
-    from samis.contracts import UserError
+    from samis import factory
+    from samis.errors import UserError
 
-    monkeypatch.setattr(build, "build_learner", None)
-    monkeypatch.setattr(build, "load_training", None)
+    monkeypatch.setattr(factory, "build_learner", None)
+    monkeypatch.setattr(factory, "load_training", None)
     config = load_config(ROOT / "configs" / "demo.yaml", ["data.options={}", *overrides])
     with pytest.raises(UserError) as caught:
-        build.train(config, dry_run=True)
+        factory.train(config, dry_run=True)
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -12,7 +12,8 @@ from PIL import Image
 from samis import adapters, data, metrics
 from samis.adapters import apply_adapter
 from samis.config import AdapterConfig
-from samis.contracts import Prompt, UserError
+from samis.core.contracts import Prompt
+from samis.errors import UserError
 from samis.metrics import METRICS, PROTOCOLS, score_image
 from samis.sam.architectures import build_sam
 from samis.sam.forward import answer

@@ -11,9 +11,10 @@ from torch import nn
 
 from samis.baselines.learner import BaselineSegmenter
 from samis.config import PromptConfig, SegmenterConfig
-from samis.contracts import Batch, Prompt, Sample, UserError
-from samis.data.frame import Framing, boxes_to_frame, frame_image, points_to_frame, view_key
-from samis.data.loading import FramedSample, collate
+from samis.core.contracts import Batch, Prompt, Sample
+from samis.core.geometry import Framing, boxes_to_frame, frame_image, points_to_frame, view_key
+from samis.data.pipeline.loading import FramedSample, collate
+from samis.errors import UserError
 from samis.prediction.predictor import Predictor
 from samis.prompts.empty import EmptyPrompter
 from samis.sam.architectures import build_sam

@@ -12,7 +12,8 @@ from samis.adapters import ADAPTERS, apply_adapter, read_record, split_qkv
 from samis.adapters.low_rank import LowRank
 from samis.adapters.targets import MASK_0_PATH, SplitQkv
 from samis.config import AdapterConfig
-from samis.contracts import Prompt, UserError
+from samis.core.contracts import Prompt
+from samis.errors import UserError
 from samis.sam.architectures import EMBEDDED, Architecture, build_sam
 from samis.sam.attention import use_fused_attention
 from samis.sam.forward import answer

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from samis.contracts import Batch
-from samis.data.frame import Framing, frame_image, frame_mask
+from samis.core.contracts import Batch
+from samis.core.geometry import Framing, frame_image, frame_mask
 
 
 def drawn(*, frame_px=64, tile_px=0, seed=0):

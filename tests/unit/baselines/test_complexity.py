@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from samis.baselines import BASELINES
 from samis.baselines.complexity import TOLERANCE, count, count_parameters, read_stated
-from samis.contracts import UserError
+from samis.errors import UserError
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "baselines.md"
 

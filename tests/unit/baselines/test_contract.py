@@ -18,8 +18,9 @@ import torch
 from samis.baselines import BASELINES, BaselineLearner, BaselineSegmenter, build_baseline, load_baseline
 from samis.baselines.learner import main_logits
 from samis.config import LossConfig
-from samis.contracts import Learner, Segmenter, UserError
-from samis.data.frame import inside
+from samis.core.contracts import Learner, Segmenter
+from samis.core.geometry import inside
+from samis.errors import UserError
 
 LIGHT = "resnet10t"
 ROOT = Path(__file__).resolve().parents[3]

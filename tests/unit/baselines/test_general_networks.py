@@ -9,9 +9,9 @@ from samis.baselines.cpd import CPD, HolisticAttention
 from samis.baselines.dss import DSS, mean_of_maps
 from samis.baselines.picanet import DilatedVgg, GlobalPiCANet, LocalPiCANet
 from samis.baselines.poolnet import FeatureAggregationModule
-from samis.contracts import UserError
-from samis.data.frame import inside
-from samis.losses import bce
+from samis.core.geometry import inside
+from samis.core.losses import bce
+from samis.errors import UserError
 
 LIGHT = "resnet10t"
 

@@ -6,7 +6,7 @@ import torch
 from samis.baselines import BaselineLearner, BaselineSegmenter, build_baseline, load_baseline
 from samis.baselines.learner import main_logits
 from samis.config import LossConfig
-from samis.contracts import UserError
+from samis.errors import UserError
 
 SIDE = 64
 

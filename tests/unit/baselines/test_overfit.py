@@ -13,9 +13,10 @@ import torch
 from samis.baselines import BASELINES, BaselineLearner, build_baseline
 from samis.baselines.learner import main_logits
 from samis.config import LossConfig
-from samis.contracts import Batch, UserError
+from samis.core.contracts import Batch
+from samis.core.geometry import Framing, frame_image, frame_mask, to_frame
 from samis.data import load_dataset
-from samis.data.frame import Framing, frame_image, frame_mask, to_frame
+from samis.errors import UserError
 
 SIDE = 64
 SMALLER = dict.fromkeys(("basnet", "minet", "itsd", "edrnet", "dacnet", "csepnet", "tsernet"), 32)

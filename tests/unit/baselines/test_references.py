@@ -4,8 +4,9 @@ import torch
 from skimage.filters import threshold_otsu
 
 from samis.baselines.references import BoxReference, defect_side, otsu_threshold
-from samis.contracts import Batch, Prompt, UserError
-from samis.data.frame import Framing, frame_image
+from samis.core.contracts import Batch, Prompt
+from samis.core.geometry import Framing, frame_image
+from samis.errors import UserError
 
 
 def batch_of(image, boxes):

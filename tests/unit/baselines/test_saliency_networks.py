@@ -8,9 +8,10 @@ from samis.baselines.f3net import CrossFeatureModule, F3Net, SubDecoder
 from samis.baselines.full_size import FullSizeEncoder
 from samis.baselines.itsd import ITSD, channel_pooling
 from samis.baselines.minet import MINet, resized
-from samis.contracts import Batch, UserError
-from samis.data.frame import Framing, inside
-from samis.losses import bce, edges, iou, ssim, weighted_iou
+from samis.core.contracts import Batch
+from samis.core.geometry import Framing, inside
+from samis.core.losses import bce, edges, iou, ssim, weighted_iou
+from samis.errors import UserError
 
 SIDE = 32
 NETWORKS = {"basnet": BASNet, "f3net": F3Net, "minet": MINet, "itsd": ITSD}

@@ -6,8 +6,9 @@ import torch
 from PIL import Image
 
 from samis.baselines import SavedMaps
-from samis.contracts import Batch, Segmenter, UserError
-from samis.data.frame import Framing
+from samis.core.contracts import Batch, Segmenter
+from samis.core.geometry import Framing
+from samis.errors import UserError
 
 VALUES = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from samis.baselines import BaselineLearner, build_baseline
-from samis.build import build_batches, build_learner, load_split, recompute_statistics
 from samis.config import Experiment, LossConfig, apply_overrides
-from samis.contracts import Batch
+from samis.core.contracts import Batch
+from samis.factory import build_batches, build_learner, load_split, recompute_statistics
 
 LIGHT = "resnet10t"
 

@@ -19,8 +19,8 @@ from samis.baselines.tsernet import (
     f_measure_loss,
 )
 from samis.config import LossConfig
-from samis.contracts import UserError
-from samis.losses import MaskLoss, bce, edges, hybrid, iou, ssim
+from samis.core.losses import MaskLoss, bce, edges, hybrid, iou, ssim
+from samis.errors import UserError
 
 SURFACE = ("edrnet", "mcnet", "dacnet", "csepnet", "tsernet")
 TINY = "resnet10t"

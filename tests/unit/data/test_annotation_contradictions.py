@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samis.contracts import UserError
 from samis.data import load_dataset
+from samis.errors import UserError
 
 
 def write(folder, *, on_disk="a.png", name="a.png", label="pit", **annotation):

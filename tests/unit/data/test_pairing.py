@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samis.contracts import UserError
 from samis.data.pairing import PairingError, list_pictures, pair_folders
+from samis.errors import UserError
 
 
 def touch(folder: Path, *names: str) -> Path:

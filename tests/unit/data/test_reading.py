@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samis.contracts import UserError
 from samis.data import reading
 from samis.data.reading import FileError, peculiarities, read_image, read_mask
+from samis.errors import UserError
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8)
 

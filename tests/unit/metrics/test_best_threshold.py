@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import hmean
 
-from samis.contracts import Batch
+from samis.core.contracts import Batch
 from samis.metrics.best_threshold import LEVELS, ThresholdSearch, search_threshold
 
 

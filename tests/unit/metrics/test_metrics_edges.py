@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from samis.contracts import UserError
+from samis.errors import UserError
 from samis.metrics import PROTOCOLS, TruthFields, quantise, score_clean, score_image
 
 HW = (61, 83)

@@ -10,7 +10,7 @@ import py_sod_metrics
 import pytest
 from PIL import Image
 
-from samis.contracts import UserError
+from samis.errors import UserError
 from samis.metrics import TruthFields, score_image, summarise
 from samis.metrics.__main__ import main
 from samis.metrics.base import score_pair

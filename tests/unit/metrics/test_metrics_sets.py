@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from samis.contracts import UserError
+from samis.errors import UserError
 from samis.metrics import (
     PROTOCOLS,
     THRESHOLDS,

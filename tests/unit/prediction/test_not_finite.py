@@ -9,19 +9,20 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from samis import build
+from samis import factory
 from samis.baselines.backbone_weights import read_tensors as read_backbone
-from samis.build import build_learner
 from samis.config import Experiment, FrameConfig, PromptConfig, SegmenterConfig
-from samis.contracts import Batch, Sample, UserError
-from samis.data.frame import Framing
-from samis.data.loading import build_loader
-from samis.evaluator import Evaluator
+from samis.core.contracts import Batch, Sample
+from samis.core.geometry import Framing
+from samis.core.weight_files import check_readable, read_tensors
+from samis.data.pipeline.loading import build_loader
+from samis.errors import UserError
+from samis.evaluation.evaluator import Evaluator
+from samis.factory import build_learner
 from samis.metrics.best_threshold import ThresholdSearch
 from samis.prediction import Predictor
 from samis.prompts import build_prompter
 from samis.sam.weights import read_weights
-from samis.weight_files import check_readable, read_tensors
 
 BAD = [float("nan"), float("inf"), float("-inf")]
 
@@ -79,10 +80,10 @@ def test_a_sam_with_one_nan_fails_and_names_the_tensor(kind: str) -> None:
     if kind == "empty":  # a grid draws no mask that SAM itself thinks poor
         names.append("mask_decoder.output_hypernetworks_mlps.0.layers.0.weight")
     for name in names:
-        segmenter = build.build_segmenter(config)
+        segmenter = factory.build_segmenter(config)
         with torch.no_grad():
             segmenter.sam.get_parameter(name).view(-1)[0] = float("nan")
-        loader = build_loader(One(), build.build_framing(config), build_prompter(config.prompt), batch_size=1)
+        loader = build_loader(One(), factory.build_framing(config), build_prompter(config.prompt), batch_size=1)
         with pytest.raises(UserError, match=name.replace(".", r"\.")):
             segmenter.predict(next(iter(loader)))
 

@@ -5,10 +5,11 @@ import pytest
 import torch
 from segment_anything import SamPredictor
 
-from samis import build
+from samis import factory
 from samis.config import Experiment, FrameConfig, SegmenterConfig
-from samis.contracts import Sample, UserError
-from samis.data.loading import FramedDataset, collate
+from samis.core.contracts import Sample
+from samis.data.pipeline.loading import FramedDataset, collate
+from samis.errors import UserError
 from samis.prediction import Loaded, Options, Predictor, how_asked
 from samis.prompts import build_prompter
 from samis.prompts.given import Asked
@@ -21,7 +22,7 @@ def config():
 
 @pytest.fixture(scope="module")
 def segmenter(config):
-    return build.build_segmenter(config)
+    return factory.build_segmenter(config)
 
 
 def picture(seed, hw):
@@ -45,7 +46,7 @@ class Pictures:
 
 def test_maps_are_the_scorers_however_they_are_batched(config, segmenter):
     samples = [Sample(str(n), picture(n, hw)) for n, hw in enumerate([(40, 50), (100, 130), (60, 60), (61, 90)])]
-    framing, prompter = build.build_framing(config), build_prompter(config.prompt)
+    framing, prompter = factory.build_framing(config), build_prompter(config.prompt)
     framed = FramedDataset(Pictures(samples), framing, prompter)
     wanted = [segmenter.predict(collate([framed[n]]))[0].numpy() for n in range(len(samples))]
     assert [len(framed[n].placements) for n in range(4)] == [1, 6, 1, 4]
@@ -60,7 +61,7 @@ def asked_model(segmenter, asked, **options):
     whole = Experiment(segmenter=SegmenterConfig(architecture="samis_lite"), frame=FrameConfig(frame_px=128))
     model = Loaded(segmenter, whole, 0.3, "validation")
     chosen, prompter, threshold, source = how_asked(model, asked, Options(**options))
-    return Predictor(chosen, build.build_framing(whole), prompter), threshold, source
+    return Predictor(chosen, factory.build_framing(whole), prompter), threshold, source
 
 
 def test_boxes_and_clicks_are_answered_as_by_segment_anything(segmenter):

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from samis.contracts import Sample, UserError
-from samis.data.frame import Framing
+from samis.core.contracts import Sample
+from samis.core.geometry import Framing
+from samis.errors import UserError
 from samis.prompts.given import Asked, GivenPrompter, asked_of, read_prompts
 
 SAMPLE = Sample("a", np.zeros((100, 200, 3), np.uint8))

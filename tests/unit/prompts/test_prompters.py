@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from samis.config import PromptConfig
-from samis.contracts import Sample, UserError
-from samis.data.frame import Framing
-from samis.data.loading import concat_prompts
+from samis.core.contracts import Sample
+from samis.core.geometry import Framing
+from samis.data.pipeline.loading import concat_prompts
+from samis.errors import UserError
 from samis.prompts import PROMPTERS, build_prompter
 
 

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from samis.contracts import UserError
+from samis.errors import UserError
 from samis.sam import download as room
 from samis.sam.download import OFFICIAL, Official, download
 

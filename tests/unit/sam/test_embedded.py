@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from pretraining.learner import PromptablePretraining, PromptValidation
+from pretraining.promptable import PromptedScenes, PromptMix
+from pretraining.scenes import NO_SMALL
 from samis.config import LossConfig
-from samis.data.promptable import PromptedScenes, PromptMix
-from samis.data.scenes import NO_SMALL
-from samis.sam.pretraining import PromptablePretraining, PromptValidation
 from samis.sam.weights import load_sam
 
 FOLDER = Path(__file__).resolve().parents[3] / "checkpoints" / "samis_lite"

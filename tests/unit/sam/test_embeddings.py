@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from samis.config import CacheConfig, PromptConfig, SegmenterConfig
-from samis.contracts import Sample, UserError
-from samis.data.augment import build_augment
-from samis.data.frame import Framing
-from samis.data.loading import FramedDataset, build_loader, collate
+from samis.core.contracts import Sample
+from samis.core.geometry import Framing
+from samis.data.pipeline.augment import build_augment
+from samis.data.pipeline.loading import FramedDataset, build_loader, collate
+from samis.errors import UserError
 from samis.sam import embeddings
 from samis.sam.architectures import build_sam
 from samis.sam.embeddings import EmbeddingCache, open_cache

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from samis.contracts import UserError
+from samis.errors import UserError
 from samis.sam.candidates import Candidates
 from samis.sam.merge import MASK_RULES, NOTHING, ORACLE_RULES, RULE_PARAMETERS, check_rule, merge
 

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from samis.config import PromptConfig
-from samis.contracts import Batch, Prompt, Sample, Segmenter, UserError
-from samis.data.frame import Framing, frame_image, frame_mask
-from samis.data.loading import FramedSample, collate
+from samis.core.contracts import Batch, Prompt, Sample, Segmenter
+from samis.core.geometry import Framing, frame_image, frame_mask
+from samis.data.pipeline.loading import FramedSample, collate
+from samis.errors import UserError
 from samis.prompts import PROMPTERS, build_prompter
 from samis.sam.architectures import build_sam
 from samis.sam.candidates import Everything

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from timm.layers import FrozenBatchNormAct2d
 
+from pretraining.job import _sam
 from samis.adapters import apply_adapter
-from samis.build_pretraining import _sam
 from samis.config import AdapterConfig, Pretraining
-from samis.contracts import UserError
-from samis.imagenet import PACKAGES, load_imagenet
+from samis.core.imagenet import PACKAGES, load_imagenet
+from samis.errors import UserError
 from samis.sam.architectures import EMBEDDED, build_sam
 from samis.sam.weights import load_sam
 

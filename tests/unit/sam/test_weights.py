@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from samis.contracts import UserError
+from samis.errors import UserError
 from samis.sam.architectures import ARCHITECTURES, EMBEDDED, build_sam
 from samis.sam.attention import _fused_forward
 from samis.sam.weights import architecture_of, find_weights, load_sam, read_weights, weights_sha256

@@ -10,8 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from samis.adapters import apply_adapter
 from samis.config import AdapterConfig, LossConfig, SegmenterConfig
-from samis.contracts import Batch, Prompt
-from samis.data.frame import place
+from samis.core.contracts import Batch, Prompt
+from samis.core.geometry import place
 from samis.sam.architectures import build_sam
 from samis.sam.tuning import SamTuning
 from samis.training.half_weights import HalfWeights

@@ -6,9 +6,9 @@ import torch
 import samis.sam.architectures as architectures
 from samis.adapters import apply_adapter
 from samis.config import AdapterConfig, LossConfig
-from samis.contracts import Batch, Learner, Prompt
-from samis.data.frame import inside, place
-from samis.losses import MaskLoss
+from samis.core.contracts import Batch, Learner, Prompt
+from samis.core.geometry import inside, place
+from samis.core.losses import MaskLoss
 from samis.sam.architectures import Architecture, build_sam
 from samis.sam.forward import answer
 from samis.sam.tuning import NOTHING, SamTuning, unite

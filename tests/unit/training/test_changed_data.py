@@ -6,10 +6,11 @@ import test_trainer
 import torch
 from PIL import Image
 
-from samis.build import train
 from samis.config import Experiment, load_config
-from samis.contracts import Evaluation, UserError
-from samis.data.folder import load_folder
+from samis.core.contracts import Evaluation
+from samis.data.own.folder import load_folder
+from samis.errors import UserError
+from samis.factory import train
 
 BEFORE = {"data.train": "a" * 64, "data.val": "b" * 64}
 """Fingerprints of a run's first data."""
@@ -107,7 +108,7 @@ def config(folder, *more):
 @pytest.mark.parametrize("kind", ["images", "masks"])
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_a_replaced_picture_of_each_kind_and_split_is_noticed(tmp_path, kind, split):
-    """Through ``samis.build.train`` and real files; the folder's own split says which picture to replace."""
+    """Through ``samis.factory.train`` and real files; the folder's own split says which picture to replace."""
     photos(tmp_path / "photos")
     train(config(tmp_path))
     key = load_folder(root=tmp_path / "photos", split=split).ids[0]

@@ -8,7 +8,8 @@ from safetensors.torch import load_file
 from test_trainer import Batches, Line, trainer
 from torch import nn
 
-from samis.contracts import Evaluation, Loss, UserError
+from samis.core.contracts import Evaluation, Loss
+from samis.errors import UserError
 from samis.training import compiling
 from samis.training.compiling import CompiledSteps
 

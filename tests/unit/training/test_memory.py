@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from samis.config import Experiment, TrainingConfig, apply_overrides
-from samis.contracts import UserError
+from samis.errors import UserError
 from samis.training.memory import LADDER, advice, naming_the_knob, preset
 
 

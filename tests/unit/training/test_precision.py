@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from samis.config import TrainingConfig
-from samis.contracts import UserError
+from samis.errors import UserError
 from samis.training import precision
 from samis.training.precision import CHOICES, nan_advice, open_accelerator, resolve_precision
 

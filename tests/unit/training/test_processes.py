@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from samis.contracts import PeerError, UserError
+from samis.errors import PeerError, UserError
 from samis.training.precision import check_gpus
 from samis.training.processes import Processes, open_processes
 

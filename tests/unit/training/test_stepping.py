@@ -12,7 +12,8 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from samis.config import OptimConfig, SegmenterConfig
-from samis.contracts import Batch, Evaluation, Loss, UserError
+from samis.core.contracts import Batch, Evaluation, Loss
+from samis.errors import UserError
 from samis.sam.architectures import build_sam
 from samis.training import half_weights
 from samis.training.half_weights import HalfWeights

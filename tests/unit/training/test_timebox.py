@@ -8,7 +8,8 @@ import test_trainer
 from safetensors.torch import load_file
 
 from samis.config import OptimConfig, apply_overrides
-from samis.contracts import Evaluation, UserError
+from samis.core.contracts import Evaluation
+from samis.errors import UserError
 from samis.training.timebox import TimeBox
 
 SECONDS, STEP = 2.0, 0.005

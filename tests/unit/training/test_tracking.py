@@ -10,10 +10,10 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.util import tensor_util
 
 from samis.config import Experiment, OptimConfig, TrainingConfig
-from samis.contracts import Batch, Evaluation, Loss
-from samis.data.frame import place
-from samis.reporting.references import reference_lines
-from samis.scores import ScoreRow
+from samis.core.contracts import Batch, Evaluation, Loss
+from samis.core.geometry import place
+from samis.evaluation.score_row import ScoreRow
+from samis.reporting.analysis.references import reference_lines
 from samis.training.tracking import Tracker
 from samis.training.trainer import Selection, Trainer
 
@@ -199,7 +199,7 @@ def test_references_come_from_the_validation_split_if_it_was_scored():
 
 
 def test_a_run_finds_its_references(tmp_path, capsys):
-    from samis.build import references
+    from samis.factory import references
 
     config = Experiment()
     config.training.reference_rows = str(tmp_path / "missing")

@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from samis.config import OptimConfig, TrainingConfig
-from samis.contracts import Batch, Evaluation, Learner, Loss, UserError
-from samis.data.frame import place
+from samis.core.contracts import Batch, Evaluation, Learner, Loss
+from samis.core.geometry import place
+from samis.errors import UserError
 from samis.training.optim import build_optimizer, rate_factor
 from samis.training.tracking import flattened
 from samis.training.trainer import Selection, Trainer

@@ -1,0 +1,1 @@
+"""Promptable pretraining of the embedded SAM on drawn scenes: maintainers' work, outside the wheel."""

@@ -1,0 +1,168 @@
+"""Questions about a drawn scene: boxes, points and clicks on its objects, with the soft mask that answers each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+
+from pretraining.scenes import SMALL, Scene, SmallObjects, draw_scene
+from pretraining.shapes import random_pixels, window_of
+
+Array = np.ndarray
+Rng = np.random.Generator
+
+
+@dataclass(frozen=True)
+class PromptMix:
+    """How many questions are asked about each scene.
+
+    Attributes:
+        boxes, points, clicks: prompts of each group: boxes, single points, several points.
+        clicks_each: points of a prompt of the third group.
+        jitter: standard deviation of a box side, as a share of the box's size.
+        grid_px: frame pixels a cell of the answer covers.
+    """
+
+    boxes: int = 3
+    points: int = 2
+    clicks: int = 1
+    clicks_each: int = 3
+    jitter: float = 0.06
+    grid_px: int = 2
+
+    @property
+    def prompts(self) -> int:
+        """Questions about a scene besides the empty prompt."""
+        return self.boxes + self.points + self.clicks
+
+
+@dataclass(frozen=True)
+class AskedScene:
+    """One scene with its questions; coordinates are frame pixels (x, y).
+
+    Attributes:
+        image: (S, S) uint8. gain: (3,) float32, factor of R, G and B: a few scenes have a tint.
+        boxes_xyxy: (boxes, 4), points_xy: (points, 1, 2), clicks_xy: (clicks, N, 2), all float32.
+        clicks_labels: (clicks, N) int64, 1 on the object, 0 off it.
+        answers: (boxes + points + clicks, c, c) uint8, 255 times the share of each cell that belongs to the object.
+        salient: (1, c, c) uint8, the same for the union of all objects: the answer to the empty prompt.
+    """
+
+    image: Array
+    gain: Array
+    boxes_xyxy: Array
+    points_xy: Array
+    clicks_xy: Array
+    clicks_labels: Array
+    answers: Array
+    salient: Array
+
+
+def ask(rng: Rng, side: int, mix: PromptMix, *, small: SmallObjects = SMALL) -> AskedScene:
+    """Draw a scene that has an object, and its questions and answers."""
+    scene = draw_scene(rng, side, small=small)
+    while not len(scene.objects):
+        scene = draw_scene(rng, side, small=small)
+    gain = np.ones(3, np.float32)
+    if rng.random() < 0.15:
+        gain = rng.uniform(0.8, 1.2, 3).astype(np.float32)
+    cells = side // mix.grid_px
+    objects = [_Object(mask, cells) for mask in scene.objects]
+    asked = [objects[k] for k in rng.integers(len(objects), size=mix.prompts)]
+    of_box, of_point = asked[: mix.boxes], asked[mix.boxes : mix.boxes + mix.points]
+    points = [_inside(rng, each, 1) for each in of_point]
+    clicked = [_clicks(rng, each, mix.clicks_each) for each in asked[mix.boxes + mix.points :]]
+    return AskedScene(
+        image=scene.image,
+        gain=gain,
+        boxes_xyxy=_stacked([_box(rng, each, mix.jitter) for each in of_box], (4,)),
+        points_xy=_stacked(points, (1, 2)),
+        clicks_xy=_stacked([xy for xy, _ in clicked], (mix.clicks_each, 2)),
+        clicks_labels=_stacked([labels for _, labels in clicked], (mix.clicks_each,), np.int64),
+        answers=_stacked([each.answer for each in asked], (cells, cells), np.uint8),
+        salient=_union(scene, objects, cells)[None],
+    )
+
+
+class _Object:
+    """What the questions need of an object, each computed once."""
+
+    def __init__(self, mask: Array, cells: int) -> None:
+        self.mask, self.cells = mask, cells
+        self.window = window_of(mask)
+
+    @cached_property
+    def answer(self) -> Array:
+        """(c, c) uint8 shares. An object that fills no cell by half is scaled up to fill its fullest one.
+
+        Else the threshold of one half would turn the answer into nothing, and no prediction would be right.
+        """
+        shares = _cells(self.mask, self.cells)
+        most = int(shares.max())
+        return np.asarray((shares * (255.0 / most)).astype(np.uint8)) if 0 < most < 128 else shares
+
+    @cached_property
+    def innermost_xy(self) -> tuple[int, int]:
+        """The pixel that is farthest from the outside; the border of the picture counts as outside."""
+        inside = np.pad(self.mask[self.window.slices].view(np.uint8), 1)
+        depth = cv2.distanceTransform(inside, cv2.DIST_L2, 3)[1:-1, 1:-1]
+        y, x = divmod(int(depth.argmax()), depth.shape[1])
+        return x + self.window.x0, y + self.window.y0
+
+    @cached_property
+    def near(self) -> tuple[Array, Array] | None:
+        """Rows and columns of the pixels off the object, at most 15 px away on both axes; None where there are none."""
+        around = self.window.grown(15, self.mask.shape)
+        inside = self.mask[around.slices].view(np.uint8)
+        off = np.flatnonzero(np.greater(cv2.dilate(inside, np.ones((31, 31), np.uint8)), inside))
+        if not len(off):
+            return None
+        rows, columns = np.divmod(off, around.x1 - around.x0)
+        return rows + around.y0, columns + around.x0
+
+
+def _stacked(arrays: list[Array], shape: tuple[int, ...], dtype: type = np.float32) -> Array:
+    return np.stack(arrays) if arrays else np.zeros((0, *shape), dtype)
+
+
+def _cells(mask: Array, cells: int) -> Array:
+    return np.asarray(cv2.resize(mask.view(np.uint8) * np.uint8(255), (cells, cells), interpolation=cv2.INTER_AREA))
+
+
+def _union(scene: Scene, objects: list[_Object], cells: int) -> Array:
+    """Return the shares of the union, small objects scaled up as in their own answers."""
+    shares = _cells(scene.salient, cells)
+    for each in objects:
+        if each.window.y1 - each.window.y0 <= 16 and each.window.x1 - each.window.x0 <= 16:
+            shares = np.maximum(shares, each.answer)
+    return shares
+
+
+def _box(rng: Rng, of: _Object, jitter: float) -> Array:
+    window = of.window
+    box = np.array([window.x0, window.y0, window.x1, window.y1], np.float32)
+    size = np.array([box[2] - box[0], box[3] - box[1]] * 2, np.float32)
+    shift = rng.normal(0, jitter, 4).clip(-0.15, 0.15) * size
+    return np.clip(box + shift, 0, of.mask.shape[0]).astype(np.float32)
+
+
+def _inside(rng: Rng, of: _Object, count: int) -> Array:
+    """Return (count, 2) float32 points on the object; half of the time its innermost point first."""
+    points = random_pixels(rng, of.mask, of.window, count)
+    if rng.random() < 0.5:
+        points[0] = of.innermost_xy
+    return points
+
+
+def _clicks(rng: Rng, of: _Object, count: int) -> tuple[Array, Array]:
+    """Return several points and their labels: on the object, and sometimes just off it."""
+    points, labels = _inside(rng, of, count), np.ones(count, np.int64)
+    for k in range(1, count):
+        if rng.random() < 0.4 and of.near is not None:
+            rows, columns = of.near
+            at = rng.integers(len(rows))
+            points[k], labels[k] = (columns[at], rows[at]), 0
+    return points, labels

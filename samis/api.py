@@ -1,0 +1,214 @@
+"""The few names a notebook needs: load a model, score it, ask how much of the gap is closed.
+
+    >>> import samis
+    >>> test = samis.load_dataset("procedural", split="test", surface="steel", count=3)
+    >>> sam = samis.load_sam("samis_lite", prompt="empty")
+    >>> before = samis.score(sam, test)
+    >>> before.kind, before.n_images, 0 < before.metrics["s_measure"] < 1
+    ('zero_shot', 3, True)
+    >>> sam.predict(test[0].image).shape
+    (200, 200)
+
+After tuning, ``samis.score(samis.load_run("checkpoints/runs/steel_lora"), test)`` is the row to compare, and
+``samis.gap_closed(before, after, best=samis.read_rows("evaluate/results").best("s_measure", dataset="sd_saliency_900"))`` the
+answer. Anything that has ``predict(batch) -> list of (H, W) maps`` can be scored in place of a model.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import torch
+
+from samis import factory, prediction
+from samis.baselines.saved_maps import SavedMaps
+from samis.config import Experiment, PromptConfig, SegmenterConfig
+from samis.core.contracts import Batch, Dataset, Sample, Segmenter
+from samis.errors import UserError
+from samis.evaluation.rows import SPECIALISED, best_row, has, read_measured
+from samis.evaluation.score_row import ScoreRow
+from samis.jobs import score as scoring
+from samis.prediction import Prediction
+from samis.prompts.given import asked_of
+from samis.reporting.analysis.gap import Gap
+from samis.reporting.analysis.gap import gap_closed as _gap_closed
+from samis.sam.segmenter import SamSegmenter
+from samis.tta import FlippedSegmenter
+
+
+@dataclass
+class Model:
+    """A segmenter with the frame and prompt it is used with."""
+
+    segmenter: Segmenter
+    config: Experiment
+    name: str
+    threshold: float = prediction.SAMS_OWN
+    threshold_from: str = "SAM's own"
+    about: dict[str, Any] = field(default_factory=dict)
+    tuned_px: int | None = None
+
+    @overload
+    def predict(self, photos: np.ndarray, **options: Any) -> np.ndarray: ...
+
+    @overload
+    def predict(self, photos: str | Path | Iterable[str | Path], **options: Any) -> list[Prediction]: ...
+
+    def predict(self, photos: Any, **options: Any) -> Any:
+        """Segment one picture, or photos on disk.
+
+        Args:
+            photos: (H, W, 3) uint8 RGB; or files, folders and globs.
+            options: fields of ``samis.prediction.Options``, such as ``boxes=[(x0, y0, x1, y1)]``, ``points=[(x, y)]``,
+                ``threshold``, ``min_area_px``.
+
+        Returns:
+            for a picture its (H, W) float32 map in [0, 1]; for photos one ``Prediction`` (map, mask, regions) each.
+
+        Raises:
+            UserError: a photo that cannot be read, or an option out of its range.
+        """
+        chosen = prediction.Options(**options)
+        if not isinstance(photos, np.ndarray):
+            return list(prediction.predict(self.loaded(), find_photos(photos), chosen))
+        asked = asked_of(chosen.boxes, chosen.points)
+        segmenter, prompter, *_ = prediction.how_asked(self.loaded(), {"picture": asked} if asked else None, chosen)
+        framing = factory.build_framing(self.config)
+        predictor = prediction.Predictor(segmenter, framing, prompter, views_at_once=chosen.batch_size)
+        return predictor.maps([Sample("picture", photos)])[0]
+
+    def predict_to(self, out: str | Path, photos: str | Path | Iterable[str | Path], **options: Any) -> dict[str, Any]:
+        """Predict photos into a folder, as ``evaluate/predict.py`` does; return what its ``predictions.json`` says.
+
+        Args:
+            out: the folder. photos, options: as for ``predict``.
+        """
+        chosen = prediction.Options(**options)
+        return prediction.predict_to(Path(out), self.loaded(), find_photos(photos, leave_out=Path(out)), chosen)
+
+    def loaded(self) -> prediction.Loaded:
+        """Return the model as ``samis.prediction`` knows it."""
+        about = {"model": self.name, **self.about}
+        return prediction.Loaded(self.segmenter, self.config, self.threshold, self.threshold_from, about, self.tuned_px)
+
+
+def find_photos(photos: str | Path | Iterable[str | Path], **options: Any) -> list[prediction.Photo]:
+    """Return the photos that one name or several name."""
+    return prediction.find_photos([photos] if isinstance(photos, str | Path) else photos, **options)
+
+
+class Rows(list[ScoreRow]):
+    """Score rows."""
+
+    def best(
+        self,
+        metric: str,
+        *,
+        dataset: str | None = None,
+        split: str | None = None,
+        protocol: str | None = None,
+        kinds: Iterable[str] = SPECIALISED,
+    ) -> ScoreRow | None:
+        """Return the best row of some kinds by one metric, chosen as the report chooses it; None if no row has the metric.
+
+        Args:
+            metric: what decides.
+            dataset, split, protocol: of the rows; None takes any, if all rows that have the metric share it.
+            kinds: of the rows, see ``samis.evaluation.score_row.KINDS``.
+
+        Raises:
+            UserError: rows of several data sets, splits, protocols or images are left to choose from.
+        """
+        wanted = {"dataset": dataset, "split": split, "protocol": protocol}
+        fitting = [row for row in self if all(value in (None, getattr(row, key)) for key, value in wanted.items())]
+        fitting = [row for row in fitting if row.kind in set(kinds) and not row.oracle and has(row, metric)]
+        keys = dict.fromkeys(row.table for row in fitting)
+        if len(keys) > 1:
+            several = ", ".join(f"{key[0]} ({key[1]}, {key[2]}, data {key[4][:8] or 'unknown'})" for key in keys)
+            raise UserError(
+                f"best: expected rows of one data set, split and protocol to choose from, got {several}; name one with dataset=, "
+                "split= or protocol="
+            )
+        return best_row(fitting, metric, list(kinds))
+
+
+class _Scored:
+    """An object of the user's own as a Segmenter: arrays become tensors, and what it does not say of itself gets a default."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def predict(self, batch: Batch) -> list[torch.Tensor]:
+        return [torch.as_tensor(values) for values in self.inner.predict(batch)]
+
+    def describe(self) -> dict[str, Any]:
+        said = self.inner.describe() if hasattr(self.inner, "describe") else {}
+        return {"kind": "baseline", "prompt": "none", "oracle": False, **said}
+
+
+def load_sam(
+    architecture: str, *, prompt: str = "empty", mask_rule: str = "top_iou", weights: str | None = None
+) -> Model:
+    """Load a SAM for zero-shot use.
+
+    Args:
+        architecture: vit_b, vit_l, vit_h or samis_lite. prompt: kind of prompt. mask_rule: how masks become one map.
+        weights: file; None takes the embedded or the official ones.
+    """
+    segmenter = SegmenterConfig(architecture=architecture, mask_rule=mask_rule, weights=weights)
+    config = Experiment(prompt=PromptConfig(kind=prompt), segmenter=segmenter)
+    return Model(factory.build_segmenter(config), config, f"{architecture} zero-shot, {prompt}")
+
+
+def load_run(folder: str | Path) -> Model:
+    """Load a run folder's best epoch, or a shipped adapter by its name, such as ``"steel"``."""
+    run = prediction.load_model(folder)
+    return Model(
+        run.segmenter, run.config, run.config.experiment, run.threshold, run.threshold_from, run.about, run.tuned_px
+    )
+
+
+def score(model: Model | Any, dataset: Dataset, *, protocol: str = "pysod", name: str | None = None) -> ScoreRow:
+    """Score a model on a data set with the one evaluator.
+
+    Args:
+        model: what ``load_sam`` or ``load_run`` returned; or any object with ``predict(batch)``, which returns an (H, W) map in
+            [0, 1] for each image of a ``samis.core.contracts.Batch``, and perhaps ``describe()``, which says what a row must
+            (``kind``, ``prompt``, ``oracle`` ...; by default a baseline without a prompt).
+        dataset: what ``load_dataset`` returned, or any ``samis.core.contracts.Dataset``.
+        protocol: of the metrics. name: of the row; None takes the model's, or its class's.
+
+    Raises:
+        UserError: the object has no ``predict``; or as ``samis.jobs.score.score``.
+    """
+    known = isinstance(model, Model)
+    segmenter: Any = model.segmenter if isinstance(model, Model) else model
+    if not callable(getattr(segmenter, "predict", None)):
+        raise UserError(f"score: expected a model or an object with predict(batch), got {type(model).__name__}")
+    config = copy.deepcopy(model.config) if known else Experiment()
+    loaded = getattr(dataset, "loaded_as", {"name": dataset.name, "root": None, "options": {}})
+    config.data = replace(config.data, test=dataset.split, salt_pepper=0.0, label=None, **copy.deepcopy(loaded))
+    config.metrics.protocol = protocol
+    if not isinstance(segmenter, SavedMaps | SamSegmenter | FlippedSegmenter) and not known:
+        segmenter = _Scored(segmenter)
+    threshold = model.threshold if known else prediction.SAMS_OWN
+    name = name or (model.name if known else type(model).__name__)
+    row = scoring.score(segmenter, config, dataset, name=name, threshold=threshold)[0]
+    if not known:
+        row.provenance["config"]["segmenter"] = {"name": name}  # not the default that it was not
+    return row
+
+
+def read_rows(folder: str | Path) -> Rows:
+    """Read every score row below a folder, each with its per-image values, as the report does."""
+    return Rows(read_measured([folder]).values())
+
+
+def gap_closed(before: ScoreRow, after: ScoreRow, best: ScoreRow, *, metric: str = "s_measure") -> Gap:
+    """Return (after - before) / (best - before), sign-aware; refuses rows that must not be compared."""
+    return _gap_closed(before, after, best, metric=metric)

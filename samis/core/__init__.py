@@ -1,0 +1,1 @@
+"""What every package shares: the contracts between them, geometry, losses, weight files, provenance; imports none of them."""

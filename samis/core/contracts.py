@@ -1,0 +1,253 @@
+"""The words every room shares: Sample, Prompt, Placement, Batch, and the protocols Segmenter and Learner.
+
+One street runs through them: image file -> Sample -> Batch (framed views + prompt) -> logits -> map at the file's own
+size -> metric -> ScoreRow -> report.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+
+if TYPE_CHECKING:  # scoring saved maps needs no torch, whose import takes longer than many a set of images
+    import torch
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image with its truth, as read from disk.
+
+    Attributes:
+        id: unique within its data set, e.g. ``"In_100"``.
+        image: (H, W, 3) uint8, RGB; a grey file is repeated over the channels.
+        mask: (H, W) bool, True on defects; None where no truth is known (prediction on new photos).
+        class_name: kind of defect, e.g. ``"scratch"``; ``"clean"`` marks an image meant to hold no defect.
+        image_path: the file the image came from; None for drawn images.
+        mask_path: the file the mask came from; None where there is none.
+    """
+
+    id: str
+    image: np.ndarray
+    mask: np.ndarray | None = None
+    class_name: str = "defect"
+    image_path: Path | None = None
+    mask_path: Path | None = None
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """An ordered, named collection of samples of one split.
+
+    ``fingerprint`` is a sha256 over ids and file contents, so that two scores can prove that they saw the same data.
+    """
+
+    name: str
+    split: str
+    ids: list[str]
+    class_names: list[str]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
+
+    def fingerprint(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where one view (a whole image or a tile of it) sits in SAM's square frame.
+
+    Attributes:
+        sample: index of the view's image in ``Batch.ids``.
+        file_hw: height and width of the file, px.
+        crop_xyxy: the part of the file this view shows, px, end exclusive; the whole file is ``(0, 0, W, H)``.
+        scaled_hw: height and width of that part inside the frame; the rest, right and below, is padding.
+        frame_px: side of the square frame.
+    """
+
+    sample: int
+    file_hw: tuple[int, int]
+    crop_xyxy: tuple[int, int, int, int]
+    scaled_hw: tuple[int, int]
+    frame_px: int
+
+
+@dataclass
+class Prompt:
+    """What SAM is asked, P prompts for each of V views, in frame pixels.
+
+    Attributes:
+        kind: key in ``samis.prompts.PROMPTERS``.
+        points_xy: (V, P, N, 2) float32, or None.
+        point_labels: (V, P, N) int64, 1 on the object, 0 off it, -1 padding; goes with ``points_xy``.
+        boxes_xyxy: (V, P, 4) float32, or None.
+        present: (V, P) bool; False where a view has fewer prompts than P. None: all present.
+        sees_truth: True if the prompt was made from the ground truth (an oracle).
+
+    With neither points nor boxes, SAM is given its empty prompt (P = 1).
+    """
+
+    kind: str = "empty"
+    points_xy: Tensor | None = None
+    point_labels: Tensor | None = None
+    boxes_xyxy: Tensor | None = None
+    present: Tensor | None = None
+    sees_truth: bool = False
+
+    @property
+    def prompts_per_view(self) -> int:
+        """P, the number of prompts asked for each view."""
+        for tensor in (self.points_xy, self.boxes_xyxy):
+            if tensor is not None:
+                return int(tensor.shape[1])
+        return 1
+
+    def to(self, device: torch.device | str) -> Prompt:
+        """Return the prompt with its tensors on `device`."""
+        return replace(self, **_moved(self, device))
+
+
+@dataclass
+class Batch:
+    """Framed views of a few samples, ready for a network.
+
+    Attributes:
+        ids: B sample ids.
+        images: (V, 3, S, S) float32: SAM-normalised (ImageNet mean and deviation), zero-padded; V >= B views. On the meta
+            device, without values, where each view's embedding came along instead (``samis.data.pipeline.batching.collate``).
+        placements: V placements; ``samis.core.geometry.to_file_size`` takes maps back through them.
+        prompt: what SAM is asked about each view.
+        masks: (V, 1, S, S) float32 in {0, 1}, the framed truth; None without truth.
+        class_names: B names.
+        truths: B masks (H, W) bool at the file's own size, which is where maps are scored; None where unknown.
+        extras: what a special learner needs besides (such as the object masks of promptable pretraining), by name.
+        scaled_hw: (V, 2) int64, the placements' ``scaled_hw`` as a tensor that travels with the batch; None where nobody made
+            it (``samis.core.geometry.shown_inside`` then does).
+        filler: whether it only lets this process make as many steps as the others: its images are another process's, and
+            count nothing in loss and gradient.
+    """
+
+    ids: list[str]
+    images: Tensor
+    placements: list[Placement]
+    prompt: Prompt = field(default_factory=Prompt)
+    masks: Tensor | None = None
+    class_names: list[str] = field(default_factory=list)
+    truths: list[np.ndarray | None] = field(default_factory=list)
+    extras: dict[str, Tensor] = field(default_factory=dict)
+    scaled_hw: Tensor | None = None
+    filler: bool = False
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def counted(self) -> int:
+        """How many images count in loss and gradient."""
+        return 0 if self.filler else len(self.ids)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the batch with its tensors on `device`."""
+        extras = {name: tensor.to(device, non_blocking=True) for name, tensor in self.extras.items()}
+        return replace(self, **_moved(self, device), prompt=self.prompt.to(device), extras=extras)
+
+    def pin_memory(self) -> Batch:
+        """Return the batch in page-locked memory (called by torch's DataLoader)."""
+        extras = {name: tensor.pin_memory() for name, tensor in self.extras.items()}
+        return replace(self, **_pinned(self), prompt=replace(self.prompt, **_pinned(self.prompt)), extras=extras)
+
+
+def _moved(record: Any, device: torch.device | str) -> dict[str, Any]:
+    return {name: tensor.to(device, non_blocking=True) for name, tensor in _tensors(record).items()}
+
+
+def _pinned(record: Any) -> dict[str, Any]:
+    return {name: tensor.pin_memory() for name, tensor in _tensors(record).items()}
+
+
+def _tensors(record: Any) -> dict[str, Any]:
+    """Return a record's tensors that hold values."""
+    from torch import Tensor
+
+    return {name: value for name, value in vars(record).items() if isinstance(value, Tensor) and not value.is_meta}
+
+
+@runtime_checkable
+class Segmenter(Protocol):
+    """Whatever turns a batch into one map per image can be scored: SAM, a baseline, a folder of published maps.
+
+    ``predict`` returns, for each of the batch's B samples in order, an (H, W) float32 tensor in [0, 1] at the file's own
+    size. ``describe`` returns what a score row must say of it (``kind``, ``prompt``, ``mask_rule``, ``oracle``,
+    ``weights_sha256`` ...).
+    """
+
+    def predict(self, batch: Batch) -> list[Tensor]: ...
+
+    def describe(self) -> dict[str, Any]: ...
+
+
+@dataclass
+class Evaluation:
+    """What scoring one segmenter on one data set gives.
+
+    Attributes:
+        metrics: name -> value over the defective images. curves: name -> 256 means over images.
+        per_class: class name -> metrics, and ``n_images``. images: one dict an image: id, class_name, metrics.
+        intervals: name -> (low, high), 95 % bootstrap. clean: defect-free images apart, or None.
+        empty_maps: how many maps were all zero. full_maps: how many had one value above zero everywhere.
+        seconds: time spent predicting, s.
+        nothing, everything: share of the defective images whose map has no pixel, or no other pixel, above one half;
+            None where no maps were looked at.
+    """
+
+    metrics: dict[str, float]
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    per_class: dict[str, dict[str, float]] = field(default_factory=dict)
+    images: list[dict[str, Any]] = field(default_factory=list)
+    intervals: dict[str, list[float]] = field(default_factory=dict)
+    clean: dict[str, float] | None = None
+    empty_maps: int = 0
+    full_maps: int = 0
+    seconds: float = 0.0
+    nothing: float | None = None
+    everything: float | None = None
+
+
+@dataclass
+class Loss:
+    """What a learner's forward returns.
+
+    Attributes:
+        total: scalar tensor to minimise, a mean over the batch's images.
+        parts: named scalar tensors, detached, for the log.
+    """
+
+    total: Tensor
+    parts: dict[str, Tensor]
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """A torch module the trainer can train without knowing what it is.
+
+    Calling it with a batch returns a ``Loss`` (every training forward goes through ``__call__`` of the wrapped module, so
+    that gradients are synchronised between processes). ``segmenter`` is the view of the same weights that the evaluator
+    scores; ``parameter_groups`` lists optimizer groups as dicts with ``params``, ``lr_scale`` and ``decay`` (bool);
+    ``save`` writes what a later ``load_run`` needs into a folder; ``load`` reads it back. One whose weights need a pass over
+    the training images when training is over, such as batch norm's statistics, may also have
+    ``recompute_statistics(batches) -> bool``.
+    """
+
+    def __call__(self, batch: Batch) -> Loss: ...
+
+    def segmenter(self) -> Segmenter: ...
+
+    def parameter_groups(self) -> list[dict[str, Any]]: ...
+
+    def save(self, folder: Path) -> None: ...
+
+    def load(self, folder: Path) -> None: ...

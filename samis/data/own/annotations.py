@@ -1,0 +1,170 @@
+"""Truth kept as shapes in a JSON file instead of as a picture: what COCO and LabelMe annotations share.
+
+``samis.data.own.annotation_shapes`` checks and draws the shapes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from samis.core.contracts import Sample
+from samis.data.base import Record, RecordDataset, did_you_mean
+from samis.data.checks.findings import similar_names
+from samis.data.own.annotation_shapes import Shape, draw_shapes
+from samis.data.own.folder import divide
+from samis.data.reading import FileError, max_bytes, picture_hw
+from samis.errors import UserError
+
+SPLITS = ("train", "val", "test", "trainval", "all")
+UNLABELLED = ("error", "clean", "skip")
+"""What may be done with images without annotation: refuse them, take them as free of defects, or leave them out."""
+
+
+class AnnotatedDataset(RecordDataset):
+    """A split whose masks are drawn from shapes.
+
+    Args:
+        name, split, records: as ``RecordDataset``'s; records have no mask file.
+        shapes: id -> shapes of its defects; none of them: a clean image.
+        sizes: id -> (height, width) that the annotations were made at, where they say.
+        source: id -> the JSON file, for errors.
+        labels: all names of defects in the annotations, those that name no image's class too.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        split: str,
+        records: Iterable[Record],
+        *,
+        shapes: Mapping[str, list[Shape]],
+        sizes: Mapping[str, tuple[int, int]],
+        source: Mapping[str, Path],
+        labels: Iterable[str] = (),
+    ) -> None:
+        super().__init__(name, split, records)
+        self.shapes, self.sizes, self.source = shapes, sizes, source
+        self.labels = sorted(set(labels))
+        for text in similar_names(self.labels):
+            warnings.warn(text, stacklevel=2)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read the image and draw its mask.
+
+        Raises:
+            UserError: as ``RecordDataset``'s, or if a shape cannot be drawn, or the image has not the annotations' size.
+        """
+        sample = super().__getitem__(index)
+        hw = (sample.image.shape[0], sample.image.shape[1])
+        wanted, source = self.sizes.get(sample.id, hw), self.source[sample.id]
+        if wanted != hw:
+            raise UserError(_other_size(sample.image_path, wanted, source, hw))
+        mask = draw_shapes(self.shapes.get(sample.id, []), hw, where=f"{source}: image {sample.id}")
+        return replace(sample, mask=mask, mask_path=source)
+
+    def fingerprint(self) -> str:
+        """Return a sha256 over images, ids, classes and shapes."""
+        if self._fingerprint is None:
+            digest = hashlib.sha256(super().fingerprint().encode())
+            for key in sorted(self.ids):
+                digest.update(key.encode() + json.dumps(self.shapes.get(key, []), default=_plain).encode())
+            self._fingerprint = digest.hexdigest()
+        return self._fingerprint
+
+
+def choose_split(
+    records: list[Record],
+    given: Mapping[str, str],
+    split: str,
+    *,
+    val_share: float = 0.1,
+    test_share: float = 0.2,
+    seed: int = 0,
+) -> list[Record]:
+    """Return a split's records: the given splits, or carved ones as ``folder`` carves them; `split` is one of ``SPLITS``."""
+    if split == "all":
+        return records
+    part = divide(records, given, val_share=val_share, test_share=test_share, seed=seed)
+    wanted = ("train", "val") if split == "trainval" else (split,)
+    return [record for record in records if part[record.id] in wanted]
+
+
+def read_json(path: Path, *, what: str) -> Any:
+    """Return a JSON file's content: UTF-8, -16 or -32, with or without a byte order mark.
+
+    Raises:
+        UserError: no such file, or no JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: expected {what}, but {error.strerror}; check data.root") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: expected {what}, but it is no JSON ({error}); export it again") from error
+
+
+def check_unlabelled(unlabelled: str, *, name: str) -> None:
+    """Refuse a value of the option ``unlabelled`` that is not in ``UNLABELLED``."""
+    if unlabelled not in UNLABELLED:
+        raise UserError(
+            f"data set {name}: expected unlabelled out of {', '.join(UNLABELLED)}, got '{unlabelled}'"
+            f"{did_you_mean(str(unlabelled), UNLABELLED)}"
+        )
+
+
+def check_size(image: Path, hw: tuple[int, int], source: Path) -> None:
+    """Refuse an image whose header says another size than its annotations; one that cannot be read is refused later.
+
+    Turned sizes may fit: a PNG's rotation is known only after decoding.
+    """
+    if not (min(hw) > 0 and 3 * hw[0] * hw[1] <= max_bytes()):
+        raise UserError(f"{source}: expected the size of an image, got {hw[1]}x{hw[0]}; export it again")
+    try:
+        found = picture_hw(image)
+    except FileError:
+        return
+    if found not in (hw, hw[::-1]):
+        raise UserError(_other_size(image, hw, source, found))
+
+
+def _other_size(image: Path | None, hw: tuple[int, int], source: Path, found: tuple[int, int]) -> str:
+    return (
+        f"{image}: expected {hw[1]}x{hw[0]} (width x height) as {source} says, got {found[1]}x{found[0]}; "
+        "annotate the image as it is now"
+    )
+
+
+def refuse_unlabelled(images: Sequence[str], total: int, *, where: Path, missing: str) -> None:
+    """Refuse images without annotation: half-annotated photos must not become clean ones in silence.
+
+    Args:
+        images: names of those without. total: how many images there are. where: file or folder. missing: what they lack.
+
+    Raises:
+        UserError: if there is any.
+    """
+    if images:
+        raise UserError(
+            f"{where}: expected {missing} for each of {total} images, got none for {len(images)} of them, the first is "
+            f"{images[0]}; annotate them, or set data.options={{unlabelled: clean}} if such images show no defect, "
+            "or data.options={unlabelled: skip} to leave them out"
+        )
+
+
+def largest(areas: Mapping[str, float]) -> str:
+    """Return the name with the largest area; the first of equals."""
+    best: Callable[[str], float] = areas.__getitem__
+    return max(areas, key=best)
+
+
+def _plain(value: Any) -> Any:
+    """Make what JSON does not know plain: arrays as packed bits, bytes as text."""
+    return np.packbits(value).tobytes().hex() if isinstance(value, np.ndarray) else value.decode()

@@ -1,0 +1,235 @@
+"""Your own data with COCO annotations: polygons and run lengths become masks, categories become classes.
+
+Layouts::
+
+    ROOT/annotations.json  ROOT/images/...                  one file: splits are carved, as ``folder`` carves them
+    ROOT/{train,val,test}.json  ROOT/images/...             a file for each split (a missing val is carved from train)
+    ROOT/annotations/instances_{train,val,test}*.json       the same; images in images/, images/train2017/ or train2017/
+    ROOT/annotations/instances_default.json                 one file, as CVAT exports; images in images/ or images/default/
+    ROOT/{train,valid,test}/_annotations.coco.json          images beside, as Roboflow exports
+    ROOT/result.json  ROOT/images/...                       one file, as Label Studio exports
+
+Names may be written with backslashes, or as absolute paths of another machine. Where files of two splits share a name, ids
+begin with the split. Paper: Lin et al., Microsoft COCO, ECCV 2014 (doi 10.1007/978-3-319-10602-1_48); the format:
+cocodataset.org, "Data format". Differs: all objects of an image make one mask; its class is the category that covers most
+of it, ``clean`` without any.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from samis.data.base import CLEAN, Record, check_split
+from samis.data.own.annotation_shapes import Shape, ShapeError, area_of, check_shape, fits_box
+from samis.data.own.annotations import (
+    SPLITS,
+    AnnotatedDataset,
+    check_size,
+    check_unlabelled,
+    choose_split,
+    largest,
+    read_json,
+    refuse_unlabelled,
+)
+from samis.data.own.coco_files import HOW_TO_GET, AnnotationFile, annotation_files, find_image
+from samis.errors import UserError
+
+
+def load_coco(
+    *,
+    root: Path | str | None = None,
+    split: str = "test",
+    json: str = "",
+    images: str = "images",
+    unlabelled: str = "error",
+    val_share: float = 0.1,
+    test_share: float = 0.2,
+    seed: int = 0,
+) -> AnnotatedDataset:
+    """Load one split of images with COCO annotations.
+
+    Args:
+        root: the folder.
+        split: ``train``, ``val``, ``test``, ``trainval`` or ``all``.
+        json: the one annotation file, seen from `root`; empty looks for the layouts above.
+        images: folder of the images, seen from `root`.
+        unlabelled: what images without annotation are: ``error`` refuses them, with their number, ``clean`` takes them as
+            free of defects, ``skip`` leaves them out.
+        val_share: share of each class to carve for ``val``, where no file gives it.
+        test_share: share of each class to carve for ``test``, where no file gives splits.
+        seed: another seed carves other splits.
+
+    Raises:
+        UserError: if a file, an image or the split is missing, a file is not COCO's, or an annotation contradicts itself
+            or its image: naming the file, the image and the annotation.
+    """
+    check_split(split, SPLITS, name="coco")
+    check_unlabelled(unlabelled, name="coco")
+    base = Path(root) if root is not None else None
+    if base is None or not base.is_dir():
+        raise UserError(f"data set coco: expected root=FOLDER, got {root}; {HOW_TO_GET}")
+    found = _Found()
+    for file in annotation_files(base, json):
+        places = [base / images / file.subset, base / images, base / file.subset, file.path.parent, base]
+        found.items += _read(file, places, unlabelled)
+    found.name_items()
+    records = choose_split(found.records, found.splits, split, val_share=val_share, test_share=test_share, seed=seed)
+    return AnnotatedDataset(
+        "coco", split, records, shapes=found.shapes, sizes=found.sizes, source=found.source, labels=found.labels
+    )
+
+
+@dataclass(frozen=True)
+class _Item:
+    """One image: its annotation file, the name it was found under, and what is annotated."""
+
+    file: AnnotationFile
+    name: str
+    image: Path
+    hw: tuple[int, int]
+    shapes: list[Shape]
+    areas: dict[str, float]
+
+    @property
+    def key(self) -> str:
+        return Path(self.name).with_suffix("").as_posix().replace("/", "__")
+
+
+class _Found:
+    """Records, shapes and splits gathered from the files."""
+
+    def __init__(self) -> None:
+        self.items: list[_Item] = []
+        self.records: list[Record] = []
+        self.shapes: dict[str, list[Shape]] = {}
+        self.sizes: dict[str, tuple[int, int]] = {}
+        self.source: dict[str, Path] = {}
+        self.splits: dict[str, str] = {}
+        self.labels: set[str] = set()
+
+    def name_items(self) -> None:
+        """Give each image its id, and keep what is known of it under that."""
+        counts = Counter(item.key for item in self.items)
+        shared = any(count > 1 for count in counts.values())
+        for item in self.items:
+            key = f"{item.file.split or item.file.subset}__{item.key}" if shared else item.key
+            if key in self.source:
+                raise UserError(
+                    f"{item.file.path}: expected file names that differ, got '{item.name}' twice; rename one"
+                )
+            self.records.append(Record(key, item.image, None, largest(item.areas) if item.areas else CLEAN))
+            self.shapes[key], self.sizes[key], self.source[key] = item.shapes, item.hw, item.file.path
+            self.labels |= set(item.areas)
+            if item.file.split:
+                self.splits[key] = item.file.split
+
+
+def _read(file: AnnotationFile, folders: list[Path], unlabelled: str) -> list[_Item]:
+    """Return the images of one annotation file."""
+    content = read_json(file.path, what="COCO annotations")
+    try:
+        names = _by_id(content["categories"], "category", file.path)
+        images = _by_id(content["images"], "image", file.path)
+        of_image: dict[Any, list[dict[str, Any]]] = {number: [] for number in images}
+        for entry in content["annotations"]:
+            if entry["image_id"] not in images:
+                raise UserError(
+                    f"{file.path}: annotation {entry.get('id')}: expected an image of the file, got trouble at "
+                    f"{entry['image_id']!r}, an image_id that none has; export it again"
+                )
+            of_image[entry["image_id"]].append(entry)
+        found = []
+        bare = [str(entry["file_name"]) for number, entry in images.items() if not of_image[number]]
+        if unlabelled == "error":
+            refuse_unlabelled(bare, len(images), where=file.path, missing="an annotation")
+        for number, entry in images.items():
+            if of_image[number] or unlabelled != "skip":
+                found.append(_item(file, folders, entry, of_image[number], names))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{file.path}: expected COCO annotations with images, categories and annotations that refer to each other, "
+            f"got trouble at {error}; export it again"
+        ) from error
+    return found
+
+
+def _by_id(entries: list[dict[str, Any]], what: str, path: Path) -> dict[Any, dict[str, Any]]:
+    found: dict[Any, dict[str, Any]] = {}
+    for entry in entries:
+        if found.setdefault(entry["id"], entry) is not entry:
+            raise UserError(f"{path}: expected one {what} an id, got id {entry['id']!r} twice; export it again")
+    return found
+
+
+def _item(
+    file: AnnotationFile,
+    folders: list[Path],
+    entry: dict[str, Any],
+    annotations: list[dict[str, Any]],
+    names: dict[Any, dict[str, Any]],
+) -> _Item:
+    written = entry["file_name"]
+    if not isinstance(written, str) or not written:
+        raise UserError(f"{file.path}: image {entry['id']}: expected a file_name, got {written!r}; export it again")
+    image = find_image(written, folders)
+    if image is None:
+        raise UserError(
+            f"{file.path}: expected the image {written} in {folders[1]}, got none; set data.options={{images: FOLDER}}"
+        )
+    hw = (entry["height"], entry["width"])
+    if not all(type(side) is int and side > 0 for side in hw):
+        raise UserError(
+            f"{file.path}: image {written}: expected height and width in px, got {hw[0]!r} and {hw[1]!r}; export it again"
+        )
+    check_size(image[1], hw, file.path)
+    item = _Item(file, image[0], image[1], hw, [], {})
+    for annotation in annotations:
+        label, shape, area = _annotation(annotation, hw, names, where=f"{file.path}: image {written}")
+        item.shapes.append(shape)
+        item.areas[label] = item.areas.get(label, 0.0) + area
+    return item
+
+
+def _annotation(
+    annotation: dict[str, Any], hw: tuple[int, int], names: dict[Any, dict[str, Any]], *, where: str
+) -> tuple[str, Shape, float]:
+    """Return an annotation's class, shape and area, or refuse it."""
+    number = annotation.get("id")
+    if not annotation.get("segmentation"):
+        raise UserError(
+            f"{where}: expected a segmentation for each annotation, got none in annotation {number}; "
+            "boxes alone are no truth to score against: export polygons or run lengths"
+        )
+    if annotation["category_id"] not in names:
+        raise UserError(
+            f"{where}: annotation {number}: expected a category of the file, got category_id "
+            f"{annotation['category_id']!r}; export it again"
+        )
+    try:
+        shape = check_shape(annotation["segmentation"], hw)
+    except ShapeError as error:
+        raise UserError(
+            f"{where}: annotation {number}: expected polygons or run lengths, got {error}; correct or remove it"
+        ) from error
+    box = annotation.get("bbox") or [0, 0, 0, 0]
+    if not fits_box(shape, box):
+        raise UserError(
+            f"{where}: annotation {number}: expected a segmentation in its bbox [x, y, width, height], got {str(box)[:60]}, "
+            "which is none or holds nothing of it; correct or remove it"
+        )
+    area = annotation.get("area")
+    if area is None:
+        area = area_of(shape)
+    elif isinstance(area, bool) or not isinstance(area, int | float) or not math.isfinite(area) or area < 0:
+        raise UserError(f"{where}: annotation {number}: expected an area in px, got {area!r}; export it again")
+    category = annotation["category_id"]
+    label = names[category]["name"]
+    if not isinstance(label, str):
+        raise UserError(
+            f"{where}: expected the name of category {category!r} to be a text, got {label!r}; export it again"
+        )
+    return label, shape, float(area)

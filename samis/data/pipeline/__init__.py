@@ -1,0 +1,1 @@
+"""From samples to batches: augmentation, framing, sampling, loading."""

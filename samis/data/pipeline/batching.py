@@ -1,0 +1,127 @@
+"""Joins framed samples and their prompts into one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from samis.core.contracts import Batch, Placement, Prompt
+
+
+@dataclass
+class FramedSample:
+    """One sample's V views: images (V, 3, S, S), placements, prompt; masks (V, 1, S, S) and the truth if known.
+
+    ``keys`` (V, 32) uint8 says which pixels each view shows, see ``samis.core.geometry.view_key``. Where embeddings may be
+    read in the images' place, ``embeddings`` (V, C, g, g) are those that were; then the images are on the meta device.
+    """
+
+    id: str
+    class_name: str
+    images: Tensor
+    placements: list[Placement]
+    prompt: Prompt
+    masks: Tensor | None
+    truth: np.ndarray | None = None
+    keys: Tensor | None = None
+    embeddings: Tensor | None = None
+    may_read: bool = False
+
+
+def collate(samples: Sequence[FramedSample]) -> Batch:
+    """Join framed samples into one batch; ``placement.sample`` then counts within it.
+
+    The batch has masks only if each sample has. Where embeddings may be read, ``extras`` has ``embedded`` (V,) bool, and
+    ``embeddings`` (n, C, g, g) of the n views for which that is true.
+    """
+    placements = [replace(p, sample=number) for number, sample in enumerate(samples) for p in sample.placements]
+    masks = [sample.masks for sample in samples if sample.masks is not None]
+    keys = [sample.keys for sample in samples if sample.keys is not None]
+    extras = {"view_keys": torch.cat(keys)} if len(keys) == len(samples) else {}
+    images = [sample.images for sample in samples]
+    embeddings = [sample.embeddings for sample in samples if sample.embeddings is not None]
+    if any(sample.may_read for sample in samples):
+        extras["embedded"] = torch.cat([_embedded(sample) for sample in samples])
+    if embeddings:
+        extras["embeddings"] = torch.cat(embeddings)
+        if len(embeddings) < len(samples):  # nothing reads the pixels of a view whose embedding is here
+            images = [torch.zeros_like(image, device="cpu") if image.is_meta else image for image in images]
+    return Batch(
+        ids=[sample.id for sample in samples],
+        images=torch.cat(images),
+        placements=placements,
+        prompt=concat_prompts([sample.prompt for sample in samples]),
+        masks=torch.cat(masks) if len(masks) == len(samples) else None,
+        class_names=[sample.class_name for sample in samples],
+        truths=[sample.truth for sample in samples],
+        extras=extras,
+        scaled_hw=torch.tensor([placement.scaled_hw for placement in placements]).reshape(-1, 2),
+    )
+
+
+def _embedded(sample: FramedSample) -> Tensor:
+    return torch.full((len(sample.placements),), sample.embeddings is not None)
+
+
+def concat_prompts(prompts: Sequence[Prompt]) -> Prompt:
+    """Join prompts over their views, padding to the most prompts and the most points.
+
+    Padded prompts are not `present`; padded points bear label -1.
+
+    Args:
+        prompts: at least one, all of one kind, with the same of points and boxes.
+
+    Raises:
+        ValueError: if the kinds differ, or some have points or boxes and others not.
+    """
+    first = prompts[0]
+    if len({prompt.kind for prompt in prompts}) > 1:
+        raise ValueError(f"expected prompts of one kind, got {sorted({prompt.kind for prompt in prompts})}")
+    for name in ("points_xy", "point_labels", "boxes_xyxy"):
+        if len({getattr(prompt, name) is None for prompt in prompts}) > 1:
+            raise ValueError(f"prompt '{first.kind}': expected {name} in all samples of a batch or in none, got some")
+    sees_truth = any(prompt.sees_truth for prompt in prompts)
+    if first.points_xy is None and first.boxes_xyxy is None:
+        present = [prompt.present for prompt in prompts if prompt.present is not None]
+        return Prompt(
+            first.kind, present=torch.cat(present) if len(present) == len(prompts) else None, sees_truth=sees_truth
+        )
+    most = max(prompt.prompts_per_view for prompt in prompts)
+    longest = max(0 if prompt.points_xy is None else prompt.points_xy.shape[2] for prompt in prompts)
+    points = [_padded(prompt.points_xy, (most, longest), 0) for prompt in prompts if prompt.points_xy is not None]
+    labels = [
+        _padded(prompt.point_labels, (most, longest), -1) for prompt in prompts if prompt.point_labels is not None
+    ]
+    boxes = [_padded(prompt.boxes_xyxy, (most,), 0) for prompt in prompts if prompt.boxes_xyxy is not None]
+    whole = all(prompt.present is None and prompt.prompts_per_view == most for prompt in prompts)
+    return Prompt(
+        kind=first.kind,
+        points_xy=torch.cat(points) if points else None,
+        point_labels=torch.cat(labels) if labels else None,
+        boxes_xyxy=torch.cat(boxes) if boxes else None,
+        present=None if whole else torch.cat([_padded(_presence(prompt), (most,), False) for prompt in prompts]),
+        sees_truth=sees_truth,
+    )
+
+
+def _presence(prompt: Prompt) -> Tensor:
+    if prompt.present is not None:
+        return prompt.present
+    tensor = prompt.boxes_xyxy if prompt.points_xy is None else prompt.points_xy
+    assert tensor is not None
+    return torch.ones(tensor.shape[:2], dtype=torch.bool)
+
+
+def _padded(tensor: Tensor, sizes: tuple[int, ...], value: float) -> Tensor:
+    """Enlarge dimensions 1, 2 ... of a tensor to `sizes` with `value`."""
+    shape = list(tensor.shape)
+    shape[1 : 1 + len(sizes)] = sizes
+    if shape == list(tensor.shape):
+        return tensor
+    enlarged = torch.full(shape, value, dtype=tensor.dtype)
+    enlarged[tuple(slice(length) for length in tensor.shape)] = tensor
+    return enlarged

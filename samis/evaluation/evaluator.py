@@ -1,0 +1,250 @@
+"""The one evaluator: zero-shot SAM, tuned SAM, baselines and published maps are all scored here, alike.
+
+It sees maps and truths at the file's own size, never a network. Maps become 8-bit first, as saving them would make them,
+so that a folder of saved maps and the segmenter that wrote it score the same. On several processes each scores its share;
+per-image rows are gathered with their ids, never means of means.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from samis.core.contracts import Batch, Evaluation, Segmenter
+from samis.errors import Interrupted, PeerError, UserError
+from samis.metrics import (
+    DIRECTIONS,
+    SCORES_CLEAN,
+    ImageScores,
+    Judged,
+    TruthCache,
+    inspect,
+    judge,
+    mean_curves,
+    numbers_of,
+    quantise,
+    score_image,
+    stack_scores,
+    summarise_stack,
+)
+
+NamedMaps = dict[str, list[Tensor]]
+"""Name of a segmenter or mask rule -> one map for each sample of a batch."""
+
+
+Rows = dict[str, dict[str, dict[str, Any]]]
+"""Name of a segmenter or mask rule -> image id -> what was measured."""
+
+
+@dataclass
+class _Share:
+    """What one process brings to the gathering."""
+
+    rows: Rows = field(default_factory=dict)
+    seconds: float = 0.0
+    signal: int = 0
+    failure: Exception | None = None
+
+
+class Evaluator:
+    """Scores segmenters on one data set, again and again.
+
+    Args:
+        batches: this process's batches, with truths; iterated anew for each evaluation.
+        ids: every id of the data set, in order; each must come back once, from some process.
+        protocol: key in ``samis.metrics.PROTOCOLS``. names: metrics to compute; empty computes all.
+        bootstrap: resamples for the 95 % intervals; 0 leaves them out.
+        device: where batches are sent.
+        on_map: called with (name, id, (H, W) uint8 map) for each map scored by this process, or None.
+        stop: asked between batches; a number other than 0 (a signal's) ends the evaluation on every process.
+        threshold: map value above which a pixel is called defective, where a threshold is needed: clean images, how many
+            defective ones are found, and the ``inspection`` protocol.
+        apart: ids of clean images scored in addition to a split; their empty maps are not counted.
+        truth_cache: bytes of what is computed from truths to keep between evaluations; 0 where there is only one.
+        alone: this process has all batches and joins nothing, though there may be others.
+    """
+
+    def __init__(
+        self,
+        batches: Iterable[Batch],
+        ids: Sequence[str],
+        *,
+        protocol: str = "pysod",
+        names: Sequence[str] = (),
+        bootstrap: int = 0,
+        device: torch.device | str = "cpu",
+        on_map: Callable[[str, str, np.ndarray], None] | None = None,
+        stop: Callable[[], int] | None = None,
+        threshold: float = 0.5,
+        apart: Collection[str] = (),
+        truth_cache: int = 1 << 30,
+        alone: bool = False,
+    ) -> None:
+        self.batches, self.ids, self.protocol, self.names = batches, list(ids), protocol, list(names) or None
+        self.bootstrap, self.device, self.on_map = bootstrap, device, on_map
+        self.stop = stop or (lambda: 0)
+        self.alone = alone
+        self.threshold, self.apart = threshold, frozenset(apart)
+        self._truths = TruthCache(truth_cache)
+
+    def __call__(self, segmenter: Segmenter) -> Evaluation:
+        """Score one segmenter."""
+        return self.many(lambda batch: {"": segmenter.predict(batch)})[""]
+
+    def many(self, predict: Callable[[Batch], NamedMaps]) -> dict[str, Evaluation]:
+        """Score several maps of each image from one pass, such as every mask rule.
+
+        Raises:
+            UserError: a map of another size than its truth, a sample without truth, or an image that no process scored.
+            PeerError: another process failed. Interrupted: some process was asked to stop.
+        """
+        share = _Share()
+        try:
+            for batch in self.batches:
+                share.signal = self.stop()
+                if share.signal:
+                    break
+                start = time.perf_counter()
+                named = predict(batch.to(self.device))
+                share.seconds += time.perf_counter() - start
+                for name, maps in named.items():
+                    for number, values in enumerate(maps):
+                        row = self._row(name, batch, number, values)
+                        share.rows.setdefault(name, {})[row["id"]] = row
+        except Exception as error:
+            if self.alone or not _several():
+                raise
+            share.failure = error
+        gathered, seconds = _gather(share, alone=self.alone)
+        return {name: self._evaluation(found, seconds) for name, found in gathered.items()}
+
+    def _row(self, name: str, batch: Batch, number: int, values: Tensor) -> dict[str, Any]:
+        sample_id, truth = batch.ids[number], batch.truths[number] if batch.truths else None
+        if truth is None:
+            raise UserError(f"{sample_id}: expected a mask to score against, found none; score only labelled images")
+        found = values.detach().cpu().numpy()
+        if not np.isfinite(found).all():  # clipping would make 1 of infinity
+            raise UserError(f"{sample_id}: expected a map of finite numbers, got NaN or infinity; check the weights")
+        map_u8 = quantise(found.clip(0, 1), source=sample_id)
+        if self.on_map:
+            self.on_map(name, sample_id, map_u8)
+        if map_u8.shape != truth.shape:
+            raise UserError(f"{sample_id}: expected a map of {truth.shape}, the mask's size, got {map_u8.shape}")
+        row: dict[str, Any] = {"id": sample_id, "class_name": batch.class_names[number], "empty_map": not map_u8.any()}
+        row["full_map"] = bool(map_u8.min() == map_u8.max() > 0)
+        if truth.any():
+            above = map_u8 > 127
+            row["nothing"], row["everything"] = not above.any(), bool(above.all())
+        if truth.any() or self.protocol in SCORES_CLEAN:
+            fields = self._truths.get(sample_id, truth)
+            row["scores"] = score_image(
+                map_u8, truth, self.names, self.protocol, fields, threshold=max(self.threshold, 1 / 512)
+            )  # that metric counts "at or above", which no byte but 0 tells from "above"
+        row["judged"] = judge(map_u8, truth, threshold=self.threshold)
+        return row
+
+    def _evaluation(self, found: dict[str, dict[str, Any]], seconds: float) -> Evaluation:
+        missing = [sample_id for sample_id in self.ids if sample_id not in found]
+        if missing:
+            raise UserError(
+                f"expected a map for each of {len(self.ids)} images, none came for {', '.join(missing[:5])}"
+            )
+        rows = [found[sample_id] for sample_id in self.ids]
+        scored = [row for row in rows if "scores" in row]
+        empty = sum(row["empty_map"] for row in rows if row["id"] not in self.apart)
+        full = sum(row["full_map"] for row in rows if row["id"] not in self.apart)
+        evaluation = Evaluation({}, empty_maps=empty, full_maps=full, seconds=seconds)
+        defective = [row for row in rows if "nothing" in row]
+        if defective:
+            evaluation.nothing = float(np.mean([row["nothing"] for row in defective]))
+            evaluation.everything = float(np.mean([row["everything"] for row in defective]))
+        if scored:
+            scores: list[ImageScores] = [row["scores"] for row in scored]
+            stack = stack_scores(scores)
+            evaluation.metrics = self._asked(summarise_stack(stack))
+            evaluation.curves = {name: [float(v) for v in curve] for name, curve in mean_curves(scores).items()}
+            classes = np.array([row["class_name"] for row in scored])
+            for class_name in sorted(set(classes.tolist())):
+                index = np.flatnonzero(classes == class_name)
+                evaluation.per_class[class_name] = {
+                    "n_images": float(len(index)),
+                    **self._asked(summarise_stack(stack, index)),
+                }
+            if self.bootstrap:
+                evaluation.intervals = _intervals(
+                    lambda index: self._asked(summarise_stack(stack, index)), len(scored), self.bootstrap
+                )
+        evaluation.clean = inspect([row["judged"] for row in rows], threshold=self.threshold)
+        evaluation.images = [_flat(row, found=evaluation.clean is not None) for row in rows]
+        return evaluation
+
+    def _asked(self, numbers: dict[str, float]) -> dict[str, float]:
+        """Leave out what comes along with a metric but was not asked for."""
+        wanted = numbers_of(self.names) if self.names else set(numbers)
+        return {name: value for name, value in numbers.items() if name in wanted}
+
+
+def higher_is_better(metric: str) -> bool:
+    """Return whether more of a metric is better (unknown names: yes)."""
+    return DIRECTIONS.get(metric, 1) > 0
+
+
+def _flat(row: dict[str, Any], *, found: bool) -> dict[str, Any]:
+    """Return an image's line: its metrics, and whether it was kept clean or, where that is of interest, `found`."""
+    numbers = dict(row["scores"].values) if "scores" in row else {}
+    judged: Judged = row["judged"]
+    if judged.false_positive_area is not None:
+        numbers["false_positive_area"] = judged.false_positive_area
+        numbers["kept_clean"] = judged.false_positive_area == 0
+    elif found:
+        numbers["found"] = bool(judged.found)
+    return {"id": row["id"], "class_name": row["class_name"], **{name: float(value) for name, value in numbers.items()}}
+
+
+def _intervals(summary: Callable[[np.ndarray], dict[str, float]], count: int, resamples: int) -> dict[str, list[float]]:
+    """Return the 95 % percentile bootstrap over images (Efron 1979), the same resamples for every segmenter."""
+    rng = np.random.default_rng(0)
+    drawn = [summary(rng.integers(count, size=count)) for _ in range(resamples)]
+    low_high = {
+        name: np.percentile([d[name] for d in drawn if name in d], [2.5, 97.5])
+        for name in dict.fromkeys(name for d in drawn for name in d)
+    }
+    return {name: [float(pair[0]), float(pair[1])] for name, pair in low_high.items()}
+
+
+def _several() -> bool:
+    """Return whether several processes share the evaluation."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def _gather(mine: _Share, *, alone: bool = False) -> tuple[Rows, float]:
+    """Join the processes' rows by id (an id scored twice counts once) and their seconds.
+
+    A failure or a stop of one ends all of them, and nobody waits for rows that will not come.
+    """
+    shares = [mine]
+    if _several() and not alone:
+        world, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
+        failure, mine.failure = mine.failure, None if mine.failure is None else PeerError(str(mine.failure))
+        gathered: list[Any] = [None] * world
+        torch.distributed.all_gather_object(gathered, mine)
+        shares = gathered
+        failed = [number for number, share in enumerate(shares) if share.failure is not None]
+        if failure is not None and failed[0] == rank:
+            raise failure
+        if failed:
+            raise PeerError(f"process {failed[0]}: {shares[failed[0]].failure}")
+    signal = max(share.signal for share in shares)
+    if signal:
+        raise Interrupted(signal)
+    joined: Rows = {}
+    for share in shares:
+        for name, found in share.rows.items():
+            joined.setdefault(name, {}).update(found)
+    return joined, float(sum(share.seconds for share in shares))

@@ -1,0 +1,306 @@
+"""ScoreRow: one measured line with its birth certificate, JSON in and out (standard library only)."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import math
+import os
+import re
+import socket
+import sys
+from collections.abc import Iterable
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from samis.core.cells import text_cell
+
+KINDS = ("zero_shot", "tuned", "baseline", "saved_maps", "ceiling")
+"""What a row measures: SAM untouched, SAM tuned, a specialised network trained here, a folder of published maps, the mean
+of several such folders (shown as a ceiling, compared with nothing)."""
+
+BUDGETS = ("", "short", "smoke")
+"""How long what a row measures was trained: as long as it gains ("", also for what was not trained here); not to a plateau of
+validation (short); a few steps, to show that training runs (smoke)."""
+
+IMAGES_SHA256 = "images_sha256"
+"""Key of the provenance that says which per-image CSV belongs to a row."""
+_HOST = re.sub(r"[^A-Za-z0-9-]", "_", socket.gethostname()) or "here"
+_KINDS_OF_VALUES: dict[str, type] = {
+    "name": str, "dataset": str, "split": str, "n_images": int, "prompt": str, "oracle": bool, "protocol": str,
+    "metrics": dict, "directions": dict, "intervals": dict, "per_class": dict, "curves": dict, "empty_maps": int,
+    "full_maps": int, "budget": str, "cost": dict, "provenance": dict,
+}  # fmt: skip
+
+
+@dataclass
+class ScoreRow:
+    """One segmenter, scored on one split of one data set.
+
+    Attributes:
+        name: what the report prints, e.g. ``"SAM tiny, grid, contrast"``.
+        kind: one of ``KINDS``.
+        dataset: the data set's label: its key in DATASETS, and the options that make it another one.
+        split: ``"test"``, ``"val"`` ... n_images: images of the split.
+        prompt: ``"grid"``, ``"empty"``, ``"whole"``, ``"box"``, ``"point"``; ``"none"`` for networks that take no prompt.
+        mask_rule: how many masks became one map, or None.
+        oracle: True if the prompt or the rule saw the ground truth; such rows never share a column with others.
+        protocol: metric protocol, e.g. ``"pysod"``.
+        metrics: name -> mean over the defective images (or pooled, as the metric says).
+        directions: name -> 1 if more is better, -1 if less is, of each of ``metrics`` and of those of ``clean`` that have one.
+        intervals: name -> [low, high], 95 % percentile bootstrap over images.
+        per_class: class name -> metrics of its images, plus ``"n_images"``.
+        curves: name -> 256 values, mean over images, threshold 255 down to 0 as the metrics' docstrings say.
+        clean: defect-free images apart, those of the split or those that its data set keeps beside it: ``n_images``,
+            ``threshold``, ``false_positive_area``, ``kept_clean``, and of the defective images ``defect_recall`` and
+            ``image_auroc``, as ``samis.metrics.clean.inspect`` says; None if there are none.
+        empty_maps: how many maps were all zero (SAM offered no mask at all).
+        full_maps: how many maps had one value above zero at every pixel.
+        budget: one of ``BUDGETS``; a row of a small budget is shown, but represents its kind in no comparison.
+        cost: of one image as predicted: ``parameters``, ``multiply_adds``, ``views``, ``frame_px``, ``p50_ms``, ``p95_ms``,
+            ``timed_images``, ``device`` as ``evaluation.cost.measure`` says; of published maps what others state, with ``source``.
+            Empty in older rows; any key may be missing.
+        provenance: config, commit, versions, weights_sha256, data_fingerprint, created, command, seconds_per_image ...
+        images: per-image rows: id, class_name, and each metric; written beside the row as CSV, not into the JSON.
+    """
+
+    name: str
+    kind: str
+    dataset: str
+    split: str
+    n_images: int
+    prompt: str
+    mask_rule: str | None
+    oracle: bool
+    protocol: str
+    metrics: dict[str, float]
+    directions: dict[str, int] = field(default_factory=dict)
+    intervals: dict[str, list[float]] = field(default_factory=dict)
+    per_class: dict[str, dict[str, float]] = field(default_factory=dict)
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    clean: dict[str, float] | None = None
+    empty_maps: int = 0
+    full_maps: int = 0
+    budget: str = ""
+    cost: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    images: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"row {self.name!r}: kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
+        if self.budget not in BUDGETS:
+            raise ValueError(
+                f"row {self.name!r}: budget must be {' or '.join(filter(None, BUDGETS))} or absent, got {self.budget!r}"
+            )
+
+    @property
+    def degenerate(self) -> str:
+        """What is wrong with a row whose maps say nothing about where defects are; "" of any other row."""
+        if not self.n_images or self.empty_maps + self.full_maps < self.n_images:
+            return ""
+        return (
+            "all maps empty" if not self.full_maps else "all maps full" if not self.empty_maps else "maps empty or full"
+        )
+
+    @property
+    def table(self) -> tuple[str, str, str, bool, str]:
+        """What must agree for two rows to stand in one table or be subtracted."""
+        fingerprint = str(self.provenance.get("data_fingerprint", ""))
+        beside = self.provenance.get("clean_fingerprint")
+        if beside and self.protocol == "inspection":  # the only one whose metrics count clean images
+            fingerprint += f"+{beside}"
+        return self.dataset, self.split, self.protocol, self.oracle, fingerprint
+
+    def save(self, path: str | Path) -> Path:
+        """Write the row as JSON and its per-image rows as ``<stem>.csv`` beside it, each by rename; return the JSON's path."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = {key: value for key, value in asdict(self).items() if key != "images"}
+        if self.images:
+            table = _csv(self.images)
+            content["provenance"][IMAGES_SHA256] = hashlib.sha256(table.encode()).hexdigest()
+            write_atomic(path.with_suffix(".csv"), table)
+        write_atomic(path, json.dumps(_rounded(content), indent=1, sort_keys=False, ensure_ascii=False) + "\n")
+        return path
+
+
+def read_row(path: str | Path) -> ScoreRow:
+    """Read one row, without its per-image rows.
+
+    Raises:
+        ValueError: the file is no score row; names the file and the key that is missing or unknown.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: expected a score row in JSON, but {error.strerror}; check the path") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path}: expected a score row in JSON, but it is cut short or damaged ({error}); delete it and score again"
+        ) from error
+    _check_directions(path, content)
+    known = {f.name: f for f in fields(ScoreRow)}
+    needed = {name for name, f in known.items() if f.default is MISSING and f.default_factory is MISSING}
+    if not isinstance(content, dict) or set(content) - set(known) or needed - set(content):
+        raise ValueError(f"{path}: not a score row; write one with evaluate/score.py")
+    for name, kind in _KINDS_OF_VALUES.items():
+        if not isinstance(content.get(name, kind()), kind):
+            raise ValueError(f"{path}: not a score row: expected {name} as {kind.__name__}, got {content[name]!r:.60}")
+    try:
+        return ScoreRow(**content)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _check_directions(path: str | Path, content: Any) -> None:
+    """Refuse a row whose metrics nobody can rank: no numbers, or written before rows said which way is better."""
+    if not isinstance(content, dict) or not isinstance(content.get("metrics"), dict):
+        return  # is refused for that
+    directions = content.get("directions")
+    directions = directions if isinstance(directions, dict) else {}
+    for metric, value in content["metrics"].items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not math.isfinite(value):
+            raise ValueError(
+                f"{path}: expected {metric} to be a finite number, got {str(value)[:40]!r}; score it again"
+            )
+        if directions.get(metric) not in (1, -1):
+            raise ValueError(
+                f"{path}: expected the row to say whether more or less {metric} is better (directions: 1 or -1), got "
+                f"{directions.get(metric)!r}; it is of an older version: score it again"
+            )
+
+
+def direction(metric: str, rows: Iterable[ScoreRow]) -> int:
+    """Return 1 if more of a metric is better, -1 if less is, as rows say.
+
+    Raises:
+        ValueError: no row says it, or two say different things.
+    """
+    said = {row.directions[metric]: row.name for row in rows if metric in row.directions}
+    if len(said) > 1:
+        raise ValueError(
+            f"rows {said[1]!r} and {said[-1]!r} differ in whether more {metric} is better; score both again"
+        )
+    for sign in said:
+        return sign
+    raise ValueError(f"no row says whether more or less {metric} is better; score it again")
+
+
+def check_images(row: ScoreRow, table: Path) -> None:
+    """Refuse a per-image CSV that was not written with its row, as a kill between the two files leaves it.
+
+    Raises:
+        ValueError: the CSV is of another scoring.
+    """
+    said = row.provenance.get(IMAGES_SHA256)
+    if said is not None and hashlib.sha256(table.read_bytes()).hexdigest() != said:
+        raise ValueError(f"{table}: expected the per-image values of the row beside it, got others; score it again")
+
+
+def read_rows(folder: str | Path) -> list[ScoreRow]:
+    """Read every ``*.json`` row below a folder, sorted by path.
+
+    Raises:
+        ValueError: the folder holds no row, or a file in it is none.
+    """
+    paths = sorted(Path(folder).rglob("*.json"))
+    if not paths:
+        raise ValueError(f"{folder}: expected score rows (*.json) here, found none; write some with evaluate/score.py")
+    return [read_row(path) for path in paths]
+
+
+def rows_of_training(folders: str | Path | Iterable[str | Path] | None, birth: dict[str, Any]) -> list[ScoreRow]:
+    """Return the rows below folders that were scored from one training; none where there is no folder or no row.
+
+    A file that is no row is named on stderr and passed over.
+
+    Args:
+        folders: of rows, or one. birth: the run's ``provenance.json``. Rows hold a copy of it with rounded numbers; what is
+            added to the run later, such as a threshold, is not compared.
+    """
+    known = {key: _rounded(birth.get(key)) for key in ("command", "commit", "data_fingerprint", "validation")}
+    places = [folders] if isinstance(folders, str | Path) else folders or []
+    rows = []
+    for path in sorted(
+        {path for place in places for path in Path(place).rglob("*.json")} if any(known.values()) else ()
+    ):
+        try:
+            rows.append(read_row(path))
+        except ValueError as error:
+            print(f"left out of the card: {error}", file=sys.stderr)
+    trainings = [(row, row.provenance.get("training") or {}) for row in rows]
+    return [row for row, own in trainings if own and all(_rounded(own.get(key)) == known[key] for key in known)]
+
+
+def write_atomic(path: str | Path, text: str) -> None:
+    """Write `text` to a temporary name in the same folder, then rename: readers see the old file or the new, never half.
+
+    The temporary name starts with a dot and ends in ``.tmp``, so that no reader takes it for a row or a report; what a
+    killed process left under such a name is removed by the next write of the same file.
+
+    Raises:
+        OSError: it cannot be written (a full disk, no rights); `filename` is `path`, which is as it was.
+    """
+    path = Path(path)
+    _remove_leftovers(path)
+    temporary = path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno is not None:
+            error.filename = str(path)
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove temporary files of `path` whose process, of this machine, is gone; others may be writing theirs."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(_HOST)}.*.tmp"):
+        pid = left.name.removesuffix(".tmp").rpartition(".")[2]
+        if pid.isdecimal() and not _runs(int(pid)):
+            left.unlink(missing_ok=True)
+
+
+def _runs(pid: int) -> bool:
+    if os.name != "posix":
+        return True  # elsewhere signal 0 would end the process
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
+def _rounded(value: Any) -> Any:
+    """Round floats to 8 significant digits, so that rows stay readable and diffs small; what is no number becomes null."""
+    if isinstance(value, float):
+        return float(f"{value:.8g}") if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    return value
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    lines = [",".join(map(_cell, columns))]
+    for row in rows:
+        lines.append(",".join(_cell(row.get(column, "")) for column in columns))
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:.6g}" if isinstance(value, float) else str(text_cell(value))
+    return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\n\r') else text

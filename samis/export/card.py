@@ -1,0 +1,196 @@
+"""The model card of an exported run: what it is, what it was tuned on, what it scored, whose licence, which base."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from samis.evaluation.score_row import ScoreRow
+
+SHOWN = ("s_measure", "weighted_f", "e_mean", "f_max", "iou", "mae")
+HOW = {
+    "peft": '`PeftModel.from_pretrained(sam, "peft")` on a Sam with the base weights below',
+    "merged": '`sam_model_registry["{architecture}"](checkpoint="{file}")` of segment_anything',
+    "own": "`segmenter.weights={file}` of SAM-IS (no registry of segment_anything builds this shape)",
+    "onnx": "onnxruntime; the decoder has the inputs of segment_anything's own, and without points it finds all defects",
+    "transformers": '`SamModel.from_pretrained("transformers")` and `SamProcessor.from_pretrained("transformers")`',
+}
+
+
+def model_card(
+    *, config: Mapping[str, Any], birth: Mapping[str, Any], base: Mapping[str, Any], rows: Sequence[ScoreRow],
+    files: Mapping[str, str], official: bool,
+) -> str:  # fmt: skip
+    """Return the card as Markdown.
+
+    Args:
+        config: the run's whole config. birth: its provenance.json.
+        base: architecture and weights_sha256 of the SAM it was tuned from.
+        rows: score rows of this run; may be empty.
+        files: name -> format of what was exported. official: whether segment_anything's registry builds the shape.
+    """
+    architecture, data, adapter = base.get("architecture"), config["data"], config["adapter"]
+    called = data.get("label") or data["name"]
+    lines = [
+        "---",
+        "license: apache-2.0",
+        "tags: [segment-anything, surface-defects]",
+        "---",
+        "",
+        f"# {config['experiment']}",
+        "",
+    ]
+    lines += [
+        f"Segment Anything (`{architecture}`) tuned on surface defects by SAM-IS: adapter `{adapter['name']}`, prompt "
+        f"`{config['prompt']['kind']}`. Mask 0 is the answer; masks 1 to 3 and the predicted IoU were not tuned.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| data | {called}, split `{data['train']}`, best epoch by `{config['keep_best']}` on `{data['val']}` |",
+        f"| data fingerprint | `{birth.get('data_fingerprint', 'not recorded')}` |",
+        f"| base weights, sha256 | `{base.get('weights_sha256') or 'not recorded'}` |",
+        f"| frame | {config['frame']['frame_px'] or 'native'} px, tiles {config['frame']['tile_px'] or 'none'} |",
+        f"| threshold on validation | {_threshold(birth)} |",
+        f"| commit, torch | `{birth.get('commit', 'unknown')}`, {birth.get('versions', {}).get('torch', 'unknown')} |",
+        "",
+        "## Scores",
+        "",
+        *_scores(birth, rows, str(data["val"])),
+        "",
+        "## Files",
+        "",
+        "Each was read back by the tool named and gave the tuned model's masks.",
+        "",
+    ]
+    for name, kind in files.items():
+        how = HOW["own" if kind == "merged" and not official else kind]
+        lines.append(f"- `{name}`: {how.format(architecture=architecture, file=name)}")
+    lines += [
+        "",
+        "## Licence",
+        "",
+        "These weights: Apache-2.0, as SAM's (Meta, segment_anything) and those of SAM-IS. The images they were tuned on have "
+        "licences of their own, and are not part of this folder.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _threshold(birth: Mapping[str, Any]) -> str:
+    found = birth.get("threshold")
+    if not found:
+        return "not recorded; SAM's own is 0.5"
+    text = f"{found['value']:.3f} (mean IoU {found['iou']:.3f} there"
+    if "kept_clean" in found:
+        text += f"; {found['kept_clean']:.0%} of {found['clean_images']} clean images without a pixel above it"
+    return f"{text})"
+
+
+def _length(birth: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+    """Say how long a run was: its epochs, and the minutes if the clock could end it."""
+    if not birth.get("minutes"):
+        return f"{training['epochs']} epochs"
+    return f"{birth.get('epochs', training['epochs'])} of {training['epochs']} epochs in at most {birth['minutes']:g} minutes"
+
+
+def _scores(birth: Mapping[str, Any], rows: Sequence[ScoreRow], val: str) -> list[str]:
+    validation = birth.get("validation") or {}
+    columns = [name for name in SHOWN if name in validation or any(name in row.metrics for row in rows)]
+    if not columns:
+        return ["None are recorded."]
+    lines = ["| split | images | protocol | " + " | ".join(columns) + " |", "|---|---:|---|" + "---:|" * len(columns)]
+
+    def cells(metrics: Mapping[str, float]) -> str:
+        return " | ".join(f"{metrics[name]:.4f}" if name in metrics else "" for name in columns)
+
+    for row in rows:
+        lines.append(f"| {row.dataset}, {row.split} | {row.n_images} | {row.protocol} | {cells(row.metrics)} |")
+    notes = [_clean(row) for row in rows if row.clean and "defect_recall" in row.clean]
+    if validation:
+        lines.append(f"| `{val}` (chose the epoch) | | | {cells(validation)} |")
+    if not rows:
+        lines += ["", "No score on a test split was found; `evaluate/score.py RUN` makes one."]
+    return lines + [line for note in notes for line in ("", note)]
+
+
+def _clean(row: ScoreRow) -> str:
+    """Say what a row's test split with defect-free images showed, at the run's own threshold."""
+    clean = row.clean or {}
+    return (
+        f"Clean parts, {row.split} split, at the threshold above: {clean['kept_clean']:.0%} of {clean['n_images']:.0f} defect-free "
+        f"images kept clean (no pixel above it), {clean['defect_recall']:.0%} of the defective ones found, image AUROC "
+        f"{clean['image_auroc']:.3f}."
+    )
+
+
+def shipped_card(
+    name: str, config: Mapping[str, Any], birth: Mapping[str, Any], base: Mapping[str, Any], rows: Sequence[ScoreRow],
+    *, size_mb: float,
+) -> str:  # fmt: skip
+    """Return the card of an adapter that ships with the project, as Markdown.
+
+    Args:
+        name: of its folder. config, birth, base: as for ``model_card``; ``birth["made"]`` holds what a person added.
+        rows: score rows of this run; may be empty. size_mb: of the weights, 10^6 bytes.
+    """
+    data, frame, adapter, optim, training = (config[key] for key in ("data", "frame", "adapter", "optim", "training"))
+    made, versions = birth.get("made", {}), birth.get("versions", {})
+    torch = f"; torch {versions['torch']}" if "torch" in versions else ""
+    code = made.get("code") or f"commit `{birth.get('commit', 'unknown')}`"
+    cut = f"; {birth['cut']}, best epoch {birth['best_epoch']}" if "cut" in birth else ""
+    tiles = f"tiles of {frame['tile_px']} px, overlap {frame['overlap']:g}" if frame["tile_px"] else "images whole"
+    parts = ", ".join([*adapter["encoder"], *(f"decoder {word}" for word in adapter["decoder"])])
+    called = data.get("label") or data["name"]
+    side = f"{frame['frame_px']} px" if frame["frame_px"] else "the architecture's own"
+    options = f", options {dict(data['options'])}" if data["options"] else ""
+    lines = [
+        f"# {name}: a tuned adapter",
+        "",
+        f"Finds surface defects without a prompt: `{base.get('architecture')}` tuned on {called}. Use it by its name:",
+        "",
+        "```",
+        f"python evaluate/predict.py {name} photos/ --out predictions",
+        f"python -c \"import samis; print(samis.load_run('{name}').predict('photo.png'))\"",
+        "```",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| base | `{base.get('architecture')}`, sha256 `{base.get('weights_sha256')}` |",
+        f"| weights | `best/adapter_model.safetensors`, {size_mb:.1f} MB in half precision (loaded as float32) |",
+        f"| data | {called}, split `{data['train']}`{options}; best epoch by `{config['keep_best']}` on `{data['val']}` |",
+        f"| data fingerprint | `{birth.get('data_fingerprint', 'not recorded')}` |",
+        f"| frame | {side}, {tiles} |",
+        f"| recipe | {adapter['name']} (rank {adapter['rank']}) on {parts}; {_length(birth, training)}, batch "
+        f"{training['batch_size']}, lr {optim['lr']:g} (pretrained weights × {optim['pretrained_lr_scale']:g}), augmentation "
+        f"`{data['augment']}`, precision {birth.get('mixed_precision', training['mixed_precision'])}{cut} |",
+        f"| tuned on | {made.get('hardware', 'not recorded')}; {code}{torch} |",
+        f"| threshold on validation | {_threshold(birth)} |",
+        "",
+        "## Scores",
+        "",
+        *_scores(birth, rows, str(data["val"])),
+        "",
+        *_conditions(rows),
+        "## Limits",
+        "",
+        f"- Made for surfaces like those of {called}: on another material, camera or light it has to be tuned again.",
+        "- Mask 0 is the answer; masks 1 to 3 and the predicted IoU were not tuned.",
+        *(f"- {note}" for note in made.get("limits", "").split("|") if note),
+        "",
+        "Licence: Apache-2.0, as the project. The images it was tuned on have licences of their own and are not included.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _conditions(rows: Sequence[ScoreRow]) -> list[str]:
+    """Return how the rows were scored, in one paragraph; nothing without rows."""
+    if not rows:
+        return []
+    birth = rows[0].provenance
+    return [
+        f"Test rows: protocol {rows[0].protocol}, no prompt, no test-time augmentation unless the row's name says so, float32, "
+        f"torch {birth.get('versions', {}).get('torch', 'unknown')}, frame {birth.get('frame_px', 'unknown')} px. The validation "
+        "row was measured in training, in its precision.",
+        "",
+    ]

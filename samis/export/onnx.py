@@ -1,0 +1,119 @@
+"""Writes a merged SAM as two ONNX files, an image encoder and a decoder that tools for SAM can feed.
+
+Code: segment_anything 1.0 (Meta, Apache-2.0) defines the decoder's inputs, outputs and steps, which are inherited here.
+Differs from segment_anything's own ONNX decoder: it always answers with mask 0, the one that was tuned (the stock one would
+choose among the untuned masks after a single click); the image's size stays an input (in version 1.0 tracing freezes it);
+``has_mask_input`` below 0, which some tools send for "no mask", counts as 0. With no point at all it answers the empty
+prompt.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from segment_anything.modeling import Sam
+from segment_anything.utils.onnx import SamOnnxModel
+from torch import Tensor
+
+from samis.errors import UserError
+from samis.export.merged import INSTALL, Probe, probabilities
+
+OPSET = 17
+TOLERANCE = 1e-3
+"""Largest difference of a mask's probabilities; wider than for torch, since another engine does the sums."""
+
+
+class OnnxDecoder(SamOnnxModel):
+    """segment_anything's ONNX decoder, answering with the tuned mask 0; see the module's docstring."""
+
+    def __init__(self, sam: Sam) -> None:
+        super().__init__(sam, return_single_mask=True)
+
+    def select_masks(self, masks: Tensor, iou_preds: Tensor, num_points: int) -> tuple[Tensor, Tensor]:
+        """Return mask 0 and its predicted IoU."""
+        return masks[:, :1], iou_preds[:, :1]
+
+    def _embed_masks(self, input_mask: Tensor, has_mask_input: Tensor) -> Tensor:
+        embedded: Tensor = super()._embed_masks(input_mask, has_mask_input.clamp(0, 1))
+        return embedded
+
+    def mask_postprocessing(self, masks: Tensor, orig_im_size: Tensor) -> Tensor:
+        """Enlarge (1, 1, h, w) to the frame, cut the padding, resize to the image; the size stays symbolic."""
+        framed = F.interpolate(masks, (self.img_size, self.img_size), mode="bilinear", align_corners=False)
+        shown = self.resize_longest_image_size(orig_im_size, self.img_size)
+        cut = framed[..., : shown[0], : shown[1]]
+        height, width = orig_im_size.to(torch.int64)
+        return F.interpolate(cut, size=(height, width), mode="bilinear", align_corners=False)
+
+
+def write_onnx(sam: Sam, folder: Path, *, probe: Probe) -> float:
+    """Write ``encoder.onnx`` and ``decoder.onnx``; return the largest difference in onnxruntime.
+
+    Encoder: ``x`` (1, 3, S, S) float32, normalised and padded as SAM's -> ``image_embeddings``. Decoder: the inputs of
+    segment_anything's own, any number of points.
+
+    Raises:
+        UserError: onnx or onnxruntime is missing, or the answers differ.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime
+    except ImportError as error:
+        raise UserError(f"onnx: expected the package {error.name}, got none; {INSTALL}") from error
+    side, width = sam.image_encoder.img_size, sam.prompt_encoder.embed_dim
+    grid = sam.prompt_encoder.image_embedding_size[0]
+    inputs = {
+        "image_embeddings": torch.zeros(1, width, grid, grid),
+        "point_coords": torch.full((1, 3, 2), side / 2),
+        "point_labels": torch.tensor([[1.0, 0.0, -1.0]]),
+        "mask_input": torch.zeros(1, 1, 4 * grid, 4 * grid),
+        "has_mask_input": torch.zeros(1),
+        "orig_im_size": torch.tensor([float(side), float(side) - 7]),
+    }
+    answers = ["masks", "iou_predictions", "low_res_masks"]
+    points = {"point_coords": {1: "num_points"}, "point_labels": {1: "num_points"}}
+    free = {**points, "masks": {2: "height", 3: "width"}}
+    _trace(sam.image_encoder, {"x": probe.framed()}, ["image_embeddings"], folder / "encoder.onnx", {})
+    _trace(OnnxDecoder(sam), inputs, answers, folder / "decoder.onnx", free)
+
+    def session(name: str) -> Any:
+        return onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
+
+    (embedding,) = session("encoder.onnx").run(None, {"x": probe.framed().numpy()})
+    decoder = session("decoder.onnx")
+    hw = probe.picture.shape[:2]
+    corners = probe.box_xyxy.reshape(1, 2, 2)
+    click = np.concatenate([probe.point_xy[None, None], np.zeros((1, 1, 2))], axis=1)
+    asked = [(corners, [[2, 3]]), (click, [[1, -1]]), (np.zeros((1, 0, 2)), np.zeros((1, 0)))]
+    low = []
+    for coordinates, labels in asked:
+        feed = {name: tensor.numpy() for name, tensor in inputs.items()} | {
+            "image_embeddings": embedding,
+            "point_coords": np.asarray(coordinates, np.float32),
+            "point_labels": np.asarray(labels, np.float32),
+            "orig_im_size": np.array(hw, np.float32),
+        }
+        masks, _, found = decoder.run(answers, feed)
+        if masks.shape != (1, 1, *hw):
+            raise UserError(
+                f"decoder.onnx: expected masks of {hw}, got {masks.shape}; it was not kept. Please report this"
+            )
+        low.append(found[0, 0])
+    return probe.check(probabilities(np.stack(low)), "onnx", TOLERANCE)
+
+
+def _trace(
+    model: torch.nn.Module, inputs: dict[str, Tensor], outputs: list[str], path: Path, axes: dict[str, dict[int, str]]
+) -> None:
+    """Export by tracing; the decoder's output size depends on a value, which the newer exporter cannot express."""
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            model, tuple(inputs.values()), str(path), input_names=list(inputs), output_names=outputs,
+            dynamic_axes=axes, opset_version=OPSET, dynamo=False,
+        )  # fmt: skip

@@ -1,0 +1,105 @@
+"""Writes a merged SAM as a folder for transformers' SamModel: its names, its config, its processor.
+
+Code: transformers (Hugging Face, Apache-2.0) reads the folder; the table of names was made by comparing both models'.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from samis.errors import UserError
+from samis.export.merged import INSTALL, Probe, probabilities
+from samis.sam.architectures import ARCHITECTURES
+
+_DOWNSCALING = {"0": "conv1", "1": "layer_norm1", "3": "conv2", "4": "layer_norm2", "6": "conv3"}
+_UPSCALING = {"0": "upscale_conv1", "1": "upscale_layer_norm", "3": "upscale_conv2"}
+_NECK = {"0": "conv1", "1": "layer_norm1", "2": "conv2", "3": "layer_norm2"}
+_MLP = {"0": "proj_in", "1": "layers.0", "2": "proj_out"}
+_RENAMED: list[tuple[str, Any]] = [
+    (r"^image_encoder\.", "vision_encoder."),
+    (r"^vision_encoder\.patch_embed\.proj\.", "vision_encoder.patch_embed.projection."),
+    (r"^vision_encoder\.blocks\.", "vision_encoder.layers."),
+    (r"\.norm(\d)\.", r".layer_norm\1."),
+    (r"^vision_encoder\.neck\.(\d)\.", lambda m: f"vision_encoder.neck.{_NECK[m[1]]}."),
+    (r"\.norm_final_attn\.", ".layer_norm_final_attn."),
+    (r"^prompt_encoder\.pe_layer\.positional_encoding_gaussian_matrix$", "shared_image_embedding.positional_embedding"),
+    (r"^prompt_encoder\.point_embeddings\.", "prompt_encoder.point_embed."),
+    (r"^prompt_encoder\.mask_downscaling\.(\d)\.", lambda m: f"prompt_encoder.mask_embed.{_DOWNSCALING[m[1]]}."),
+    (r"^mask_decoder\.output_upscaling\.(\d)\.", lambda m: f"mask_decoder.{_UPSCALING[m[1]]}."),
+    (r"(output_hypernetworks_mlps\.\d|iou_prediction_head)\.layers\.(\d)\.", lambda m: f"{m[1]}.{_MLP[m[2]]}."),
+]
+"""segment_anything's names -> those of transformers' SamModel, tried in order, each where it matches."""
+
+
+def transformers_name(name: str) -> str:
+    """Return what transformers calls one of segment_anything's tensors.
+
+    >>> transformers_name("image_encoder.blocks.3.norm1.weight")
+    'vision_encoder.layers.3.layer_norm1.weight'
+    >>> transformers_name("mask_decoder.iou_prediction_head.layers.2.bias")
+    'mask_decoder.iou_prediction_head.proj_out.bias'
+    """
+    for pattern, new in _RENAMED:
+        name = re.sub(pattern, new, name)
+    return name
+
+
+def write_transformers(
+    state: dict[str, Tensor], folder: Path, *, architecture: str, frame_px: int, probe: Probe
+) -> float:
+    """Write a folder for ``transformers.SamModel.from_pretrained``, with its processor; return the difference after reloading.
+
+    Raises:
+        UserError: transformers is missing, the architecture has no counterpart there, or the answers differ.
+    """
+    try:
+        from transformers import SamConfig, SamImageProcessor, SamModel, SamProcessor
+    except ImportError as error:
+        raise UserError(f"transformers: expected the package {error.name}, got none; {INSTALL}") from error
+    a = ARCHITECTURES[architecture]
+    if a.trunk:
+        raise UserError(f"transformers: expected one of SAM's own encoders, got {architecture}, whose trunk it lacks")
+    grid = frame_px // a.patch_px
+    config = SamConfig(
+        vision_config={
+            "hidden_size": a.embed_dim, "num_hidden_layers": a.depth, "num_attention_heads": a.num_heads,
+            "image_size": frame_px, "patch_size": a.patch_px, "window_size": a.window, "mlp_dim": 4 * a.embed_dim,
+            "global_attn_indexes": list(a.global_attention), "output_channels": a.prompt_dim,
+            "num_pos_feats": a.prompt_dim // 2,
+        },
+        prompt_encoder_config={
+            "hidden_size": a.prompt_dim, "image_size": frame_px, "patch_size": a.patch_px,
+            "image_embedding_size": grid, "mask_input_channels": a.mask_in_channels,
+        },
+        mask_decoder_config={
+            "hidden_size": a.prompt_dim, "mlp_dim": a.decoder_mlp_dim, "num_attention_heads": a.decoder_heads,
+            "iou_head_hidden_dim": a.iou_hidden_dim,
+        },
+    )  # fmt: skip
+    renamed = {transformers_name(name): tensor for name, tensor in state.items() if not name.startswith("pixel_")}
+    renamed["prompt_encoder.shared_embedding.positional_embedding"] = renamed[
+        "shared_image_embedding.positional_embedding"
+    ]
+    model: Any = SamModel(config)
+    model.load_state_dict(renamed)
+    model.save_pretrained(folder)
+    longest, padded = {"longest_edge": frame_px}, {"height": frame_px, "width": frame_px}
+    small = {"longest_edge": frame_px // 4}, {"height": frame_px // 4, "width": frame_px // 4}
+    SamProcessor(
+        SamImageProcessor(size=longest, pad_size=padded, mask_size=small[0], mask_pad_size=small[1])
+    ).save_pretrained(folder)
+    read: Any = SamModel.from_pretrained(folder)
+    read.eval()
+    box, point = torch.from_numpy(probe.box_xyxy)[None, None], torch.from_numpy(probe.point_xy)[None, None, None]
+    asked = [{"input_boxes": box}, {"input_points": point, "input_labels": torch.ones(1, 1, 1, dtype=torch.int64)}]
+    with torch.no_grad():
+        embedding = read.get_image_embeddings(probe.framed())
+        low = [
+            read(image_embeddings=embedding, multimask_output=False, **prompt).pred_masks[0, 0, 0] for prompt in asked
+        ]
+    return probe.check(probabilities(torch.stack(low).numpy()), "transformers")

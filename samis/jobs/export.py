@@ -1,0 +1,174 @@
+"""A run leaves the house: peft folder, merged checkpoint, ONNX, transformers folder and model card, each tried before it is kept.
+
+Whatever is written goes into a hidden folder first, is read back by the tool it is meant for, held against the tuned model's
+own answers, and only then renamed to its name.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+
+from samis.adapters.lora import LoraSam
+from samis.adapters.stock import save_for_stock
+from samis.baselines import BASELINES
+from samis.config import Experiment
+from samis.core.weight_files import check_finite, usual_rights
+from samis.errors import UserError
+from samis.evaluation.score_row import rows_of_training, write_atomic
+from samis.export.card import model_card
+from samis.export.merged import Probe, merged_sam, registry_takes, write_checkpoint, write_own
+from samis.export.onnx import write_onnx
+from samis.export.transformers import write_transformers
+from samis.factory import build_framing, label_of, load_run
+from samis.sam.architectures import ARCHITECTURES
+from samis.sam.weights import load_sam
+
+FORMATS = {
+    "peft": "folder for peft's PeftModel.from_pretrained on a stock Sam",
+    "merged": "one checkpoint: .pth for sam_model_registry, or .safetensors for this project alone",
+    "onnx": "encoder.onnx and decoder.onnx, with the inputs of segment_anything's own",
+    "transformers": "folder for transformers' SamModel and SamProcessor",
+}
+NO_MERGE = (
+    "a bottleneck adapter has layers of its own and cannot be merged; tune with adapter.name=lora or unfreeze to export"
+)
+
+
+@dataclass
+class Exported:
+    """One thing written: its format, where it lies, and how far its answers were from the tuned model's."""
+
+    format: str
+    path: str
+    difference: float
+
+
+def reasons_against(config: Experiment) -> dict[str, str]:
+    """Return, for each format that a run cannot be written in, why.
+
+    Raises:
+        UserError: the run is not a tuned SAM.
+    """
+    s = config.segmenter
+    if s.name in BASELINES or s.name != "sam":
+        raise UserError(f"segmenter.name: expected the run of a tuned SAM to export, got one of {s.name}")
+    against = {}
+    if config.adapter.name == "bottleneck":
+        return dict.fromkeys(FORMATS, NO_MERGE)
+    if config.adapter.name != "lora":
+        against["peft"] = f"adapter {config.adapter.name} has no low-rank factors; export merged instead"
+    if ARCHITECTURES[s.architecture].trunk:
+        against["transformers"] = f"{s.architecture} reads images through a trunk that transformers' SamModel lacks"
+    return against
+
+
+def export(
+    run_folder: Path, out: Path, formats: Sequence[str] = (), *, rows: Path | Sequence[Path] | None = None
+) -> tuple[list[Exported], dict[str, str]]:
+    """Write a run's best epoch in the formats asked for, with a model card.
+
+    Args:
+        run_folder: as train/adapt.py writes. out: folder for what is written; made if missing.
+        formats: keys of ``FORMATS``; none takes all that are possible.
+        rows: folders of score rows; those of this run go into the card.
+
+    Returns:
+        what was written, and why the other formats were left out.
+
+    Raises:
+        UserError: a format that is unknown or impossible for this run, or something reloaded that answers otherwise.
+    """
+    run = load_run(run_folder)
+    against = reasons_against(run.config)
+    for name in formats:
+        if name not in FORMATS:
+            raise UserError(f"formats: expected some of {', '.join(FORMATS)}, got '{name}'")
+        if name in against:
+            raise UserError(f"{name}: {against[name]}")
+    wanted = list(formats) or [name for name in FORMATS if name not in against]
+    if not wanted:
+        raise UserError(f"{run_folder}: {NO_MERGE}")
+    adapted = run.learner.to("cpu").adapted
+    probe = Probe.of(adapted.sam)
+    state = adapted.merged()
+    check_finite(state, f"{run_folder}, merged")
+    writers = _writers(run.config, adapted, state, probe)
+    out.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name in wanted:
+        target, write = writers[name]
+        written.append(Exported(name, str(out / target), _kept_if_good(out, target, write)))
+    config = asdict(run.config)
+    config["data"]["label"] = label_of(run.config.data)
+    card = model_card(
+        config=config, birth=run.birth, base=adapted.base, rows=rows_of_training(rows, run.birth),
+        files={Path(each.path).name: each.format for each in written}, official=_official(run.config),
+    )  # fmt: skip
+    write_atomic(out / "README.md", card)
+    return written, {name: why for name, why in against.items() if name not in formats}
+
+
+def _official(config: Experiment) -> bool:
+    return registry_takes(config.segmenter.architecture, build_framing(config).frame_px)
+
+
+def _writers(
+    config: Experiment, adapted: Any, state: dict[str, torch.Tensor], probe: Probe
+) -> dict[str, tuple[str, Callable[[Path], float]]]:
+    """Return format -> (file or folder name, what writes and tries it at a path)."""
+    architecture, frame_px = config.segmenter.architecture, build_framing(config).frame_px
+    sizes: dict[str, Any] = {"architecture": architecture, "frame_px": frame_px, "probe": probe}
+
+    def peft_folder(path: Path) -> float:
+        assert isinstance(adapted, LoraSam)
+        save_for_stock(adapted, path)
+        torch.manual_seed(config.seed)  # a run from random weights starts from these
+        base = load_sam(architecture, weights=config.segmenter.weights, frame_px=frame_px, fused_attention=False)
+        PeftModel.from_pretrained(base, str(path))  # puts its layers into `base`
+        return probe.check(probe.ask(base), "peft")
+
+    def onnx_folder(path: Path) -> float:
+        path.mkdir()
+        return write_onnx(merged_sam(state, architecture=architecture, frame_px=frame_px), path, probe=probe)
+
+    merged: tuple[str, Callable[[Path], float]]
+    if registry_takes(architecture, frame_px):
+        merged = (
+            f"sam_{architecture}_{config.experiment}.pth",
+            lambda path: write_checkpoint(state, path, architecture=architecture, probe=probe),
+        )
+    else:
+        merged = (f"{architecture}_{config.experiment}.safetensors", lambda path: write_own(state, path, **sizes))
+    return {
+        "peft": ("peft", peft_folder),
+        "merged": merged,
+        "onnx": ("onnx", onnx_folder),
+        "transformers": ("transformers", lambda path: write_transformers(state, path, **sizes)),
+    }
+
+
+def _kept_if_good(out: Path, target: str, write: Callable[[Path], float]) -> float:
+    """Write beside the target, and rename only what was read back and found the same."""
+    workshop = out / f".{os.getpid()}.export"
+    shutil.rmtree(workshop, ignore_errors=True)
+    workshop.mkdir()
+    try:
+        difference = write(workshop / target)
+        for path in workshop.rglob("*"):
+            if path.is_file():
+                usual_rights(path)  # transformers and safetensors allow their owner only
+        final = out / target
+        if final.is_dir():
+            os.replace(final, workshop / "before")
+        os.replace(workshop / target, final)
+        return difference
+    finally:
+        shutil.rmtree(workshop, ignore_errors=True)

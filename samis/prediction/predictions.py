@@ -1,0 +1,204 @@
+"""A folder of predictions that can be gone on with: pictures and a record for each image, then COCO and CSV of all.
+
+::
+
+    predictions.json        settings, model, threshold, counts, files that could not be read
+    masks/ID.png            0 and 255        maps/ID.png  8-bit map        overlays/ID.jpg  regions drawn and numbered
+    regions.csv             one line a region (columns: samis.prediction.regions.COLUMNS)
+    coco_rle.json           the regions as run lengths      coco_polygons.json  as polygons
+    records/ID.json         what is known of an image; written last, so that an image with a record is done
+
+Each file is written under a temporary name and renamed. CSV and COCO are made of all records, whenever a run ends.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from samis.core.cells import text_cells
+from samis.evaluation.score_row import write_atomic
+from samis.prediction.coco import coco
+from samis.prediction.regions import COLUMNS, Region, table_rows
+
+COLOUR = (255, 110, 0)
+NUMBERED = 200
+"""Largest number of regions whose numbers are written into an overlay."""
+_KINDS = {"masks": ".png", "maps": ".png", "overlays": ".jpg"}
+
+
+class PredictionFolder:
+    """Where predictions go.
+
+    Args:
+        out: the folder; made if missing.
+        settings: what decides the outcome: model, threshold, frame, prompts ... Predictions of different settings never
+            share a folder.
+        mm_per_px: millimetres a pixel, for the table; or None.
+        redo: forget what the folder holds.
+
+    Raises:
+        ValueError: the folder holds predictions of other settings, or something else.
+    """
+
+    def __init__(
+        self, out: Path, settings: Mapping[str, Any], *, mm_per_px: float | None = None, redo: bool = False
+    ) -> None:
+        self.out, self.settings, self.mm_per_px = Path(out), json.loads(json.dumps(settings)), mm_per_px
+        path = self.out / "predictions.json"
+        if redo:
+            self._forget()
+        elif path.exists():
+            before = _read(path).get("settings", {})
+            if before != self.settings:
+                keys = [key for key in self.settings if before.get(key) != self.settings[key]] or list(before)
+                raise ValueError(
+                    f"{path}: expected predictions of the same settings, got {keys[0]}={before.get(keys[0])!r} there and "
+                    f"{self.settings.get(keys[0])!r} now; name another --out, or replace them with --redo"
+                )
+        elif self.out.exists() and any(self.out.iterdir()):
+            raise ValueError(
+                f"{self.out}: expected a new folder or one of predictions, got other files; name another --out"
+            )
+        self.out.mkdir(parents=True, exist_ok=True)
+        self._tell({})
+
+    def done(self, image_id: str, file: Path) -> bool:
+        """Return whether an image has been predicted, and its file is still the one that was."""
+        path = self._record(image_id)
+        try:
+            return path.exists() and _read(path).get("source") == _source(file)
+        except OSError:  # the photo is gone, or may not be read: reading it says so
+            return False
+
+    def add(
+        self, image_id: str, file: Path, image: np.ndarray, values: np.ndarray, mask: np.ndarray, regions: list[Region]
+    ) -> None:
+        """Write what was predicted of one image.
+
+        Args:
+            image_id: names its files; may hold ``/``.
+            file: where the image came from.
+            image: (H, W, 3) uint8 RGB.
+            values: (H, W) float map in [0, 1].
+            mask: (H, W) bool. regions: of it.
+        """
+        pictures = {
+            "masks": mask.astype(np.uint8) * 255,
+            "maps": _as_bytes(values),
+            "overlays": overlay(image, mask, regions),
+        }
+        for kind, picture in pictures.items():
+            _write_picture(self._picture(kind, image_id), picture)
+        record = {
+            "id": image_id, "file_name": image_id + file.suffix, "source": _source(file),
+            "height": mask.shape[0], "width": mask.shape[1], "area_share": round(float(mask.mean()), 8),
+            "regions": [region.as_dict() for region in regions],
+        }  # fmt: skip
+        path = self._record(image_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, json.dumps(record, allow_nan=False) + "\n")
+
+    def finish(self, said: Mapping[str, Any]) -> dict[str, Any]:
+        """Write CSV, COCO and ``predictions.json`` of every image in the folder; return their counts.
+
+        Images whose photo is no longer there are left out, and listed as ``gone``: what was predicted of them may be of
+        an older photo, and nobody can check it. Their pictures and records stay.
+
+        Args:
+            said: what ``predictions.json`` says besides settings and counts, such as the files that failed.
+        """
+        every = [_read(path) for path in sorted((self.out / "records").rglob("*.json"))]
+        gone = [r["source"]["path"] for r in every if not os.path.exists(r["source"]["path"])]
+        records = [r for r in every if r["source"]["path"] not in set(gone)]
+        info = {"description": "predicted defect regions", "settings": self.settings}
+        for name, polygons in (("coco_rle.json", False), ("coco_polygons.json", True)):
+            write_atomic(self.out / name, json.dumps(coco(records, polygons=polygons, info=info)) + "\n")
+        rows = [row for r in records for row in table_rows(r["file_name"], r["regions"], mm_per_px=self.mm_per_px)]
+        table = io.StringIO()
+        writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(
+            {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in text_cells(row).items()} for row in rows
+        )
+        write_atomic(self.out / "regions.csv", table.getvalue())
+        counts = {"images": len(records), "defective": sum(bool(r["regions"]) for r in records), "regions": len(rows)}
+        self._tell({**counts, "mm_per_px": self.mm_per_px, "gone": gone, **said})
+        return {**counts, "gone": gone}
+
+    def _tell(self, said: Mapping[str, Any]) -> None:
+        content = {"settings": self.settings, **said}
+        write_atomic(
+            self.out / "predictions.json", json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        )
+
+    def _forget(self) -> None:
+        """Remove the files that records name, then the records; nothing else is touched."""
+        for path in (self.out / "records").rglob("*.json"):
+            image_id = path.relative_to(self.out / "records").as_posix().removesuffix(".json")
+            for kind in _KINDS:
+                self._picture(kind, image_id).unlink(missing_ok=True)
+            path.unlink()
+
+    def _record(self, image_id: str) -> Path:
+        return self.out / "records" / f"{image_id}.json"
+
+    def _picture(self, kind: str, image_id: str) -> Path:
+        return self.out / kind / f"{image_id}{_KINDS[kind]}"
+
+
+def overlay(image: np.ndarray, mask: np.ndarray, regions: Sequence[Region]) -> np.ndarray:
+    """Return an image (H, W, 3) uint8 with its regions tinted, outlined and numbered as in the table."""
+    drawn = image.copy()
+    drawn[mask] = (0.65 * image[mask] + 0.35 * np.array(COLOUR)).astype(np.uint8)
+    thick = max(1, round(max(mask.shape) / 800))
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(drawn, contours, -1, COLOUR, thick)
+    for number, region in enumerate(regions[:NUMBERED], 1):
+        x, y, w, _ = region.box_xywh
+        place = (min(x + w, mask.shape[1] - 12 * thick), max(y, 12 * thick))
+        for colour, width in (((0, 0, 0), 3 * thick), ((255, 255, 255), thick)):
+            cv2.putText(drawn, str(number), place, cv2.FONT_HERSHEY_SIMPLEX, 0.4 * thick, colour, width, cv2.LINE_AA)
+    return drawn
+
+
+def _as_bytes(values: np.ndarray) -> np.ndarray:
+    """Return a map as bytes, made row by row: whole copies of a large photo's map would multiply its memory."""
+    found = np.empty(values.shape, np.uint8)
+    for number, row in enumerate(values):
+        found[number] = row.clip(0, 1) * 255 + 0.5
+    return found
+
+
+def _source(file: Path) -> dict[str, Any]:
+    """Return what tells a file from another of its name: place, size and time."""
+    state = file.stat()
+    return {"path": str(file.resolve()), "bytes": state.st_size, "mtime_ns": state.st_mtime_ns}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: expected what an earlier run wrote, but {error}; remove it or use --redo") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _write_picture(path: Path, values: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        options = {"quality": 90} if path.suffix == ".jpg" else {}
+        Image.fromarray(values).save(temporary, format="JPEG" if options else "PNG", **options)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""The numbers of a report: gap, answer, tables. Nothing is drawn here."""

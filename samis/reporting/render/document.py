@@ -1,0 +1,96 @@
+"""A report before it is written: sentences, tables and figures in sections; and its Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from samis.reporting.analysis.table import Table
+from samis.reporting.render.charts import Chart, Histogram, Plot
+from samis.reporting.render.exhibits import Exhibit
+from samis.reporting.render.markup import escape_markdown, to_markdown
+
+
+@dataclass
+class Figure:
+    """A picture on disk with the words that stand for it."""
+
+    path: Path
+    caption: str
+
+
+@dataclass
+class Section:
+    """A heading with tables and pictures under it.
+
+    Attributes:
+        title: the heading.
+        items: tables, and pictures on disk for Markdown.
+        text: a sentence below the heading.
+        drawings: charts, for the page.
+        folded: whether the tables only repeat the drawings in numbers, so that the page folds them away.
+    """
+
+    title: str
+    items: list[Table | Figure] = field(default_factory=list)
+    text: str = ""
+    drawings: list[Chart | Plot | Histogram] = field(default_factory=list)
+    folded: bool = False
+
+    @property
+    def nav(self) -> str:
+        """The heading in short.
+
+        >>> Section("steel (test, 360 images)").nav, Section("The gap").nav
+        ('steel (test)', 'The gap')
+        """
+        start, comma, _ = self.title.partition(",")
+        return f"{start})" if comma and "(" in start else start
+
+
+@dataclass
+class Document:
+    """A whole report.
+
+    Attributes:
+        title: its heading.
+        answers: sentences that stand first, one per data set.
+        sections: the rest.
+        footer: where the numbers come from.
+        headline: the answer of all data sets in one sentence.
+        exhibits: images of the page's gallery.
+    """
+
+    title: str
+    answers: list[str]
+    sections: list[Section]
+    footer: str = ""
+    headline: str = ""
+    exhibits: list[Exhibit] = field(default_factory=list)
+
+    @property
+    def tables(self) -> Iterator[Table]:
+        """All its tables, in order."""
+        for section in self.sections:
+            yield from (item for item in section.items if isinstance(item, Table))
+
+
+def document_markdown(document: Document, *, folder: Path) -> str:
+    """Write a report as Markdown; pictures are linked relative to `folder`."""
+    lines = [escape_markdown(answer) + "\n" for answer in document.answers]
+    parts = ["\n".join(lines), f"# {escape_markdown(document.title)}\n"]
+    if not any("WORSE" in answer for answer in document.answers):
+        parts.reverse()  # a failure is the first line of the report, before its title
+    for section in document.sections:
+        parts.append(f"## {escape_markdown(section.title)}\n")
+        if section.text:
+            parts.append(escape_markdown(section.text) + "\n")
+        for item in section.items:
+            if isinstance(item, Table):
+                parts.append(to_markdown(item))
+            else:
+                parts.append(f"![{escape_markdown(item.caption)}]({item.path.relative_to(folder).as_posix()})\n")
+    if document.footer:
+        parts.append(escape_markdown(document.footer) + "\n")
+    return "\n".join(parts)

@@ -1,0 +1,225 @@
+"""Build the whole report from score rows, and write it: Markdown, CSV, LaTeX, figures, page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from samis.core.cells import text_cells
+from samis.evaluation.rows import TableKey, choose, group_metrics, group_rows
+from samis.evaluation.score_row import ScoreRow, write_atomic
+from samis.reporting.analysis.answer import Answer, answers, gap_table, headline, sentence, titles
+from samis.reporting.analysis.beside import memory_tables, noise_table, sort_rows
+from samis.reporting.analysis.costs import cheaper_sentence
+from samis.reporting.analysis.table import (
+    Table,
+    clean_table,
+    main_table,
+    oracle_table,
+    per_class_table,
+    published_tables,
+)
+from samis.reporting.render.charts import area_histogram, class_chart, gap_chart, plots
+from samis.reporting.render.curves import draw_gap, draw_precision_recall, draw_threshold, notable_rows
+from samis.reporting.render.document import Document, Figure, Section, document_markdown
+from samis.reporting.render.exhibits import Exhibit
+from samis.reporting.render.html import render_page
+from samis.reporting.render.markup import to_latex
+
+TITLE = "SAM on industrial surface defects: how far it is from the specialised networks, and how much tuning closes"
+PUBLISHED = "Published numbers, not measured here"
+
+
+@dataclass
+class Pictures:
+    """What is drawn of one group's images.
+
+    Attributes:
+        panel: overlays of a few images as one picture on disk, or None.
+        exhibits: the page's gallery.
+        areas: image id -> share of its pixels that are defective.
+    """
+
+    panel: Figure | None = None
+    exhibits: list[Exhibit] = field(default_factory=list)
+    areas: dict[str, float] = field(default_factory=dict)
+
+
+def check_metrics(rows: Iterable[ScoreRow], wanted: Sequence[str] | None = None) -> None:
+    """Refuse metrics that no row has, and rows without any metric.
+
+    Raises:
+        ValueError: if a wanted metric is in no row, or no row has any metric.
+    """
+    known = list(dict.fromkeys(metric for row in rows for metric in row.metrics))
+    for metric in wanted or []:
+        if metric not in known:
+            raise ValueError(f"--metrics: expected metrics that a row has ({', '.join(known)}), got {metric!r}")
+    if not known:
+        raise ValueError("expected rows with at least one metric, found none; score them with evaluate/score.py")
+
+
+def build_document(
+    rows: Mapping[Path, ScoreRow],
+    out: Path,
+    *,
+    metrics: Sequence[str] | None = None,
+    tuned: str | None = None,
+    published: Iterable[Mapping[str, Any]] = (),
+    pictures: Mapping[TableKey, Pictures] | None = None,
+) -> tuple[Document, dict[TableKey, list[Answer]]]:
+    """Build a report and draw its figures into ``out/figures``.
+
+    Args:
+        rows: rows by file.
+        out: the report's folder.
+        metrics: columns, the first one leads; None takes those of each group's protocol.
+        tuned: name of the tuned row to compare instead of the best.
+        published: published numbers to append, in tables of their own.
+        pictures: what was drawn of the images, by group.
+
+    Returns:
+        The document, and the answers in it by group.
+
+    Raises:
+        ValueError: as `samis.reporting.analysis.answer.answers`.
+    """
+    parted = sort_rows(rows.values())
+    groups = group_rows(parted.main)
+    found = answers(parted.main, metrics, tuned=tuned)
+    names = titles(parted.main)
+    sections = []
+    pictures = pictures or {}
+    if found:
+        picture = draw_gap(list(found.values()), out / "figures" / "gap.png")
+        caption = "Zero-shot SAM, tuned SAM and the best specialised row, by data set and metric, with 95 % intervals."
+        items: list[Table | Figure] = [Figure(picture, caption), *(gap_table(group) for group in found.values())]
+        sections.append(Section("The gap", items, drawings=[gap_chart(g) for g in found.values()], folded=True))
+    stems = _stems(names)
+    for key, group in groups.items():
+        drawn = pictures.get(key, Pictures())
+        section = _section(
+            names[key],
+            group,
+            group_metrics(group, metrics),
+            out / "figures" / stems[key],
+            areas=drawn.areas,
+            tuned=tuned,
+        )
+        noise = noise_table(names[key], key, group, parted.noisy)
+        section.items.insert(1, noise) if noise else None
+        section.items += [drawn.panel] if drawn.panel else []
+        sections.append(section)
+    memory = memory_tables(parted.main, parted.seen)
+    sections += [Section(table.title, [table], text) for table, text in memory.values()]
+    tables = published_tables(published, seen={dataset: text for dataset, (_, text) in memory.items()})
+    if tables:
+        text = "As printed by others, by their splits and protocols; never in one table with rows measured here."
+        sections.append(Section(PUBLISHED, list(tables), text))
+    said = sorted((sentence(group) for group in found.values()), key=lambda text: "WORSE" not in text)
+    footer = f"{len(rows)} score rows; every number is in rows.csv, with its row's file, commit and data fingerprint."
+    turns = zip_longest(*(drawn.exhibits for drawn in pictures.values()))  # the first of each data set come first
+    exhibits = [exhibit for turn in turns for exhibit in turn if exhibit is not None]
+    return Document(TITLE, said, sections, footer, headline(found), exhibits), found
+
+
+def _section(
+    title: str,
+    rows: Sequence[ScoreRow],
+    metrics: Sequence[str],
+    stem: Path,
+    *,
+    areas: Mapping[str, float],
+    tuned: str | None,
+) -> Section:
+    lead = next((metric for metric in metrics if any(metric in row.metrics for row in rows)), metrics[0])
+    tables: list[Table | None] = [
+        main_table(title, rows, metrics) if any(not row.oracle for row in rows) else None,
+        per_class_table(title, rows, lead),
+        clean_table(title, rows),
+        oracle_table(title, rows, metrics),
+    ]
+    section = Section(title, [table for table in tables if table is not None], cheaper_sentence(rows, metrics))
+    shown = notable_rows(rows, lead)
+    chosen = choose(rows, lead, tuned=tuned)
+    drawings = [class_chart(chosen, lead), area_histogram(areas, chosen, lead), *plots(title, shown)]
+    section.drawings = [drawing for drawing in drawings if drawing is not None]
+    curve = draw_precision_recall(shown, stem.with_name(f"{stem.name}_precision_recall.png"), title=title)
+    if curve:
+        section.items.append(Figure(curve, f"{title}: precision over recall at 256 thresholds, means over images."))
+    curve = draw_threshold(shown, stem.with_name(f"{stem.name}_threshold.png"), title=title)
+    if curve:
+        section.items.append(Figure(curve, f"{title}: F- and E-measure over the threshold, means over images."))
+    return section
+
+
+def _stems(names: Mapping[TableKey, str]) -> dict[TableKey, str]:
+    """Name each group's figures: data set and split, and a number where that is not enough."""
+    stems: dict[TableKey, str] = {}
+    for dataset, split, protocol, fingerprint in names:
+        stem = re.sub(r"[^A-Za-z0-9.-]+", "_", f"{dataset}_{split}")
+        taken = sum(other == stem or other.startswith(f"{stem}__") for other in stems.values())
+        stems[dataset, split, protocol, fingerprint] = f"{stem}__{taken + 1}" if taken else stem
+    return stems
+
+
+def panel_path(out: Path, key: TableKey, rows: Iterable[ScoreRow]) -> Path:
+    """Return where a group's overlay picture belongs."""
+    return out / "figures" / f"{_stems(titles(list(rows)))[key]}_panel.png"
+
+
+def write_document(document: Document, rows: Mapping[Path, ScoreRow], out: Path) -> list[Path]:
+    """Write report.md, rows.csv, table.tex and index.html into `out`, each by rename; return their paths."""
+    out.mkdir(parents=True, exist_ok=True)
+    texts = {
+        "report.md": document_markdown(document, folder=out),
+        "rows.csv": rows_csv(rows),
+        "table.tex": "% needs \\usepackage{booktabs}\n" + "\n".join(to_latex(table) for table in document.tables),
+        "index.html": render_page(document),
+    }
+    for name, text in texts.items():
+        write_atomic(out / name, text)
+    return [out / name for name in texts]
+
+
+def rows_csv(rows: Mapping[Path, ScoreRow]) -> str:
+    """Write every row as a line: what it is, each metric with its interval, defect-free images, commit."""
+    metrics = list(dict.fromkeys(metric for row in rows.values() for metric in row.metrics))
+    lines = []
+    for path, row in rows.items():
+        line: dict[str, object] = {"file": path.name}
+        for name in (
+            "name",
+            "kind",
+            "dataset",
+            "split",
+            "protocol",
+            "oracle",
+            "prompt",
+            "mask_rule",
+            "n_images",
+            "empty_maps",
+            "full_maps",
+        ):
+            line[name] = getattr(row, name)
+        for metric in metrics:
+            line[metric] = row.metrics.get(metric)
+            line[f"{metric}_low"], line[f"{metric}_high"] = row.intervals.get(metric, (None, None))
+        for name in ("n_images", "threshold", "false_positive_area", "kept_clean", "defect_recall", "image_auroc"):
+            line[f"clean_{name}"] = (row.clean or {}).get(name)
+        for name in ("parameters", "multiply_adds", "p50_ms", "p95_ms", "timed_images", "device", "source"):
+            line[f"cost_{name}"] = row.cost.get(name)
+        for name in ("data_fingerprint", "commit", "weights_sha256"):
+            line[name] = row.provenance.get(name)
+        lines.append(line)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(text_cells(line) for line in lines)
+    return text.getvalue()

@@ -1,0 +1,1 @@
+"""What a training keeps on disk: run folder, lock, resume points, plan."""

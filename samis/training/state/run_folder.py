@@ -1,0 +1,135 @@
+"""A run folder before its run: is it this experiment's, does the disk hold what the run will write."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from samis.config import load_config, to_dict, to_yaml
+from samis.errors import UserError
+from samis.training.state.checkpoint import write_text
+from samis.training.tracking import flattened
+
+FREE_KEYS = {
+    "training.epochs", "training.patience", "training.batch_size", "training.accumulation", "training.workers",
+    "training.log_every", "training.save_every_min", "training.save_every_steps", "training.on_nan", "training.nan_limit",
+    "training.spike_ratio", "training.collapse_after", "training.out", "training.gallery", "training.reference_rows",
+    "data.root", "data.check", "metrics.batch_size", "metrics.bootstrap", "cache.folder", "cache.limit_gb",
+    "training.prefetch", "training.minutes", "training.allow_changed_data", "segmenter.checkpoint_activations", "segmenter.compile",
+    "training.compile",
+}  # fmt: skip
+"""Keys that may differ when a run is resumed: how long, how fast and where, not what is learnt from what."""
+PICTURE_BYTES = 200_000
+"""Of one picture in TensorBoard's file, by experience with photos of a few hundred pixels a side."""
+
+
+def check_config(folder: Path, config: Any) -> None:
+    """Compare a config, a dataclass, with that of the run which the folder holds.
+
+    Raises:
+        UserError: a key differs that may not; each is named with both values.
+    """
+    path = folder / "config.yaml"
+    if config is None or not path.exists():
+        return
+    held, asked = flattened(to_dict(load_config(path, schema=type(config)))), flattened(to_dict(config))
+    differ = [key for key in {**asked, **held} if key not in FREE_KEYS and held.get(key) != asked.get(key)]
+    if differ:
+        shown = ", ".join(f"{key} is {held.get(key)} there and {asked.get(key)} here" for key in differ[:5])
+        raise UserError(
+            f"{path}: cannot resume a run of another config ({shown}); choose another training.out, or delete the run "
+            "folder to start anew"
+        )
+
+
+def check_data(path: Path, held: list[dict[str, str]], now: dict[str, str], *, allow: bool) -> list[str]:
+    """Compare the data of a run with that of the resume point that it goes on from.
+
+    Args:
+        path: the resume point. held: its fingerprints by split, for each data set that the run has seen, in order; empty where
+            an older version wrote it. now: this process's, by split; empty where it checks none.
+        allow: whether other data may come in.
+
+    Returns:
+        What to say of it, a line each.
+
+    Raises:
+        UserError: a split differs and `allow` is false.
+    """
+    if not now:
+        return []
+    if not held:
+        return [
+            f"{path} holds no fingerprints of the data (an older version wrote it): a change of the data goes unnoticed"
+        ]
+    differ = [name for name in now if held[-1].get(name) != now[name]]
+    if not differ:
+        return []
+    shown = ", ".join(f"{name} {held[-1].get(name, 'none')[:12]} there and {now[name][:12]} here" for name in differ)
+    if not allow:
+        raise UserError(
+            f"{path}: expected the images and masks that the run began with, got others (fingerprint of {shown}); put them "
+            "back, choose another training.out, or go on with training.allow_changed_data=true"
+        )
+    return [f"the data has changed (fingerprint of {shown}); provenance.json records both"]
+
+
+def write_config(folder: Path, config: Any) -> None:
+    """Write the resolved config, unless the folder has it."""
+    path = folder / "config.yaml"
+    if config is not None and (not path.exists() or path.read_text(encoding="utf-8") != to_yaml(config)):
+        write_text(path, to_yaml(config))
+
+
+def check_leftovers(folder: Path) -> None:
+    """Refuse a folder with weights but without a resume point: training into it would overwrite them.
+
+    Raises:
+        UserError: it is one.
+    """
+    if (folder / "best").exists() or (folder / "last").exists():
+        raise UserError(
+            f"{folder}: expected a new folder or one with resume/state.pt, but it holds weights without it; choose another "
+            "training.out, or delete the run folder to start anew"
+        )
+
+
+def needed_bytes(learner: torch.nn.Module, *, pictures: int, averaged: bool = False) -> int:
+    """Estimate what a run has on the disk at most: two resume points (old and new), best and last twice each, pictures.
+
+    A resume point holds the weights and, for each trained one, AdamW's two moments, and its average where there is one.
+    """
+    weights = sum(t.numel() * t.element_size() for t in learner.state_dict().values() if isinstance(t, torch.Tensor))
+    moments = (2 + averaged) * sum(p.numel() * p.element_size() for p in learner.parameters() if p.requires_grad)
+    return 2 * (weights + moments) + 4 * weights + pictures * PICTURE_BYTES
+
+
+def check_space(folder: Path, need: int) -> None:
+    """Compare what a run will need with what is free; what the folder holds already counts as free.
+
+    Raises:
+        UserError: it is not enough; the message says how much is missing.
+    """
+    held = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    free = shutil.disk_usage(folder).free + held
+    if free < need:
+        raise UserError(
+            f"{folder}: expected about {size(need)} of disk for resume points and weights, got {size(free)}: "
+            f"{size(need - free)} are missing; free some, or choose another training.out"
+        )
+
+
+def size(count: float) -> str:
+    """Return a number of bytes for people.
+
+    >>> size(312), size(4_200_000), size(7.7e9)
+    ('312 B', '4.2 MB', '7.7 GB')
+    """
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:,.1f} GB"

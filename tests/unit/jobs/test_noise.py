@@ -1,0 +1,58 @@
+"""data.salt_pepper: the same noise for the same seed, as much as asked for, and told in the row."""
+
+import pytest
+import torch
+
+from samis.baselines.saved_maps import SavedMaps
+from samis.config import ConfigError, Experiment, apply_overrides
+from samis.core.contracts import Evaluation
+from samis.core.geometry import inside
+from samis.data import load_dataset
+from samis.errors import UserError
+from samis.factory import build_batches
+from samis.jobs.score import build_row, score, table
+
+OPTIONS = {"surface": "steel", "count": 2}
+
+
+def noisy(share, seed=0):
+    overrides = [f"data.salt_pepper={share}", f"seed={seed}", "frame.frame_px=64", "data.name=procedural"]
+    return apply_overrides(Experiment(), overrides)
+
+
+def pixels(config):
+    dataset = load_dataset("procedural", split="test", **OPTIONS)
+    (batch,) = build_batches(config, dataset)
+    return batch
+
+
+def test_noise_is_reproducible_by_seed():
+    once, twice, other = (pixels(noisy(0.2, seed)).images for seed in (0, 0, 1))
+    assert torch.equal(once, twice) and not torch.equal(once, other)
+    clean = pixels(noisy(0.0))
+    shown = inside(clean.placements).expand_as(clean.images)
+    assert not torch.equal(once, clean.images) and torch.equal(once[~shown], clean.images[~shown])
+
+
+def test_a_share_that_is_none_is_told():
+    with pytest.raises(ConfigError, match=r"data\.salt_pepper: expected a number at least 0 and below 1, got 1\.5"):
+        noisy(1.5)
+    config = noisy(0.0)
+    config.data.salt_pepper = 1.5
+    with pytest.raises(UserError, match=r"salt_pepper: expected a share in \[0, 1\], got 1\.5"):
+        pixels(config)
+
+
+def test_the_row_tells_the_noise_and_what_was_resized():
+    dataset = load_dataset("procedural", split="test", **OPTIONS)
+    said = {"kind": "saved_maps", "prompt": "none", "oracle": False, "resized": 2}
+    row = build_row("a", Evaluation({"mae": 0.1}), said, noisy(0.1), dataset)
+    assert row.split == "test +10% salt-and-pepper" and row.provenance["config"]["data"]["salt_pepper"] == 0.1
+    assert "2 of 2 maps were resized" in table([row])
+    assert build_row("a", Evaluation({"mae": 0.1}), said, noisy(0.0), dataset).split == "test"
+
+
+def test_saved_maps_never_saw_the_noise(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"data\.salt_pepper: expected 0 for saved maps"):
+        score(SavedMaps(tmp_path), noisy(0.1), load_dataset("procedural", split="test", **OPTIONS), name="maps")

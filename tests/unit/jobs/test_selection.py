@@ -1,0 +1,134 @@
+"""What chooses the best epoch must exist in the validation split: said before the first step; clean images may choose it."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from samis.config import load_config
+from samis.data.checks.doctor import examine
+from samis.data.own.folder import load_folder
+from samis.errors import UserError
+from samis.factory import check_experiment, train
+from samis.jobs.sweep import Result, Trial, ranked
+from samis.metrics import METRICS, PROTOCOLS, numbers_on, score_image, summarise
+
+
+def photos(folder, splits):
+    """Write `splits`: name -> (defective, clean), and the csv that names them."""
+    rng, lines = np.random.default_rng(0), ["image,mask,class,split"]
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    for split, counts in splits.items():
+        for kind, count in zip(("hole", "clean"), counts, strict=True):
+            for number in range(count):
+                name = f"{split}_{kind}_{number}.png"
+                mask = np.zeros((64, 64), np.uint8)
+                mask[10:30, 20 : 40 + number] = 255 * (kind == "hole")
+                Image.fromarray(rng.integers(60, 200, (64, 64, 3)).astype(np.uint8)).save(folder / "images" / name)
+                Image.fromarray(mask).save(folder / "masks" / name)
+                lines.append(f"images/{name},masks/{name},{kind},{split}")
+    (folder / "pairs.csv").write_text("\n".join(lines) + "\n")
+
+
+def run(folder, *more, config="configs/own.yaml"):
+    sam = ["segmenter.weights=random", "frame.frame_px=64", "adapter.rank=2", "cache.embeddings=never"]
+    return train(
+        load_config(
+            config,
+            [
+                "data.name=folder", f"data.root={folder / 'data'}", "data.options={csv: pairs.csv}",
+                f"training.out={folder / 'run'}", "training.epochs=2", "training.gallery=0", "training.batch_size=4",
+                "data.augment=none", *sam, *more,
+            ],
+        )
+    )  # fmt: skip
+
+
+SHORT = "metrics.names=[mae, s_measure]"
+
+
+@pytest.mark.parametrize(
+    ("splits", "more", "expected"),
+    [
+        (
+            {"train": (3, 0), "val": (0, 3)},
+            [SHORT],
+            "data.val=val: expected a defect .* 3 clean images only; .* keep_best=",
+        ),
+        ({"train": (0, 3), "val": (0, 3)}, [SHORT], "data.train=train: expected a defect to learn from .* none in 3"),
+        ({"train": (0, 3), "val": (0, 3)}, [SHORT, "keep_best=kept_clean"], "data.train=train: expected a defect"),
+        (
+            {"train": (3, 0), "val": (3, 0)},
+            [SHORT, "keep_best=kept_clean"],
+            "data.val=val: expected a defect-free image",
+        ),
+        (
+            {"train": (3, 0), "val": (3, 0)},
+            ["metrics.protocol=inspection", "keep_best=image_auroc"],
+            "data.val=val: expected a defect-free image for keep_best=image_auroc",
+        ),
+        (
+            {"train": (3, 0), "val": (0, 3)},
+            ["metrics.protocol=inspection", "keep_best=image_auroc"],
+            "data.val=val: expected a defect",
+        ),
+    ],
+)
+@pytest.mark.parametrize("check", ["true", "false"])
+def test_told_before_the_first_step(tmp_path, splits, more, expected, check, capsys):
+    photos(tmp_path / "data", splits)
+    with pytest.raises(UserError, match=f"{expected}.*") as told:
+        run(tmp_path, *more, f"data.check={check}")
+    assert "\n" not in str(told.value) and not (tmp_path / "run").exists()
+    assert "nothing wrong" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("metric", ["kept_clean", "false_positive_area"])
+@pytest.mark.parametrize("protocol", [SHORT, "metrics.protocol=inspection"])
+def test_clean_images_choose_the_best_end_to_end(tmp_path, metric, protocol):
+    """On a validation split of clean images only; from training to what a sweep reads of it."""
+    photos(tmp_path / "data", {"train": (4, 2), "val": (0, 3)})
+    folder = run(tmp_path, protocol, f"keep_best={metric}")
+    birth = json.loads((folder / "provenance.json").read_text())
+    lines = [json.loads(line) for line in (folder / "validation.jsonl").read_text().splitlines()]
+    values = [line["metrics"][metric] for line in lines]
+    best = max(values) if metric == "kept_clean" else min(values)
+    assert birth["validation"][metric] == best and birth["threshold"] is None
+    results = [Result(Trial((), folder), line["epoch"], line["metrics"]) for line in lines]
+    assert ranked(results, metric)[0].metrics[metric] == best
+
+
+def test_a_network_with_batch_norm_too(tmp_path):
+    """Its statistics are recomputed and compared by the same number."""
+    photos(tmp_path / "data", {"train": (4, 2), "val": (2, 3)})
+    folder = run(tmp_path, SHORT, "keep_best=kept_clean", "segmenter.name=unet", config="configs/baselines/unet.yaml")
+    birth = json.loads((folder / "provenance.json").read_text())
+    assert {"kept_clean", "s_measure"} <= set(birth["validation"])
+    assert "kept_clean" in birth["batch_norm"]["validation_after"]
+
+
+def test_check_data_says_it(tmp_path):
+    photos(tmp_path, {"train": (2, 1), "val": (0, 2)})
+    splits = {s: load_folder(root=tmp_path, split=s, csv="pairs.csv") for s in ("train", "val")}
+    found = [finding for finding in examine(splits).findings if finding.code == "no_defect"]
+    assert len(found) == 1 and found[0].message.startswith("split val: expected a defect in some image, got 2 clean")
+
+
+@pytest.mark.parametrize("protocol", ["pysod", "published", "inspection"])
+def test_the_numbers_of_defective_images_are_all_but_the_clean_ones(protocol):
+    rng = np.random.default_rng(1)
+    truth = rng.random((12, 12)) > 0.7
+    scores = [score_image((rng.random((12, 12)) * 255).astype(np.uint8), truth, None, protocol) for _ in range(3)]
+    assert numbers_on(defective=True, clean=False, protocol=protocol) == set(summarise(scores))
+    declared = {n for name in PROTOCOLS[protocol] for n in (*METRICS[name].values, *METRICS[name].finished)}
+    both = numbers_on(defective=True, clean=True, protocol=protocol)
+    assert both <= declared | {"kept_clean", "false_positive_area"}
+
+
+def test_a_number_that_the_protocol_does_not_compute_is_refused_at_once():
+    """``published`` has an IoU but none of the numbers that come with it elsewhere."""
+    config = load_config("configs/own.yaml", ["metrics.protocol=published", "keep_best=iou_mean"])
+    with pytest.raises(UserError, match=r"keep_best: expected one of mae, .*kept_clean, .*got 'iou_mean'"):
+        check_experiment(config)

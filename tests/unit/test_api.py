@@ -1,0 +1,122 @@
+"""The names a notebook uses, as README shows them, on a few drawn surfaces and the embedded weights."""
+
+import copy
+
+import numpy as np
+import pytest
+
+import samis
+from samis.errors import UserError
+from samis.evaluation.score_row import ScoreRow
+from samis.reporting.analysis.answer import answers
+
+
+@pytest.fixture(scope="module")
+def rows():
+    test = samis.load_dataset("procedural", split="test", surface="steel", count=4)
+    model = samis.load_sam("samis_lite", prompt="empty")
+    return model, samis.score(model, test), samis.score(samis.load_sam("samis_lite", prompt="box"), test)
+
+
+def test_scores_carry_their_birth_certificate(rows):
+    _, empty, box = rows
+    assert isinstance(empty, ScoreRow)
+    assert (empty.kind, empty.prompt, empty.oracle) == ("zero_shot", "empty", False)
+    assert box.oracle
+    assert empty.n_images == 4
+    assert empty.provenance["weights_sha256"] == box.provenance["weights_sha256"]
+    assert empty.provenance["data_fingerprint"] == box.provenance["data_fingerprint"]
+    assert 0.5 < empty.metrics["s_measure"] != box.metrics["s_measure"] <= 1
+
+
+def test_predicts_a_picture_of_any_size(rows):
+    model, _, _ = rows
+    values = model.predict(np.full((61, 83, 3), 120, np.uint8))
+    assert values.shape == (61, 83)
+    assert values.dtype == np.float32
+    assert 0 <= values.min() <= values.max() <= 1
+
+
+def test_gap_refuses_an_oracle(rows):
+    _, empty, box = rows
+    with pytest.raises(ValueError, match="oracle"):
+        samis.gap_closed(empty, box, empty)
+
+
+def test_rows_are_read_back(rows, tmp_path):
+    _, empty, box = rows
+    best = ScoreRow(**{**vars(empty), "name": "network", "kind": "baseline", "metrics": {"s_measure": 0.9}})
+    for row in (empty, box, best):
+        row.save(tmp_path / f"{row.name.replace(' ', '_')}.json")
+    found = samis.read_rows(tmp_path)
+    assert len(found) == 3
+    assert found.best("s_measure").name == "network"
+    assert all(len(row.images) == 4 for row in found)
+
+
+def test_the_best_is_of_one_data_set_and_the_gap_that_of_the_report(rows, tmp_path):
+    _, empty, _ = rows
+    changes = {"kind": "baseline", "budget": ""}
+    others = {
+        "better elsewhere": {"dataset": "steel", "metrics": {"s_measure": 0.99}},
+        "other split": {"split": "val", "metrics": {"s_measure": 0.98}},
+        "here": {"metrics": {"s_measure": min(1.0, empty.metrics["s_measure"] + 0.05)}},
+    }
+    step = others["here"]["metrics"]["s_measure"] - empty.metrics["s_measure"]
+    images = [image | {"s_measure": image["s_measure"] + step} for image in empty.images]
+    made = [
+        ScoreRow(**{**vars(empty), **changes, "name": name, "images": images, **more}) for name, more in others.items()
+    ]
+    after = ScoreRow(**{**vars(made[2]), "name": "tuned", "kind": "tuned"})
+    for row in (empty, after, *made):
+        row.save(tmp_path / f"{row.name.replace(' ', '_')}.json")
+    found = samis.read_rows(tmp_path)
+    with pytest.raises(UserError, match=r"one data set.*steel \(test.*procedural.*\(val.*dataset="):
+        found.best("s_measure")
+    with pytest.raises(UserError, match="split="):
+        found.best("s_measure", dataset=empty.dataset)
+    best = found.best("s_measure", dataset=empty.dataset, split="test")
+    assert best.name == "here" and found.best("s_measure", dataset="steel").name == "better elsewhere"
+    assert found.best("s_measure", dataset="rail") is None
+    read = {row.name: row for row in found}
+    gap = samis.gap_closed(read[empty.name], read["tuned"], best)
+    (reported,) = (g[0].gap for g in answers([read[empty.name], read["tuned"], best], ["s_measure"]).values())
+    assert gap == reported and gap.closed == pytest.approx(1) and gap.interval is not None
+
+
+def test_scoring_says_which_data_it_was_and_changes_nobodys_config(rows):
+    model, empty, _ = rows
+    assert empty.provenance["config"]["data"]["options"] == {"surface": "steel", "count": 4}
+    assert empty.dataset == "procedural (count=4, surface=steel)"
+    before = copy.deepcopy(model.config)
+    samis.score(model, samis.load_dataset("procedural", split="val", surface="tile", count=1), protocol="published")
+    assert model.config == before
+
+
+class Bright:
+    """A segmenter of the user's own, which knows nothing of samis."""
+
+    def predict(self, batch):
+        return [np.full(truth.shape, 0.25, np.float32) for truth in batch.truths]
+
+
+def test_any_object_that_predicts_is_scored():
+    test = samis.load_dataset("procedural", split="test", surface="steel", count=2, clean_share=0)
+    row = samis.score(Bright(), test)
+    assert (row.name, row.kind, row.prompt, row.oracle, row.n_images) == ("Bright", "baseline", "none", False, 2)
+    assert row.provenance["config"]["segmenter"] == {"name": "Bright"} and row.directions["mae"] == -1
+    assert row.degenerate == "all maps full"
+
+    class Described(Bright):
+        def describe(self):
+            return {"kind": "tuned", "weights_sha256": "abc"}
+
+    row = samis.score(Described(), test, name="mine")
+    assert (row.name, row.kind, row.provenance["weights_sha256"]) == ("mine", "tuned", "abc")
+    with pytest.raises(UserError, match=r"predict\(batch\), got int"):
+        samis.score(3, test)
+
+
+def test_unknown_names_are_told():
+    with pytest.raises(AttributeError, match="it has load_dataset"):
+        samis.load_everything  # noqa: B018
