@@ -67,6 +67,7 @@ OWNERS: dict[str, set[str]] = {
     "albumentations": {"data.pipeline"},
     "timm": {"baselines", "sam"},
     "accelerate": {"training", "factory"},
+    "filelock": {"training"},
     "tensorboard": {"training"},
     "torch.utils.tensorboard": {"training"},
     "matplotlib": {"reporting.render"},

@@ -27,7 +27,7 @@ def differences(one: Path, two: Path) -> list[str]:
         found.append(f"only {compared} files to compare")
     states = [torch.load(run / "resume" / "state.pt", weights_only=True) for run in (one, two)]
     found += _unequal(*states, "state")
-    strays = [str(p.relative_to(two)) for p in two.rglob(".*") if p.name != ".lock"]
+    strays = [str(p.relative_to(two)) for p in two.rglob(".*") if not p.name.startswith(".lock")]
     return found + [f"left behind: {stray}" for stray in strays]
 
 

@@ -1,8 +1,10 @@
 """Two runs on one folder: the second stops and says who holds it; a lock left by a dead run does not."""
 
 import errno
+import fcntl
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -17,12 +19,13 @@ from samis.training.state.lock import RunLock
 HOLD = """
 import fcntl, json, os, socket, sys
 file = open(sys.argv[1], "a+")
-fcntl.lockf(file, fcntl.LOCK_EX)
-file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": "2026-01-02T03:04:05+00:00"}))
-file.flush()
+fcntl.flock(file, fcntl.LOCK_EX)
+with open(sys.argv[1] + ".json", "w") as note:
+    note.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": "2026-01-02T03:04:05+00:00"}))
 print("held", flush=True)
 sys.stdin.read()
 """
+"""Holds the lock as the system knows it, without filelock."""
 
 
 @pytest.fixture
@@ -41,7 +44,8 @@ def test_the_second_run_is_told_who_holds_the_folder(holder, tmp_path):
         tiny.train(tmp_path)
     for word in (str(holder.pid), socket.gethostname(), "2026-01-02T03:04:05", "choose another training.out"):
         assert word in str(told.value)
-    assert [path.name for path in tmp_path.iterdir()] == [lock.NAME], "the second run must not touch the folder"
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert files == [lock.NAME, lock.HOLDER], "the second run must not touch the folder"
 
 
 def test_a_lock_dies_with_its_process(holder, tmp_path, capsys):
@@ -49,7 +53,36 @@ def test_a_lock_dies_with_its_process(holder, tmp_path, capsys):
     holder.wait()
     tiny.train(tmp_path, epochs=1)
     assert f"taking over from process {holder.pid}" in capsys.readouterr().out
-    assert (tmp_path / lock.NAME).read_text() == ""
+    assert not (tmp_path / lock.HOLDER).exists()
+
+
+def test_a_worker_process_does_not_keep_its_killed_parents_lock(tmp_path):
+    """A forked loader process lives on for a while when its parent is killed."""
+    code = f"""
+import os, sys, time
+sys.path.insert(0, {str(tiny.__file__).rsplit("/tests/", 1)[0]!r})
+from pathlib import Path
+from samis.training.lock import RunLock
+lock = RunLock(Path({str(tmp_path)!r}))
+lock.acquire()
+child = os.fork()
+if child:
+    print(child, flush=True)
+time.sleep(60)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    child = int(parent.stdout.readline())
+    try:
+        with pytest.raises(UserError, match=f"process {parent.pid}"):
+            RunLock(tmp_path).acquire()
+        parent.kill()
+        parent.wait()
+        os.kill(child, 0)
+        held = RunLock(tmp_path)
+        assert f"process {parent.pid}" in held.acquire()
+        held.release()
+    finally:
+        os.kill(child, signal.SIGKILL)
 
 
 def test_twice_in_one_process(tmp_path):
@@ -73,19 +106,23 @@ def test_a_failed_run_gives_its_lock_back(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("pid", "host", "free"),
-    [("dead", "here", True), ("alive", "here", False), ("dead", "elsewhere", False), ("mine", "here", True)],
+    ("pid", "host", "free"), [("dead", "here", True), ("alive", "here", False), ("dead", "elsewhere", False)]
 )
-def test_without_the_systems_locks_the_process_decides(tmp_path, monkeypatch, pid, host, free):
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS])
+def test_without_the_systems_locks_the_process_decides(tmp_path, monkeypatch, pid, host, free, code):
     def refuse(*_):
-        raise OSError(errno.ENOLCK, "no locks here")
+        raise OSError(code, "no locks here")
 
-    monkeypatch.setattr(lock.fcntl, "lockf", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    number = {"dead": gone.pid, "alive": os.getppid(), "mine": os.getpid()}[pid]
-    content = {"pid": number, "host": socket.gethostname() if host == "here" else "node7.example", "since": "then"}
-    (tmp_path / lock.NAME).write_text(json.dumps(content))
+    number = {"dead": gone.pid, "alive": os.getppid()}[pid]
+    holder = {"pid": number, "host": socket.gethostname() if host == "here" else "node7.example", "since": "then"}
+    (tmp_path / lock.HOLDER).write_text(json.dumps(holder))
+    for name in (lock.NAME, lock.SOFT):
+        marker = tmp_path / name
+        marker.write_text(f"{number}\n{holder['host']}\n")
+        os.utime(marker, (1e9, 1e9))
     held = RunLock(tmp_path)
     if free:
         assert "is gone" in held.acquire()
@@ -95,8 +132,8 @@ def test_without_the_systems_locks_the_process_decides(tmp_path, monkeypatch, pi
             held.acquire()
 
 
-def test_a_lock_file_of_rubbish_holds_nobody(tmp_path):
-    (tmp_path / lock.NAME).write_text("\x00 not json")
+def test_a_note_of_rubbish_names_nobody(tmp_path):
+    (tmp_path / lock.HOLDER).write_text("\x00 not json")
     held = RunLock(tmp_path)
     assert held.acquire() is None
     held.release()

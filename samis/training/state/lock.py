@@ -1,4 +1,4 @@
-"""One run folder, one run: a lock that dies with its process, and says who holds it."""
+"""One run folder, one run: filelock's lock, which the system frees when its process ends, and a note of who holds it."""
 
 from __future__ import annotations
 
@@ -8,25 +8,22 @@ import os
 import socket
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from samis.errors import UserError
 
-try:
-    import fcntl
-except ImportError:  # not on Windows; there the process id alone decides
-    fcntl = None  # type: ignore[assignment]
-
-NAME = ".lock"
-_HELD: set[Path] = set()
-"""Folders locked by this process: the system's lock keeps out other processes only."""
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
+NAME, HOLDER, SOFT = ".lock", ".lock.json", ".lock.soft"
+"""The locked file; who holds it; the lock on a file system that knows no locks."""
 
 
 class RunLock:
-    """Locks a run folder for this process.
+    """Locks a run folder for this process, also against other hosts that share its file system.
 
-    The lock is the system's (``lockf``): it is released when the process ends, however it ends, and worker processes do not
-    inherit it, so that a killed run leaves nothing to clean up. On file systems without locks the process id in the file decides.
+    A killed run leaves nothing to clean up. On a file system without locks filelock's marker file decides: its owner's
+    process id where that ran on this host; the marker of another host stays until it is deleted.
 
     Args:
         folder: the run folder; it exists.
@@ -34,30 +31,30 @@ class RunLock:
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder).resolve()
-        self.path = self.folder / NAME
-        self._file: IO[str] | None = None
+        self._lock: BaseFileLock | None = None
 
     def acquire(self) -> str | None:
-        """Take the lock; return a line about the stale one that was taken over, or None.
+        """Take the lock; return a line about a dead run that held it before, or None.
 
         Raises:
             UserError: another run holds it; the message names host, process and since when.
         """
-        if self.folder in _HELD:
-            raise self._in_use({"pid": os.getpid(), "host": socket.gethostname()})
-        file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115 - the open file is the lock
-        file.seek(0)
-        left = _parsed(file.read())
-        if not _locked(file) or (left and not _system_locks(file) and _alive(left)):
-            file.close()
-            raise self._in_use(left)
-        self._file = file
-        _HELD.add(self.folder)
-        mine = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}
-        file.seek(0)
-        file.truncate()
-        file.write(json.dumps(mine) + "\n")
-        file.flush()
+        lock: BaseFileLock = FileLock(self.folder / NAME, thread_local=False)
+        try:
+            try:
+                lock.acquire(timeout=0)
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+                lock = SoftFileLock(self.folder / SOFT, thread_local=False)
+                lock.acquire(timeout=0)
+        except Timeout:
+            raise self._in_use(Path(lock.lock_file)) from None
+        left = self._holder()
+        self._lock = lock
+        since = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        mine = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
+        (self.folder / HOLDER).write_text(json.dumps(mine) + "\n", encoding="utf-8")
         if not left:
             return None
         return (
@@ -67,67 +64,24 @@ class RunLock:
 
     def release(self) -> None:
         """Give the lock back, if it is held."""
-        if self._file is None:
-            return
-        self._file.seek(0)
-        self._file.truncate()
-        self._file.close()
-        self._file = None
-        _HELD.discard(self.folder)
+        if self._lock is not None:
+            (self.folder / HOLDER).unlink(missing_ok=True)
+            self._lock.release()
+            self._lock = None
 
-    def _in_use(self, holder: dict[str, Any]) -> UserError:
+    def _holder(self) -> dict[str, Any]:
+        """Return what the holder wrote of itself; nothing where it wrote nothing that can be read."""
+        try:
+            content = json.loads((self.folder / HOLDER).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def _in_use(self, path: Path) -> UserError:
+        holder = self._holder()
         since = f" since {holder['since']}" if holder.get("since") else ""
         return UserError(
             f"{self.folder}: expected a run folder that no other run uses, but process {holder.get('pid', 'unknown')} on "
             f"{holder.get('host', 'an unknown host')} holds it{since}; wait for it, stop it, or choose another training.out "
-            f"(if it is surely gone, delete {self.path})"
+            f"(if it is surely gone, delete {path})"
         )
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    try:
-        content = json.loads(text)
-    except ValueError:
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _locked(file: IO[str]) -> bool:
-    """Take the system's lock; True where there is none to take."""
-    if fcntl is None:
-        return True
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno not in (errno.EACCES, errno.EAGAIN)
-    return True
-
-
-def _system_locks(file: IO[str]) -> bool:
-    """Return whether the file system knows locks at all."""
-    if fcntl is None:
-        return False
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def _alive(holder: dict[str, Any]) -> bool:
-    """Return whether the holder may still run; of another host nothing can be known, so yes."""
-    if holder.get("host") != socket.gethostname() or not isinstance(holder.get("pid"), int):
-        return True
-    if holder["pid"] == os.getpid():
-        return False
-    try:
-        os.kill(holder["pid"], 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass
-    return True
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
