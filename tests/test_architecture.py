@@ -48,10 +48,11 @@ ROOMS: dict[str, set[str]] = {
     | {"evaluation.rows", "evaluation.score_row", "evaluation.labels", "evaluation.repeats"},
     "reporting.render": {"errors", "core.cells", "reporting.analysis"}
     | {"evaluation.rows", "evaluation.score_row", "evaluation.labels", "evaluation.repeats"},
+    "sweeping": BASE | {"reporting", "evaluation.labels"},
     "export": BASE | {"sam", "evaluation.score_row"},
     "factory": EVERY,
     "prediction": EVERY | {"factory"},
-    "jobs": EVERY | {"factory", "prediction", "export"},
+    "jobs": EVERY | {"factory", "prediction", "export", "sweeping"},
     "api": EVERY | {"factory", "prediction", "export", "jobs"},
     "cli": {"errors", "config", "jobs"},
     "__init__": set(),
@@ -67,7 +68,8 @@ OWNERS: dict[str, set[str]] = {
     "albumentations": {"data.pipeline"},
     "timm": {"baselines", "sam"},
     "accelerate": {"training", "factory"},
-    "filelock": {"training"},
+    "filelock": {"training", "sweeping"},
+    "optuna": {"sweeping"},
     "tensorboard": {"training"},
     "torch.utils.tensorboard": {"training"},
     "matplotlib": {"reporting.render"},
@@ -80,7 +82,7 @@ OWNERS: dict[str, set[str]] = {
 
 NO_TORCH = (
     "errors", "config", "core.cells", "core.provenance", "core.shipped", "evaluation.score_row",
-    "evaluation.rows", "evaluation.labels", "evaluation.repeats", "reporting", "cli", "jobs.sweep",
+    "evaluation.rows", "evaluation.labels", "evaluation.repeats", "reporting", "cli", "jobs.sweep", "sweeping",
 )  # fmt: skip
 
 

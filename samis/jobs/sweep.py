@@ -1,163 +1,108 @@
-"""A small search over config keys: which trials a grid means, what each reached on validation, which one won.
-
-Knows no trainer: a trial is a command, its result a run folder's ``validation.jsonl``. The test split is never read.
-"""
+"""What train/sweep.py does: plan the trials, run those that are left, rank them; see ``samis.sweeping``."""
 
 from __future__ import annotations
 
-import hashlib
-import itertools
+import argparse
 import json
-import random
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+import shlex
+import signal
+import sys
 from pathlib import Path
-from typing import Any
 
-from samis.config import ConfigError
-
-_LONGEST_NAME = 80
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One point of the grid.
-
-    Attributes:
-        overrides: ``key=value`` of the searched keys. folder: its run folder.
-    """
-
-    overrides: tuple[str, ...]
-    folder: Path
-
-    @property
-    def finished(self) -> bool:
-        """Whether its run came to its end."""
-        return (self.folder / "provenance.json").exists()
+from samis.config import ConfigError, Experiment, load_config
+from samis.evaluation.score_row import write_atomic
+from samis.sweeping import points
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a finished trial reached at its best epoch, on validation."""
-
-    trial: Trial
-    epoch: int
-    metrics: dict[str, float]
-
-
-def parse_axes(arguments: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
-    """Split ``key=v1,v2`` arguments into searched keys with their values, and fixed overrides.
-
-    Commas inside brackets do not separate. A key with one value is fixed.
-
-    Raises:
-        ConfigError: no ``=``, an empty value, a value twice, or a key twice.
-
-    >>> parse_axes(["adapter.rank=4,8", "adapter.encoder=[q,v],[qkv]", "seed=1"])
-    ({'adapter.rank': ['4', '8'], 'adapter.encoder': ['[q,v]', '[qkv]']}, ['seed=1'])
-    """
-    axes: dict[str, list[str]] = {}
-    fixed: list[str] = []
-    for argument in arguments:
-        key, equals, text = argument.partition("=")
-        values = [value.strip() for value in re.split(r",(?![^\[{]*[\]}])", text)]
-        if not equals or not key or not all(values):
-            raise ConfigError(f"{argument!r}: expected key=value or key=value,value,..., such as adapter.rank=4,8,16")
-        if len(set(values)) < len(values) or key in axes or any(f.startswith(f"{key}=") for f in fixed):
-            raise ConfigError(f"{argument!r}: expected each key once with values that differ")
-        if len(values) == 1:
-            fixed.append(argument)
-        else:
-            axes[key] = values
-    return axes, fixed
+def arguments(description: str | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", help="YAML file of the experiment, see configs/")
+    parser.add_argument("keys", nargs="+", metavar="key=value[,value...]", help="what to search and what to set")
+    parser.add_argument("--random", type=int, default=0, metavar="N", help="draw N points (default: the whole grid)")
+    parser.add_argument(
+        "--tpe", type=int, default=0, metavar="N", help="let Optuna's TPE choose N points, one after the other"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of points (default: %(default)s)")
+    parser.add_argument("--no-prune", action="store_true", help="train every trial to its end")
+    parser.add_argument("--out", type=Path, help="folder of the trials (default: checkpoints/runs/<experiment>_sweep)")
+    parser.add_argument(
+        "--storage",
+        metavar="URL",
+        help="database of the study, such as postgresql://user@host/name (default: study.db in the folder)",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="list the trials and stop")
+    parser.add_argument("--verbose", action="store_true", help="show Optuna's own log")
+    parser.add_argument("--json", action="store_true", help="print the results as one JSON document at the end")
+    return parser.parse_intermixed_args()
 
 
-def plan(axes: dict[str, list[str]], base: Path, *, draws: int = 0, seed: int = 0) -> list[Trial]:
-    """Return every point of the grid, or some of them drawn at random without repeats.
+def sweep(description: str | None, *, scripts: Path) -> None:
+    """Read the command line, plan, run what is not finished, rank.
 
     Args:
-        axes: searched keys and their values.
-        base: folder of the trials' run folders.
-        draws: how many points to draw; 0 takes all.
-        seed: of the draw.
-
-    Raises:
-        ConfigError: nothing to search.
+        description: for --help. scripts: folder of the training scripts.
     """
-    if not axes:
-        raise ConfigError("sweep: expected at least one key with several values, such as adapter.rank=4,8,16")
-    points = [
-        tuple(f"{key}={value}" for key, value in zip(axes, values, strict=True))
-        for values in itertools.product(*axes.values())
-    ]
-    if draws and draws < len(points):
-        chosen = sorted(random.Random(seed).sample(range(len(points)), draws))
-        points = [points[index] for index in chosen]
-    return [Trial(point, base / folder_name(point)) for point in points]
+    given = arguments(description)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that the running trial is stopped, too
+    axes, fixed = points.parse_axes(given.keys)
+    config: Experiment = load_config(given.config, fixed)
+    out = given.out or Path(f"checkpoints/runs/{config.experiment}_sweep")
+    planned = [] if given.tpe else points.plan(axes, draws=given.random, seed=given.seed)
+    for point in planned or [points.ends(axes, 0), points.ends(axes, -1)]:  # every mistake comes before the first hour
+        load_config(given.config, [*fixed, *points.overrides_of(point)])
+    print(f"{len(planned) or given.tpe} trials, in {out}", file=sys.stderr, flush=True)
+    if given.dry_run:
+        print("\n".join(" ".join(points.overrides_of(point)) for point in planned))
+        return
+    _search(given, config, axes, [_script(config, scripts), given.config, *fixed], planned, out)
 
 
-def folder_name(overrides: Sequence[str]) -> str:
-    """Return a folder name that says what was tried and stays the same when the grid grows.
+def _search(
+    given: argparse.Namespace, config: Experiment, axes: points.Axes, words: list[str], planned: list[dict], out: Path
+) -> None:
+    """Run the trials that are left, then write and print what was found; `words` trains what is fixed."""
+    from samis.metrics import directions_of  # heavy imports come after the cheap checks
+    from samis.sweeping import page, study, trial
 
-    >>> folder_name(["adapter.rank=8", "optim.lr=1e-3"])
-    'adapter.rank=8_optim.lr=1e-3'
-    """
-    text = "_".join(overrides)
-    name = re.sub(r"[^\w.=+-]+", "-", text)
-    if name == text and len(name) <= _LONGEST_NAME:
-        return name
-    return f"{name[:_LONGEST_NAME]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    def command(overrides: list[str], folder: Path) -> list[str]:
+        names = [f"experiment={config.experiment}", f"training.out={folder}"]
+        return [sys.executable, *words, *overrides, *names]
 
-
-def read_result(trial: Trial) -> Result | None:
-    """Return the best validation of a finished trial; None for another.
-
-    Raises:
-        ConfigError: the record is damaged.
-    """
-    path = trial.folder / "validation.jsonl"
-    if not trial.finished:
-        return None
-    try:
-        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        best = [record for record in records if record["best"]] or records
-        return Result(trial, int(best[-1]["epoch"]), dict(best[-1]["metrics"]))
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise ConfigError(
-            f"{path}: expected the validations of a finished run, got trouble ({error}); delete the folder to try again"
-        ) from error
-
-
-def ranked(results: Sequence[Result], metric: str) -> list[Result]:
-    """Return results from best to worst by a validation metric.
-
-    Raises:
-        ConfigError: a result lacks the metric.
-    """
-    for result in results:
-        if metric not in result.metrics:
-            known = ", ".join(result.metrics)
-            raise ConfigError(f"keep_best: expected one of the validation's metrics ({known}), got {metric}")
-    from samis.metrics import directions_of  # imports OpenCV, which --help does not wait for
-
-    return sorted(results, key=lambda r: r.metrics[metric], reverse=directions_of([metric]).get(metric, 1) > 0)
+    higher = directions_of([config.keep_best]).get(config.keep_best, 1) > 0
+    objective = trial.Objective(axes, command, out, config.keep_best, higher, prune=not given.no_prune)
+    name, warmup = points.study_name(config, axes), config.training.epochs // 3
+    with study.opened(
+        out,
+        name,
+        higher_is_better=higher,
+        url=given.storage or "",
+        warmup=warmup,
+        seed=given.seed,
+        verbose=given.verbose,
+    ) as found:
+        study.work(
+            found, objective, planned, count=given.tpe, say=lambda line: print(line, file=sys.stderr, flush=True)
+        )
+        ranked = page.ranked(found)
+        if not ranked or ranked[0].state.name != "COMPLETE":
+            raise ConfigError(
+                f"{out}: expected a trial that trains, but all failed; the reasons are above, the logs there"
+            )
+        words = [*words, *ranked[0].user_attrs["overrides"]]
+        best = shlex.join(["python", *words])
+        write_atomic(out / "sweep.json", json.dumps(page.record(found), indent=1) + "\n")
+        title = f"Sweep of {config.experiment} over {', '.join(axes)}"
+        write_atomic(out / "sweep.html", page.render(found, config.keep_best, title=title, command=best))
+        if given.json:
+            print(json.dumps({"winner": words, "trials": page.record(found)}))
+            return
+        print(page.text_table(found, config.keep_best))
+    print(f"page: {out / 'sweep.html'}")
+    print(f"best on validation by {config.keep_best}; train it with:\n  {best}")
 
 
-def table(results: Sequence[Result], metrics: Sequence[str]) -> str:
-    """Return results as aligned text, in the order given."""
-    width = max((len(" ".join(result.trial.overrides)) for result in results), default=5)
-    shown = [metric for metric in metrics if all(metric in result.metrics for result in results)]
-    lines = [f"{'trial':{width}s} {'epoch':>6s}" + "".join(f" {metric:>12s}" for metric in shown)]
-    for result in results:
-        numbers = "".join(f" {result.metrics[metric]:12.4f}" for metric in shown)
-        lines.append(f"{' '.join(result.trial.overrides):{width}s} {result.epoch:6d}{numbers}")
-    return "\n".join(lines)
-
-
-def record(results: Sequence[Result]) -> list[dict[str, Any]]:
-    """Return results as plain values, for JSON."""
-    return [
-        {"overrides": list(r.trial.overrides), "folder": str(r.trial.folder), "epoch": r.epoch, "validation": r.metrics}
-        for r in results
-    ]
+def _script(config: Experiment, folder: Path) -> str:
+    """Return the script that trains this kind of segmenter."""
+    path = folder / ("adapt.py" if config.segmenter.name == "sam" else "baseline.py")
+    return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else str(path)

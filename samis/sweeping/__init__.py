@@ -1,0 +1,1 @@
+"""A search over config keys on validation: points, trials, Optuna's study, its page."""
