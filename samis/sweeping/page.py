@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from samis.evaluation.labels import label
 from samis.reporting.analysis.table import BEST, SECOND, Block, Cell, Line, Table
-from samis.reporting.render.charts import Curve, Plot
+from samis.reporting.render.charts import Chart, Curve, Histogram, Plot
 from samis.reporting.render.document import Document, Section
 from samis.reporting.render.html import render_page
 
@@ -29,7 +29,7 @@ def ranked(study: Study) -> list[FrozenTrial]:
     sign = -1 if study.direction.name == "MAXIMIZE" else 1
     return sorted(
         (trial for trial in tried.values() if "overrides" in trial.user_attrs),
-        key=lambda trial: sign * trial.value if trial.state.name == "COMPLETE" else math.inf,
+        key=lambda trial: math.inf if trial.state.name != "COMPLETE" or trial.value is None else sign * trial.value,
     )
 
 
@@ -108,7 +108,7 @@ def render(study: Study, metric: str, *, title: str, command: str) -> str:
     return render_page(Document(title, [], sections, footer=footer, headline=answer))
 
 
-def _plots(trials: Sequence[FrozenTrial], metric: str) -> list[Plot]:
+def _plots(trials: Sequence[FrozenTrial], metric: str) -> list[Chart | Plot | Histogram]:
     """Draw the validation value over the epoch, of the first trials."""
     drawn = [trial for trial in trials if trial.intermediate_values][:_DRAWN]
     values = [value for trial in drawn for value in trial.intermediate_values.values()]

@@ -52,7 +52,9 @@ def opened(
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # the heartbeat
             with _alone(folder):
                 storage = optuna.storages.RDBStorage(url, heartbeat_interval=_HEARTBEAT_S, grace_period=_GONE_AFTER_S)
-                direction = "maximize" if higher_is_better else "minimize"
+                direction = (
+                    optuna.study.StudyDirection.MAXIMIZE if higher_is_better else optuna.study.StudyDirection.MINIMIZE
+                )
                 study = optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
             before = len(study.get_trials(deepcopy=False))  # so that machines with one seed choose different points
             study.sampler = optuna.samplers.TPESampler(seed=seed + before, constant_liar=True)

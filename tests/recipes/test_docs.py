@@ -73,7 +73,8 @@ def test_a_command_names_what_exists(page, words):
     if script is None or script in ("registers.py",):
         return
     assert (ROOT / script).is_file(), f"{page.name}: no {script}"
-    text = (ROOT / script).read_text() + (ROOT / "samis/cli.py").read_text()
+    sources = (ROOT / script, ROOT / "samis/cli.py", ROOT / "samis/jobs" / Path(script).name)
+    text = "".join(source.read_text() for source in sources if source.exists())
     rest = words[words.index(script) + 1 :]
     for option in (word for word in rest if word.startswith("--")):
         assert f'"{option}"' in text, f"{page.name}: {script} has no {option}"
@@ -88,7 +89,7 @@ def test_a_command_names_what_exists(page, words):
         return
     overrides = [word for word in rest if re.match(r"[a-z_]+(\.\w+)*=", word)]
     if Path(script).name == "sweep.py":
-        overrides = [re.split(r",(?![^\[]*\])", word)[0] for word in overrides]
+        overrides = [re.split(r",(?![^\[]*\])|\.\.", word)[0] for word in overrides]
     load_config(ROOT / config, overrides, schema=Pretraining if "pretrain" in script else Experiment)
 
 

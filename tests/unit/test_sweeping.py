@@ -127,13 +127,12 @@ def test_the_same_command_trains_only_what_is_left_and_failures_have_their_reaso
 
 def test_a_trial_below_the_median_ends_early_and_stays_ended(tmp_path):
     axes = {"a": ["xxxx", "xxxxx", "xxxxxx", "xxxxxxx", "x"]}
-    ranked, said = search(tmp_path, axes, extra=["pause=0.3"])
+    ranked, said = search(tmp_path, axes, extra=["pause=0.2"])
     assert [t.state.name for t in ranked] == ["COMPLETE"] * 4 + ["PRUNED"]
     assert not (tmp_path / "a=x" / "whole").exists() and "pruned after epoch" in said[-1]
     search(tmp_path, axes)
     assert set(launches(tmp_path).values()) == {1}
-    (other := tmp_path / "other").mkdir()
-    ranked, _ = search(other, axes, prune=False)
+    ranked, _ = search(tmp_path / "other", axes, prune=False)
     assert [t.state.name for t in ranked] == ["COMPLETE"] * 5
 
 
@@ -143,13 +142,13 @@ import sys
 sys.path.insert(0, {str(__file__).rsplit("/", 1)[0]!r})
 from pathlib import Path
 import test_sweeping as t
-ranked, said = t.search(Path({str(tmp_path)!r}), {{"a": ["x" * n for n in range(1, 7)]}}, extra=["pause=0.1"])
+ranked, said = t.search(Path({str(tmp_path)!r}), {{"a": ["x" * n for n in range(1, 5)]}}, extra=["pause=0.1"])
 print(len(ranked), sum(line.startswith("trial") for line in said))
 """
     workers = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     told = [list(map(int, worker.communicate(timeout=120)[0].split())) for worker in workers]
-    assert [count for count, _ in told] == [6, 6], "each sees the whole study"
-    assert sum(own for _, own in told) == 6 and set(launches(tmp_path).values()) == {1}, "each point is trained once"
+    assert [count for count, _ in told] == [4, 4], "each sees the whole study"
+    assert sum(own for _, own in told) == 4 and set(launches(tmp_path).values()) == {1}, "each point is trained once"
 
 
 def test_the_trial_of_a_machine_that_died_is_made_again(tmp_path, monkeypatch):
@@ -180,16 +179,16 @@ def test_failures_do_not_go_on_for_ever_where_optuna_chooses(tmp_path):
 
 
 def test_the_page_and_the_table_show_every_trial(tmp_path):
-    search(tmp_path, {"a": ["x", "bad", "xxx"], "b": ["<1>", "2"]})
+    search(tmp_path, {"a": ["bad", "xxx"], "b": ["<1>", "2"]})
     with study.opened(tmp_path, "test", higher_is_better=True) as found:
         html = page.render(found, "iou", title="Sweep", command="python train/adapt.py x.yaml 'a=xxx'")
         assert "a=xxx b=2" in html and "<1>" not in html and "&lt;1&gt;" in html
-        assert html.count("<polyline") == 4, "a curve for each trial with validations"
+        assert html.count("<polyline") == 2, "a curve for each trial with validations"
         assert "expected a number, got bad" in html and "Importance" in html
         assert "Best on validation: a=xxx" in html and "3.0000 at epoch 3" in html
         lines = page.text_table(found, "iou").splitlines()
-        assert len(lines) == 7 and lines[1].startswith("a=xxx") and "failed: exit code 1" in lines[-1]
-        assert [line["epoch"] for line in json.loads(json.dumps(page.record(found)))] == [3, 3, 3, 3, None, None]
+        assert len(lines) == 5 and lines[1].startswith("a=xxx") and "failed: exit code 1" in lines[-1]
+        assert [line["epoch"] for line in json.loads(json.dumps(page.record(found)))] == [3, 3, None, None]
 
 
 def test_a_metric_that_validation_lacks_and_a_damaged_record_are_reasons(tmp_path):
