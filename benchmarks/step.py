@@ -76,7 +76,8 @@ def profiled(device: str, tree: Path = ROOT, overrides: list[str] | None = None)
 
     from samis.config import load_config
     from samis.core.contracts import Evaluation
-    from samis.factory import build_batches, build_learner, load_split
+    from samis.data.configured import load_split
+    from samis.factory import build_batches, build_learner
     from samis.training.trainer import Selection, Trainer
 
     config: Any = load_config(tree / "configs" / "adapt" / "steel_lora.yaml", [*OVERRIDES, *(overrides or [])])

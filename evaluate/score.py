@@ -45,7 +45,7 @@ def main() -> None:
         sys.argv[1:2] = [f"{folder}/config.yaml", "segmenter.name=run", f"segmenter.run={folder}", "metrics.names=[]"]
     config, arguments = parse(__doc__, Experiment, extend=options)
     from samis.data import check_split_names
-    from samis.factory import check_experiment  # heavy imports come after the cheap checks
+    from samis.jobs.check import check_experiment  # heavy imports come after the cheap checks
 
     check_experiment(config, training=False)
     if arguments.split:

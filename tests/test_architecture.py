@@ -67,7 +67,7 @@ OWNERS: dict[str, set[str]] = {
     "segment_anything": {"sam", "adapters", "export"},
     "albumentations": {"data.pipeline"},
     "timm": {"baselines", "sam"},
-    "accelerate": {"training", "factory"},
+    "accelerate": {"training", "factory", "jobs"},
     "filelock": {"training", "sweeping"},
     "optuna": {"sweeping"},
     "tensorboard": {"training"},

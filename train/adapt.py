@@ -20,7 +20,7 @@ def main() -> None:
         raise ConfigError(
             f"{arguments.config}: segmenter.name: expected sam here, got {config.segmenter.name}; use train/baseline.py"
         )
-    from samis.factory import train  # heavy imports come after the cheap checks
+    from samis.jobs.train import train  # heavy imports come after the cheap checks
 
     train(config, dry_run=arguments.dry_run)
 

@@ -21,7 +21,7 @@ def main() -> None:
             f"{arguments.config}: segmenter.name: expected a network such as unet, got {config.segmenter.name}; "
             "tune SAM with train/adapt.py"
         )
-    from samis.factory import train  # heavy imports come after the cheap checks
+    from samis.jobs.train import train  # heavy imports come after the cheap checks
 
     train(config, dry_run=arguments.dry_run)
 

@@ -48,7 +48,9 @@ def split(words: list[str]) -> list[tuple[str, list[str]]]:
 
 def seconds(config: Experiment) -> float:
     """Return the seconds that all steps of a training take, by the second of two micro-batches, forward and backward."""
-    from samis.factory import build_batches, build_learner, default_device, load_training
+    from samis.data.configured import load_training
+    from samis.factory import build_batches, build_learner
+    from samis.training.precision import default_device
 
     device = default_device()
     learner = build_learner(config).to(device).train()

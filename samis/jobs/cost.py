@@ -19,10 +19,12 @@ from samis.config import ConfigError, Experiment, load_config
 from samis.core.contracts import Dataset, Segmenter
 from samis.core.provenance import provenance
 from samis.data.base import subset
+from samis.data.configured import load_split
 from samis.errors import UserError
 from samis.evaluation.cost import IMAGES, measure
 from samis.evaluation.score_row import ScoreRow, read_row
-from samis.factory import build_batches, build_learner, build_segmenter, default_device, load_split
+from samis.factory import build_batches, build_learner, build_segmenter
+from samis.training.precision import default_device
 from samis.tta import build_tta
 
 OF_COST = ("segmenter", "frame", "prompt", "adapter", "data")

@@ -21,13 +21,14 @@ from samis.adapters.stock import save_for_stock
 from samis.baselines import BASELINES
 from samis.config import Experiment
 from samis.core.weight_files import check_finite, usual_rights
+from samis.data.configured import label_of
 from samis.errors import UserError
 from samis.evaluation.score_row import rows_of_training, write_atomic
 from samis.export.card import model_card
 from samis.export.merged import Probe, merged_sam, registry_takes, write_checkpoint, write_own
 from samis.export.onnx import write_onnx
 from samis.export.transformers import write_transformers
-from samis.factory import build_framing, label_of, load_run
+from samis.factory import build_framing, load_run
 from samis.sam.architectures import ARCHITECTURES
 from samis.sam.weights import load_sam
 

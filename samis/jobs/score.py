@@ -18,24 +18,17 @@ from samis.baselines.saved_maps import SavedMaps
 from samis.config import Experiment, to_dict
 from samis.core.contracts import Dataset, Evaluation, Segmenter
 from samis.core.provenance import provenance
+from samis.data.configured import label_of, load_split, with_clean
 from samis.errors import UserError
 from samis.evaluation.score_row import ScoreRow, read_row
-from samis.factory import (
-    build_evaluator,
-    build_segmenter,
-    cache_embeddings,
-    default_device,
-    label_of,
-    load_run,
-    load_split,
-    with_clean,
-)
+from samis.factory import build_evaluator, build_segmenter, cache_embeddings, load_run
 from samis.jobs.cost import measure_cost
 from samis.metrics import directions_of
 from samis.reporting.render.terminal import table
 from samis.sam.merge import MASK_RULES, SINGLE
 from samis.sam.segmenter import SamSegmenter
 from samis.training.agree import together
+from samis.training.precision import default_device
 from samis.training.processes import Processes, open_processes, watching
 from samis.tta import FlippedSegmenter
 

@@ -20,13 +20,15 @@ from samis.adapters import read_record
 from samis.adapters.adapted import WEIGHTS
 from samis.config import Experiment, load_config, to_yaml
 from samis.core.shipped import CONFIG, find_run
+from samis.data.configured import load_split, load_training, with_clean
 from samis.errors import UserError
 from samis.evaluation.score_row import rows_of_training, write_atomic
 from samis.export.card import shipped_card
-from samis.factory import build_batches, build_learner, default_device, load_split, load_training, with_clean
+from samis.factory import build_batches, build_learner
 from samis.metrics.best_threshold import search_threshold
 from samis.sam.architectures import EMBEDDED
 from samis.sam.weights import find_weights, weights_sha256
+from samis.training.precision import default_device
 from samis.tta import build_tta
 
 LIMIT_MB = 5.0

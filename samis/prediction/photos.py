@@ -18,7 +18,7 @@ from samis.core.contracts import Sample, Segmenter
 from samis.core.provenance import provenance
 from samis.data.pipeline.photos import Photo, read_photo
 from samis.errors import UserError
-from samis.factory import build_framing, default_device
+from samis.factory import build_framing
 from samis.prediction.model import SAMS_OWN, Loaded
 from samis.prediction.predictions import PredictionFolder
 from samis.prediction.predictor import Predictor
@@ -29,6 +29,7 @@ from samis.prompts.given import KIND, Asked, GivenPrompter, asked_of, read_promp
 from samis.sam.merge import SINGLE
 from samis.sam.segmenter import SamSegmenter
 from samis.training.agree import gather, together
+from samis.training.precision import default_device
 from samis.training.processes import Processes
 from samis.tta import FlippedSegmenter, build_tta
 

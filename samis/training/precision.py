@@ -117,3 +117,8 @@ def nan_advice(precision: str) -> str:
     if precision == "bf16":
         return "lower optim.lr or raise optim.warmup_share; training.mixed_precision=no shows whether rounding is the reason"
     return "lower optim.lr or optim.clip_norm, or raise optim.warmup_share; check the named images with evaluate/check_data.py"
+
+
+def default_device() -> torch.device:
+    """Return the GPU if there is one and ACCELERATE_USE_CPU does not forbid it."""
+    return torch.device("cuda" if device_type() == "cuda" else "cpu")

@@ -28,7 +28,7 @@ import torch
 import torch.utils.tensorboard
 import yaml
 
-import samis.factory  # noqa: F401 - imported once here, so that no child has to
+import samis.jobs.train  # noqa: F401 - imported once here, so that no child has to
 from samis import cli
 
 STEP = re.compile(r"epoch (\d+) step (\d+)/(\d+) ")

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from samis import factory
 from samis.config import Experiment, apply_overrides
 from samis.core.contracts import Evaluation
 from samis.data import load_dataset
 from samis.errors import Interrupted
-from samis.factory import build_batches, build_learner, load_run, train
+from samis.factory import build_batches, build_learner, load_run
+from samis.jobs.train import train
 from samis.training.signals import StopRequest
 from samis.training.trainer import Selection, Trainer
 
@@ -159,7 +159,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(device, sma
     with _deterministic():
         whole, again = weights("whole"), weights("again")
         with monkeypatch.context() as patched:
-            patched.setattr(factory, "StopRequest", StopsAt)
+            patched.setattr("samis.jobs.train.StopRequest", StopsAt)
             with pytest.raises(Interrupted):
                 weights("cut")
         resumed = weights("cut")

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import samis.training.trainer as loop
 from samis.cli import parse, run
 from samis.config import Experiment
-from samis.factory import train
+from samis.jobs.train import train
 
 LEARNERS = []
 

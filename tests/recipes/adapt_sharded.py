@@ -8,11 +8,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from accelerate import PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
-import samis.factory
+import samis.jobs.train
 from samis.cli import parse, run
 from samis.config import Experiment
 
-PLAIN = samis.factory.open_accelerator
+PLAIN = samis.jobs.train.open_accelerator
 
 
 def sharded(asked):
@@ -25,8 +25,8 @@ def sharded(asked):
 
 def main():
     config, _ = parse(__doc__, Experiment)
-    samis.factory.open_accelerator = sharded
-    samis.factory.train(config)
+    samis.jobs.train.open_accelerator = sharded
+    samis.jobs.train.train(config)
 
 
 if __name__ == "__main__":

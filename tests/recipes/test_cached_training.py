@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from samis.config import Experiment, apply_overrides
-from samis.factory import train
+from samis.jobs.train import train
 
 
 def run(folder, kept, **more):

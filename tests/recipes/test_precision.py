@@ -36,7 +36,7 @@ def test_the_launch_file_trains_in_bf16(tmp_path, monkeypatch):
     monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
     monkeypatch.chdir(ROOT)
     from samis.config import load_config
-    from samis.factory import train
+    from samis.jobs.train import train
 
     alone = train(load_config(CONFIG, [*SMALL, f"training.out={tmp_path / 'alone'}"]))
     assert json.loads((alone / "provenance.json").read_text())["mixed_precision"] == "no"

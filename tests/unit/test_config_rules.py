@@ -278,14 +278,14 @@ def test_nothing_heavy_is_imported_to_refuse():
 )
 def test_a_dry_run_refuses_before_anything_is_loaded(overrides, told, monkeypatch):
     """What the tables of metrics and data sets know; no network is built and no image is read."""
-    from samis import factory
     from samis.errors import UserError
+    from samis.jobs import train as job
 
-    monkeypatch.setattr(factory, "build_learner", None)
-    monkeypatch.setattr(factory, "load_training", None)
+    monkeypatch.setattr(job, "build_learner", None)
+    monkeypatch.setattr(job, "load_training", None)
     config = load_config(ROOT / "configs" / "demo.yaml", ["data.options={}", *overrides])
     with pytest.raises(UserError) as caught:
-        factory.train(config, dry_run=True)
+        job.train(config, dry_run=True)
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
 

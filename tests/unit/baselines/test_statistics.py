@@ -8,7 +8,9 @@ import torch
 from samis.baselines import BaselineLearner, build_baseline
 from samis.config import Experiment, LossConfig, apply_overrides
 from samis.core.contracts import Batch
-from samis.factory import build_batches, build_learner, load_split, recompute_statistics
+from samis.data.configured import load_split
+from samis.factory import build_batches, build_learner
+from samis.jobs.train import recompute_statistics
 
 LIGHT = "resnet10t"
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 from samis.config import Experiment, apply_overrides
 from samis.data import dataset_label
+from samis.data.configured import label_of
 from samis.errors import UserError
-from samis.factory import label_of
 from samis.jobs.cost import add_costs
 from samis.jobs.score import row_stem, score_and_save
 

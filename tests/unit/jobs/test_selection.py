@@ -10,7 +10,8 @@ from samis.config import load_config
 from samis.data.checks.doctor import examine
 from samis.data.own.folder import load_folder
 from samis.errors import UserError
-from samis.factory import check_experiment, train
+from samis.jobs.check import check_experiment
+from samis.jobs.train import train
 from samis.metrics import METRICS, PROTOCOLS, directions_of, numbers_on, score_image, summarise
 from samis.sweeping.trial import read_validations
 

@@ -10,7 +10,7 @@ from samis.config import Experiment, load_config
 from samis.core.contracts import Evaluation
 from samis.data.own.folder import load_folder
 from samis.errors import UserError
-from samis.factory import train
+from samis.jobs.train import train
 
 BEFORE = {"data.train": "a" * 64, "data.val": "b" * 64}
 """Fingerprints of a run's first data."""
@@ -108,7 +108,7 @@ def config(folder, *more):
 @pytest.mark.parametrize("kind", ["images", "masks"])
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_a_replaced_picture_of_each_kind_and_split_is_noticed(tmp_path, kind, split):
-    """Through ``samis.factory.train`` and real files; the folder's own split says which picture to replace."""
+    """Through ``samis.jobs.train.train`` and real files; the folder's own split says which picture to replace."""
     photos(tmp_path / "photos")
     train(config(tmp_path))
     key = load_folder(root=tmp_path / "photos", split=split).ids[0]

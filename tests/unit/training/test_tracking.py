@@ -199,7 +199,7 @@ def test_references_come_from_the_validation_split_if_it_was_scored():
 
 
 def test_a_run_finds_its_references(tmp_path, capsys):
-    from samis.factory import references
+    from samis.jobs.train import references
 
     config = Experiment()
     config.training.reference_rows = str(tmp_path / "missing")

@@ -14,7 +14,8 @@ from samis.config import DataConfig, Experiment, FrameConfig, SegmenterConfig, T
 from samis.data.checks.doctor import examine, quick_check
 from samis.data.own.folder import load_folder
 from samis.errors import UserError
-from samis.factory import check_data, check_experiment, train
+from samis.jobs.check import check_data, check_experiment
+from samis.jobs.train import train
 
 ROOT = Path(__file__).resolve().parents[4]
 Draw = Callable[..., Path]

@@ -20,7 +20,7 @@ from samis.data.base import subset
 from samis.data.checks.doctor import examine, quick_check
 from samis.data.own.folder import load_folder
 from samis.errors import UserError
-from samis.factory import check_data
+from samis.jobs.check import check_data
 
 ROOT = Path(__file__).resolve().parents[4]
 Draw = Callable[..., Path]

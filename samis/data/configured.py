@@ -1,0 +1,52 @@
+"""The data that a config's section ``data`` names."""
+
+from __future__ import annotations
+
+import sys
+
+from samis.config import DataConfig, Experiment
+from samis.core.contracts import Dataset
+from samis.data import dataset_label, has_clean_lists, load_dataset, loader_options
+from samis.data.base import CLEAN, subset
+from samis.errors import UserError
+
+
+def load_split(config: DataConfig, split: str, *, clean: bool = False) -> Dataset:
+    """Load one split.
+
+    Args:
+        config: which data set.
+        split: its name.
+        clean: whether to add the split's defect-free images, where the data set keeps them apart.
+    """
+    options = loader_options(config.name, config.options)
+    if clean and has_clean_lists(config.name) and not split.startswith(CLEAN):
+        options["clean"] = True
+    return load_dataset(config.name, root=config.root, split=split, **options)
+
+
+def load_training(config: Experiment) -> Dataset:
+    """Load the training split, with defect-free images for ``data.clean_share``; with ``data.limit``, some of its images.
+
+    Those are drawn by seed and spread over the classes; with a clean share they are so many defective ones.
+    """
+    share, limit = config.data.clean_share, config.data.limit
+    dataset = load_split(config.data, config.data.train, clean=share > 0)
+    return subset(dataset, limit, seed=config.seed, besides=CLEAN if share else None) if limit else dataset
+
+
+def with_clean(config: DataConfig, dataset: Dataset) -> Dataset:
+    """Return a split together with its defect-free images, or itself where it has them already or there are none."""
+    if not has_clean_lists(config.name):
+        return dataset
+    try:
+        whole = load_split(config, dataset.split, clean=True)
+    except UserError as error:
+        print(f"defect-free images are left out: {error}", file=sys.stderr)
+        return dataset
+    return whole if len(whole) > len(dataset) else dataset
+
+
+def label_of(config: DataConfig) -> str:
+    """Return what rows and cards call a config's data set."""
+    return dataset_label(config.name, config.options, root=config.root, label=config.label)

@@ -1,0 +1,230 @@
+"""What train/adapt.py and train/baseline.py do: one training, its best epoch chosen by validation, its provenance."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from samis.config import Experiment, to_yaml
+from samis.core.contracts import Batch, Dataset, Evaluation, Segmenter
+from samis.core.provenance import provenance
+from samis.data.base import subset
+from samis.data.checks.doctor import usual_side
+from samis.data.checks.findings import shared_ids
+from samis.data.configured import label_of, load_split, load_training, with_clean
+from samis.errors import UserError
+from samis.evaluation.evaluator import higher_is_better
+from samis.evaluation.score_row import read_rows, write_atomic
+from samis.factory import build_batches, build_evaluator, build_learner, cache_embeddings
+from samis.jobs.check import check_data, check_experiment, check_selection, chosen_by_clean
+from samis.metrics import CLEAN_NUMBERS
+from samis.metrics.best_threshold import search_threshold
+from samis.reporting.analysis.references import reference_lines
+from samis.reporting.render.gallery import gallery_picture
+from samis.training.agree import together
+from samis.training.precision import open_accelerator, resolve_precision
+from samis.training.signals import StopRequest
+from samis.training.trainer import Selection, Trainer
+from samis.tta import build_tta
+
+
+def with_clean_numbers(config: Experiment, evaluation: Evaluation) -> Evaluation:
+    """Let a validation's metrics hold the numbers of its clean images, where one of them chooses the best epoch."""
+    if config.keep_best in CLEAN_NUMBERS and evaluation.clean:
+        evaluation.metrics = {name: evaluation.clean[name] for name in CLEAN_NUMBERS} | evaluation.metrics
+    return evaluation
+
+
+def train(config: Experiment, *, dry_run: bool = False) -> Path:
+    """Train what the config names and keep the best epoch by validation; return the run folder.
+
+    Raises:
+        ConfigError, UserError: as ``check_experiment``, and what the data, the weights and the run folder are refused for.
+    """
+    check_experiment(config)
+    resolve_precision(config.training.mixed_precision)  # a mistake is told before anything is built
+    learner = build_learner(config)
+    if dry_run:
+        print(to_yaml(config))
+        print(parameter_table(learner))
+        return Path()
+    accelerator = open_accelerator(config.training.mixed_precision)
+    folder = Path(config.training.out or f"checkpoints/runs/{config.experiment}")
+    training = load_training(config)
+    validation = load_split(config.data, config.data.val)
+    judged = with_clean(config.data, validation)
+    watched = judged if config.data.clean_share or chosen_by_clean(config) else validation
+    with together(accelerator):
+        for finding in shared_ids({config.data.train: training, config.data.val: judged}):  # also with data.check=false
+            raise UserError(finding.message)
+        if accelerator.is_main_process:
+            said = check_data(config.data, training, judged) if config.data.check else ""
+            check_selection(config, training, watched)
+            print(said, end="\n" if said else "")
+        prints = (
+            {"data.train": training.fingerprint(), "data.val": judged.fingerprint()}
+            if accelerator.is_main_process
+            else {}
+        )
+    rank, world = accelerator.process_index, accelerator.num_processes
+    stop = StopRequest()
+    evaluator = build_evaluator(config, watched, accelerator=accelerator, bootstrap=0, stop=stop)
+    fixed = gallery_batch(config, validation) if config.training.gallery else None
+    if accelerator.is_main_process:
+        print(
+            f"{config.experiment}: {len(training)} training images, {len(validation)} for validation, run folder {folder}"
+        )
+        print(parameter_table(learner))
+    batches = build_batches(config, training, training=True, rank=rank, world=world)
+    said = cache_embeddings(config, learner, judged, training=batches)
+    if said:
+        accelerator.print(said)
+    trainer = Trainer(
+        learner,
+        batches,
+        lambda trained: with_clean_numbers(config, evaluator(trained.segmenter())),
+        selection=Selection(config.keep_best, higher_is_better(config.keep_best)),
+        optim=config.optim,
+        training=config.training,
+        folder=folder,
+        accelerator=accelerator,
+        gallery=(lambda trained: gallery(trained.segmenter(), fixed)) if fixed else None,
+        config=config,
+        stop=stop,
+        references=references(config) if accelerator.is_main_process else None,
+        data=prints,
+    )
+    best = trainer.fit()
+    if accelerator.is_main_process and not (trainer.finished and (folder / "provenance.json").exists()):
+        birth = provenance() | trainer.record()
+        birth |= {
+            "validation": best.metrics,
+            "data_fingerprint": prints["data.train"],
+            "photo_px": usual_side(training),
+        }
+        if (folder / "best").exists():
+            learner.load(folder / "best")
+            birth |= recompute_statistics(config, learner, training, watched, folder=folder / "best")
+            found = search_threshold(
+                build_tta(learner.eval().segmenter(), config.segmenter.tta),
+                build_batches(config, judged),
+                device=accelerator.device,
+            )
+            birth["threshold"] = found
+        write_atomic(folder / "provenance.json", json.dumps(birth, indent=1) + "\n")
+        metrics = birth["validation"]
+        shown = ", ".join(
+            f"{name} {metrics[name]:.4f}"
+            for name in dict.fromkeys((config.keep_best, "s_measure", "weighted_f", "mae", "iou"))
+            if name in metrics
+        )
+        if birth.get("threshold") and "kept_clean" in birth["threshold"]:
+            at = birth["threshold"]
+            shown += (
+                f"; at threshold {at['value']:.3f} {at['kept_clean']:.0%} of {at['clean_images']} clean images are kept clean "
+                f"and {at['defect_recall']:.0%} of {at['images']} defective ones found"
+            )
+        print(f"best validation: {shown}; score it with: python evaluate/score.py {folder}")
+    return folder
+
+
+def recompute_statistics(
+    config: Experiment, learner: Any, training: Dataset, validation: Dataset, *, folder: Path
+) -> dict[str, Any]:
+    """Recompute a learner's statistics (batch norm's) on one epoch of training views; keep what validates better.
+
+    Args:
+        config: of the run. learner: with the best epoch's weights. training, validation: the splits. folder: where the
+            best weights are; they are replaced if the recomputed ones win.
+
+    Returns:
+        For provenance: ``batch_norm`` with both validations and which was kept; empty for a learner that has no such
+        statistics.
+    """
+    recompute = getattr(learner, "recompute_statistics", None)
+    if recompute is None:
+        return {}
+    evaluator = build_evaluator(config, validation, bootstrap=0, alone=True)
+    learner.eval()
+    before = with_clean_numbers(config, evaluator(learner.segmenter())).metrics
+    # Views as in training: the weights learnt under their statistics, plain tiles of mostly clean surface have others.
+    if not recompute(build_batches(config, training, training=True)):
+        return {}
+    after = with_clean_numbers(config, evaluator(learner.eval().segmenter())).metrics
+    old, new = before[config.keep_best], after[config.keep_best]
+    kept = Selection(config.keep_best, higher_is_better(config.keep_best)).better(new, old)
+    if kept:
+        save_over(learner, folder)
+    learner.load(folder)
+    print(
+        f"batch norm recomputed on the training images: validation {config.keep_best} {old:.4f} -> {new:.4f}; "
+        f"{'kept' if kept else 'the running statistics are kept'}"
+    )
+    record = {"recomputed": kept, "validation_before": before, "validation_after": after}
+    return {"batch_norm": record, **({"validation": after} if kept else {})}
+
+
+def save_over(learner: Any, folder: Path) -> None:
+    """Save a learner over the files in a folder, each replaced in one step."""
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".saving-") as place:
+        learner.save(Path(place))
+        for path in sorted(Path(place).iterdir()):
+            path.replace(folder / path.name)
+
+
+def references(config: Experiment) -> dict[str, dict[str, float]]:
+    """Return the rows to draw beside the validation: of the validation split if it was scored, else of the test split."""
+    place = config.training.reference_rows
+    if place is None or not Path(place).is_dir():
+        return {}
+    try:
+        rows = read_rows(place)
+    except ValueError as error:  # a training does not fail over a line in a chart
+        print(f"no reference lines in TensorBoard: {error}")
+        return {}
+    splits, protocol = (config.data.val, config.data.test), config.metrics.protocol
+    label = label_of(config.data)
+    return reference_lines(rows, dataset=label, splits=splits, protocol=protocol, metric=config.keep_best)
+
+
+def parameter_table(learner: torch.nn.Module) -> str:
+    """Return what is trained, of what, by top-level module."""
+    counts: dict[str, list[int]] = {}
+    for name, parameter in learner.named_parameters():
+        words = [word for word in name.split(".") if word in ("image_encoder", "prompt_encoder", "mask_decoder")]
+        key = words[0] if words else "network"
+        pair = counts.setdefault(key, [0, 0])
+        pair[0] += parameter.numel() if parameter.requires_grad else 0
+        pair[1] += parameter.numel()
+    counts["all"] = [sum(pair[i] for pair in counts.values()) for i in (0, 1)]
+    lines = [f"{'module':16s} {'trained':>12s} {'of':>12s} {'share':>8s}"]
+    lines += [f"{key:16s} {mine:12,d} {all_:12,d} {mine / max(1, all_):8.2%}" for key, (mine, all_) in counts.items()]
+    return "\n".join(lines)
+
+
+def gallery_batch(config: Experiment, dataset: Dataset) -> tuple[Batch, list[np.ndarray], list[np.ndarray | None]]:
+    """Return a fixed batch of validation images, spread over the split, with images and truths for drawing."""
+    count = min(config.training.gallery, len(dataset))
+    chosen = subset(dataset, count, seed=0) if count < len(dataset) else dataset
+    small = dataclasses.replace(config, metrics=dataclasses.replace(config.metrics, batch_size=max(1, count)))
+    batch = next(iter(build_batches(small, chosen)))
+    samples = [chosen[i] for i in range(len(chosen))]
+    return batch, [sample.image for sample in samples], [sample.mask for sample in samples]
+
+
+def gallery(
+    segmenter: Segmenter, fixed: tuple[Batch, list[np.ndarray], list[np.ndarray | None]]
+) -> list[tuple[str, np.ndarray]]:
+    """Draw image, truth and map of the fixed batch side by side."""
+    batch, images, truths = fixed
+    maps = segmenter.predict(batch)
+    return [
+        (sample_id, gallery_picture(image, truth, values.cpu().numpy()))
+        for sample_id, image, truth, values in zip(batch.ids, images, truths, maps, strict=True)
+    ]
