@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=PAGE, help="file to write (default: docs/baselines.md)")
     arguments = parser.parse_args()
     from samis.baselines.complexity import markdown  # heavy imports come after the cheap checks
-    from samis.evaluation.score_row import write_atomic
+    from samis.core.files import write_atomic
 
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(arguments.out, HEAD + markdown())

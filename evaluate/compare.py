@@ -79,8 +79,8 @@ def compare(args: argparse.Namespace) -> None:
     Raises:
         ValueError: if rows, maps or the README are not what they should be; nothing is written to the README then.
     """
+    from samis.core.files import write_atomic
     from samis.evaluation.rows import group_metrics, group_rows, read_measured
-    from samis.evaluation.score_row import write_atomic
     from samis.reporting.analysis.answer import replace_block
     from samis.reporting.analysis.beside import sort_rows
     from samis.reporting.analysis.table import main_table, oracle_table

@@ -17,13 +17,13 @@ from pretraining.questions import ask
 from pretraining.scenes import draw_scene
 from pretraining.textures import bank
 from samis.config import Pretraining, check, load_config, to_yaml
+from samis.core.files import file_sha256, replacing, write_atomic
 from samis.core.provenance import provenance
 from samis.core.weight_files import read_tensors, write_tensors
 from samis.errors import UserError
-from samis.evaluation.score_row import write_atomic
 from samis.sam.architectures import ARCHITECTURES, build_sam, check_architecture
 from samis.sam.attention import use_fused_attention
-from samis.sam.weights import load_sam, weights_sha256
+from samis.sam.weights import load_sam
 from samis.training.precision import open_accelerator, resolve_precision
 from samis.training.trainer import Selection, Trainer
 
@@ -113,9 +113,8 @@ def embed(runs: list[Path], folder: Path) -> Path:
     before = len(list(folder.glob("stage_*_config.yaml"))) if goes_on else 0
     weights = {name: tensor.half() for name, tensor in read_tensors(runs[-1] / "best" / "model.safetensors").items()}
     path = folder / "model.safetensors"
-    temporary = path.with_name(".model.safetensors.tmp")
-    write_tensors(weights, temporary)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        write_tensors(weights, temporary)
     if not goes_on:
         for old in folder.glob("stage_*"):
             old.unlink()
@@ -127,7 +126,7 @@ def embed(runs: list[Path], folder: Path) -> Path:
 
 def embedded_note(path: Path) -> str:
     """Return what to do after ``embed``: the model card states the file's sha256 and its validation."""
-    return f"{path}: sha256 {weights_sha256(path)}; put it and the new validation into {path.parent / 'README.md'}"
+    return f"{path}: sha256 {file_sha256(path)}; put it and the new validation into {path.parent / 'README.md'}"
 
 
 def draw_sheet(path: Path, *, side: int = 192, columns: int = 8, rows: int = 3, seed: int = 0) -> None:

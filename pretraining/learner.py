@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from samis.config import LossConfig
 from samis.core.contracts import Batch, Evaluation, Loss, Prompt
+from samis.core.files import replacing
 from samis.core.losses import MaskLoss
 from samis.core.weight_files import read_tensors, write_tensors
 from samis.sam.forward import SamOutput, decode, encode
@@ -99,9 +100,8 @@ class PromptablePretraining(nn.Module):
         """Write ``model.safetensors`` (float32) into the folder."""
         folder.mkdir(parents=True, exist_ok=True)
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.sam.state_dict().items()}
-        temporary = folder / ".model.safetensors.tmp"
-        write_tensors(weights, temporary)
-        temporary.replace(folder / "model.safetensors")
+        with replacing(folder / "model.safetensors") as temporary:
+            write_tensors(weights, temporary)
 
     def load(self, folder: Path) -> None:
         """Read ``model.safetensors`` back, strictly."""

@@ -17,8 +17,8 @@ from samis.baselines.references import REFERENCES, BoxReference
 from samis.baselines.saved_maps import SavedMaps
 from samis.config import ConfigError, Experiment, load_config
 from samis.core.contracts import Dataset, Segmenter
+from samis.core.files import file_sha256
 from samis.core.geometry import Framing
-from samis.core.provenance import file_sha256
 from samis.core.shipped import find_run
 from samis.data.pipeline.augment import build_augment
 from samis.data.pipeline.loading import EpochLoader, build_loader

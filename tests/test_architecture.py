@@ -44,9 +44,9 @@ ROOMS: dict[str, set[str]] = {
     "evaluation": BASE | {"metrics"},
     "training": BASE | {"evaluation"},
     "reporting": {"evaluation.rows", "reporting.analysis.gap"},
-    "reporting.analysis": {"errors", "core.cells"}
+    "reporting.analysis": {"errors", "core.cells", "core.files"}
     | {"evaluation.rows", "evaluation.score_row", "evaluation.labels", "evaluation.repeats"},
-    "reporting.render": {"errors", "core.cells", "reporting.analysis"}
+    "reporting.render": {"errors", "core.cells", "core.files", "reporting.analysis"}
     | {"evaluation.rows", "evaluation.score_row", "evaluation.labels", "evaluation.repeats"},
     "sweeping": BASE | {"reporting", "evaluation.labels"},
     "export": BASE | {"sam", "evaluation.score_row"},
@@ -81,7 +81,7 @@ OWNERS: dict[str, set[str]] = {
 """Third party -> who may import it."""
 
 NO_TORCH = (
-    "errors", "config", "core.cells", "core.provenance", "core.shipped", "evaluation.score_row",
+    "errors", "config", "core.cells", "core.files", "core.provenance", "core.shipped", "evaluation.score_row",
     "evaluation.rows", "evaluation.labels", "evaluation.repeats", "reporting", "cli", "jobs.sweep", "sweeping",
 )  # fmt: skip
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import re
 from pathlib import Path
@@ -13,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from samis.core.files import file_sha256
 from samis.core.weight_files import check_finite, check_readable
 from samis.errors import UserError
 
@@ -88,7 +88,7 @@ def load_backbone(network: nn.Module, path: Path, *, backbone: str) -> str:
             f"the file looks like {looks_like(given)}; set segmenter.backbone to its model or give another file"
         )
     network.load_state_dict(matched)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return file_sha256(path)
 
 
 def match_names(wanted: dict[str, Tensor], given: dict[str, Tensor]) -> dict[str, Tensor]:

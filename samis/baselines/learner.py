@@ -7,7 +7,6 @@ have a method ``loss(outputs, batch, mask_loss) -> (per view (V,), parts)``; oth
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 from collections.abc import Iterable
@@ -21,6 +20,7 @@ from torch.optim.swa_utils import update_bn
 
 from samis.config import LossConfig
 from samis.core.contracts import Batch, Loss, Placement
+from samis.core.files import file_sha256
 from samis.core.geometry import shown_inside, to_file_size, to_frame
 from samis.core.losses import MaskLoss
 from samis.core.weight_files import read_tensors, write_tensors
@@ -192,7 +192,7 @@ class BaselineLearner(nn.Module):
             ) from error
         encoder.pretrained = bool(record.get("pretrained", False))
         encoder.weights_source = record.get("backbone_weights")
-        self._weights_sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        self._weights_sha256 = file_sha256(path)
 
 
 def _file_maps(logits: Tensor, placements: list[Placement]) -> list[Tensor]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
-import stat
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from samis.core.contracts import Dataset, Sample
+from samis.core.files import file_sha256
 from samis.data.pairing import Pair
 from samis.data.reading import read_image, read_mask
 from samis.errors import UserError
@@ -111,24 +111,6 @@ class RecordDataset:
 
 def _size(shape: tuple[int, ...]) -> str:
     return f"{shape[1]}x{shape[0]} (width x height)"
-
-
-def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file's bytes, read in pieces.
-
-    Raises:
-        UserError: if the file cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for, a device never ends
-            raise UserError(f"{path}: expected a file, got a folder, pipe or device; remove it")
-        with path.open("rb") as file:
-            while piece := file.read(1 << 20):
-                digest.update(piece)
-    except OSError as error:
-        raise UserError(f"{path}: expected a readable file, got '{error.strerror}'; check it") from error
-    return digest.hexdigest()
 
 
 def find_root(root: Path | str | None, folder: str, how_to_get: str) -> Path:

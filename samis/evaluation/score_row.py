@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import math
-import os
-import re
-import socket
 import sys
 from collections.abc import Iterable
 from dataclasses import MISSING, asdict, dataclass, field, fields
@@ -16,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from samis.core.cells import text_cell
+from samis.core.files import write_atomic
 
 KINDS = ("zero_shot", "tuned", "baseline", "saved_maps", "ceiling")
 """What a row measures: SAM untouched, SAM tuned, a specialised network trained here, a folder of published maps, the mean
@@ -27,7 +24,6 @@ validation (short); a few steps, to show that training runs (smoke)."""
 
 IMAGES_SHA256 = "images_sha256"
 """Key of the provenance that says which per-image CSV belongs to a row."""
-_HOST = re.sub(r"[^A-Za-z0-9-]", "_", socket.gethostname()) or "here"
 _KINDS_OF_VALUES: dict[str, type] = {
     "name": str, "dataset": str, "split": str, "n_images": int, "prompt": str, "oracle": bool, "protocol": str,
     "metrics": dict, "directions": dict, "intervals": dict, "per_class": dict, "curves": dict, "empty_maps": int,
@@ -234,52 +230,6 @@ def rows_of_training(folders: str | Path | Iterable[str | Path] | None, birth: d
             print(f"left out of the card: {error}", file=sys.stderr)
     trainings = [(row, row.provenance.get("training") or {}) for row in rows]
     return [row for row, own in trainings if own and all(_rounded(own.get(key)) == known[key] for key in known)]
-
-
-def write_atomic(path: str | Path, text: str) -> None:
-    """Write `text` to a temporary name in the same folder, then rename: readers see the old file or the new, never half.
-
-    The temporary name starts with a dot and ends in ``.tmp``, so that no reader takes it for a row or a report; what a
-    killed process left under such a name is removed by the next write of the same file.
-
-    Raises:
-        OSError: it cannot be written (a full disk, no rights); `filename` is `path`, which is as it was.
-    """
-    path = Path(path)
-    _remove_leftovers(path)
-    temporary = path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        if error.errno is not None:
-            error.filename = str(path)
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _remove_leftovers(path: Path) -> None:
-    """Remove temporary files of `path` whose process, of this machine, is gone; others may be writing theirs."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(_HOST)}.*.tmp"):
-        pid = left.name.removesuffix(".tmp").rpartition(".")[2]
-        if pid.isdecimal() and not _runs(int(pid)):
-            left.unlink(missing_ok=True)
-
-
-def _runs(pid: int) -> bool:
-    if os.name != "posix":
-        return True  # elsewhere signal 0 would end the process
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        return True
-    return True
 
 
 def _rounded(value: Any) -> Any:

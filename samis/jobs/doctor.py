@@ -12,12 +12,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from samis.core.files import file_sha256
 from samis.core.provenance import PACKAGES
 from samis.core.shipped import checkpoints_folder
 from samis.data import DATASETS, load_dataset
 from samis.errors import UserError
 from samis.sam.architectures import ARCHITECTURES, EMBEDDED
-from samis.sam.download import OFFICIAL, weights_sha256
+from samis.sam.download import OFFICIAL
 from samis.sam.weights import find_weights
 
 SEVERITIES = ("ok", "note", "error")
@@ -125,7 +126,7 @@ def _weights() -> Iterator[Fact]:
             yield Fact(title, "not here", "error" if broken else "note", str(error) if broken else trained)
             continue
         assert path is not None
-        known, sha256 = _known_sha256(name, path), weights_sha256(path)
+        known, sha256 = _known_sha256(name, path), file_sha256(path)
         if known and known != sha256:
             advice = f"{path}: expected sha256 {known[:12]}..., got {sha256[:12]}...; delete it and fetch it again"
             yield Fact(title, "not the published file", "error", advice)

@@ -20,10 +20,11 @@ from samis.adapters.lora import LoraSam
 from samis.adapters.stock import save_for_stock
 from samis.baselines import BASELINES
 from samis.config import Experiment
+from samis.core.files import write_atomic
 from samis.core.weight_files import check_finite, usual_rights
 from samis.data.configured import label_of
 from samis.errors import UserError
-from samis.evaluation.score_row import rows_of_training, write_atomic
+from samis.evaluation.score_row import rows_of_training
 from samis.export.card import model_card
 from samis.export.merged import Probe, merged_sam, registry_takes, write_checkpoint, write_own
 from samis.export.onnx import write_onnx

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from PIL import Image
 from samis.baselines.saved_maps import SavedMaps
 from samis.config import Experiment, to_dict
 from samis.core.contracts import Dataset, Evaluation, Segmenter
+from samis.core.files import replacing
 from samis.core.provenance import provenance
 from samis.data.configured import label_of, load_split, with_clean
 from samis.errors import UserError
@@ -302,8 +302,7 @@ def _map_writer(folder: Path, stem: Callable[[str], str]) -> Callable[[str, str,
     def write(rule: str, sample_id: str, map_u8: np.ndarray) -> None:
         path = folder / stem(rule) / f"{sample_id}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.tmp")
-        Image.fromarray(map_u8).save(temporary, format="PNG")
-        os.replace(temporary, path)
+        with replacing(path, durable=False) as temporary:
+            Image.fromarray(map_u8).save(temporary, format="PNG")
 
     return write

@@ -19,15 +19,16 @@ from safetensors.torch import load_file, save_file
 from samis.adapters import read_record
 from samis.adapters.adapted import WEIGHTS
 from samis.config import Experiment, load_config, to_yaml
+from samis.core.files import file_sha256, write_atomic
 from samis.core.shipped import CONFIG, find_run
 from samis.data.configured import load_split, load_training, with_clean
 from samis.errors import UserError
-from samis.evaluation.score_row import rows_of_training, write_atomic
+from samis.evaluation.score_row import rows_of_training
 from samis.export.card import shipped_card
 from samis.factory import build_batches, build_learner
 from samis.metrics.best_threshold import search_threshold
 from samis.sam.architectures import EMBEDDED
-from samis.sam.weights import find_weights, weights_sha256
+from samis.sam.weights import find_weights
 from samis.training.precision import default_device
 from samis.tta import build_tta
 
@@ -95,7 +96,7 @@ def _config(folder: Path, name: str) -> Experiment:
     if s.name != "sam" or not adapter.is_file():
         raise UserError(f"{folder}: expected the run of a tuned SAM to ship, got one of {s.name}")
     base = read_record(folder / "best")[1]
-    own = weights_sha256(find_weights(EMBEDDED) or "")
+    own = file_sha256(find_weights(EMBEDDED) or "")
     if (base.get("architecture"), base.get("weights_sha256")) != (EMBEDDED, own):
         raise UserError(
             f"{adapter}: expected an adapter of the embedded {EMBEDDED} (sha256 {own[:12]}...), got one of "

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from samis.config import ConfigError, Experiment, load_config
-from samis.evaluation.score_row import write_atomic
+from samis.core.files import write_atomic
 from samis.sweeping import points
 
 

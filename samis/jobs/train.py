@@ -13,6 +13,7 @@ import torch
 
 from samis.config import Experiment, to_yaml
 from samis.core.contracts import Batch, Dataset, Evaluation, Segmenter
+from samis.core.files import write_atomic
 from samis.core.provenance import provenance
 from samis.data.base import subset
 from samis.data.checks.doctor import usual_side
@@ -20,7 +21,7 @@ from samis.data.checks.findings import shared_ids
 from samis.data.configured import label_of, load_split, load_training, with_clean
 from samis.errors import UserError
 from samis.evaluation.evaluator import higher_is_better
-from samis.evaluation.score_row import read_rows, write_atomic
+from samis.evaluation.score_row import read_rows
 from samis.factory import build_batches, build_evaluator, build_learner, cache_embeddings
 from samis.jobs.check import check_data, check_experiment, check_selection, chosen_by_clean
 from samis.metrics import CLEAN_NUMBERS

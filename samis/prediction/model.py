@@ -10,7 +10,7 @@ from typing import Any
 
 from samis.config import ConfigError, Experiment, load_config
 from samis.core.contracts import Segmenter
-from samis.core.provenance import file_sha256
+from samis.core.files import file_sha256
 from samis.core.shipped import find_run
 from samis.factory import build_segmenter, load_run
 

@@ -26,7 +26,7 @@ import numpy as np
 from PIL import Image
 
 from samis.core.cells import text_cells
-from samis.evaluation.score_row import write_atomic
+from samis.core.files import replacing, write_atomic
 from samis.prediction.coco import coco
 from samis.prediction.regions import COLUMNS, Region, table_rows
 
@@ -195,10 +195,6 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _write_picture(path: Path, values: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        options = {"quality": 90} if path.suffix == ".jpg" else {}
+    options = {"quality": 90} if path.suffix == ".jpg" else {}
+    with replacing(path, durable=False) as temporary:
         Image.fromarray(values).save(temporary, format="JPEG" if options else "PNG", **options)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

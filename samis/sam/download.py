@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import http.client
 import sys
 import urllib.error
@@ -11,6 +10,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+from samis.core.files import file_sha256
 from samis.core.shipped import checkpoints_folder
 from samis.errors import UserError
 
@@ -46,22 +46,6 @@ OFFICIAL: dict[str, Official] = {
 """Meta's published weights by architecture."""
 
 
-def weights_sha256(path: str | Path) -> str:
-    """Return the sha256 of a file's bytes, read in pieces.
-
-    Raises:
-        UserError: the file cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        with Path(path).open("rb") as file:
-            while piece := file.read(_PIECE):
-                digest.update(piece)
-    except OSError as error:
-        raise UserError(f"{path}: expected a readable file, got '{error.strerror}'") from error
-    return digest.hexdigest()
-
-
 def download(architecture: str, *, folder: str | Path | None = None) -> Path:
     """Fetch an official checkpoint, or check the one that is there.
 
@@ -80,7 +64,7 @@ def download(architecture: str, *, folder: str | Path | None = None) -> Path:
     official = OFFICIAL[architecture]
     path = (Path(folder) if folder is not None else checkpoints_folder() / "sam") / official.file
     if path.is_file():
-        if weights_sha256(path) != official.sha256:
+        if file_sha256(path) != official.sha256:
             raise UserError(
                 f"{path}: expected sha256 {official.sha256}, got another file; move it away and run this again"
             )
@@ -112,7 +96,7 @@ def fetch(official: Official, path: Path) -> None:
     except OSError as error:
         hint = "; free some space and run this again" if error.errno == errno.ENOSPC else ""
         raise UserError(f"{part}: expected to write it, got '{error.strerror}'{hint}") from error
-    got = weights_sha256(part)
+    got = file_sha256(part)
     if got != official.sha256:
         part.unlink()
         raise UserError(

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from samis.config import CacheConfig
 from samis.core.contracts import Batch
+from samis.core.files import replacing
 from samis.core.shipped import checkpoints_folder
 from samis.errors import UserError
 from samis.sam.forward import Embed, embed, encode
@@ -157,14 +158,11 @@ class EmbeddingCache:
         """Write one embedding and rename it into its place; a full disk ends the writing, not the run."""
         if self._full:
             return
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with open(temporary, "wb") as file:
+            with replacing(path, durable=False) as temporary, open(temporary, "wb") as file:
                 np.save(file, tensor.numpy(), allow_pickle=False)
-            os.replace(temporary, path)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             self._full = True
             print(f"{self.folder}: embeddings are no longer kept, {error.strerror}; the run goes on", file=sys.stderr)
             return

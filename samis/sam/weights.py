@@ -25,10 +25,10 @@ from samis.core.weight_files import check_finite, check_readable
 from samis.errors import UserError
 from samis.sam.architectures import ARCHITECTURES, EMBEDDED, REMOVED, build_sam, check_architecture
 from samis.sam.attention import use_fused_attention
-from samis.sam.download import OFFICIAL, download, weights_sha256
+from samis.sam.download import OFFICIAL, download
 from samis.sam.resize import resized_weights
 
-__all__ = ["architecture_of", "download", "find_weights", "load_sam", "read_weights", "weights_sha256"]
+__all__ = ["architecture_of", "download", "find_weights", "load_sam", "read_weights"]
 
 RANDOM = "random"
 """Stands for no file at all."""

@@ -18,9 +18,10 @@ from pathlib import Path
 import pytest
 
 from samis.cli import disk_full
-from samis.evaluation import score_row
+from samis.core import files as core_files
+from samis.core.files import write_atomic
 from samis.evaluation.rows import read_measured
-from samis.evaluation.score_row import ScoreRow, read_row, read_rows, write_atomic
+from samis.evaluation.score_row import ScoreRow, read_row, read_rows
 from samis.sam.download import Official, fetch
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs fork and SIGKILL")
@@ -89,10 +90,10 @@ def test_leftovers_of_the_dead_are_removed_and_those_of_the_living_kept(tmp_path
     path = tmp_path / "a[1].json"
     gone = subprocess.Popen(["true"])
     gone.wait()
-    dead = tmp_path / f".a[1].json.{score_row._HOST}.{gone.pid}.tmp"
-    alive = tmp_path / f".a[1].json.{score_row._HOST}.{os.getppid()}.tmp"
+    dead = tmp_path / f".a[1].json.{core_files._HOST}.{gone.pid}.tmp"
+    alive = tmp_path / f".a[1].json.{core_files._HOST}.{os.getppid()}.tmp"
     elsewhere = tmp_path / f".a[1].json.another-host.{gone.pid}.tmp"
-    of_another = tmp_path / f".b.json.{score_row._HOST}.{gone.pid}.tmp"
+    of_another = tmp_path / f".b.json.{core_files._HOST}.{gone.pid}.tmp"
     for left in (dead, alive, elsewhere, of_another):
         left.write_text("half")
     write_atomic(path, "whole")
@@ -107,7 +108,7 @@ def test_a_disk_that_is_full_leaves_the_row_before(tmp_path: Path, monkeypatch: 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(score_row.os, call, full)
+    monkeypatch.setattr(core_files.os, call, full)
     with pytest.raises(OSError) as caught:
         row(2).save(path)
     monkeypatch.undo()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import errno
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from samis.core.contracts import Dataset, Sample
+from samis.core.files import replacing
 from samis.errors import UserError
 
 _CELL_PX = 128
@@ -93,20 +94,9 @@ def _printable(text: str) -> str:
 def _save(sheet: Image.Image, path: Path) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.part")  # mkstemp's could be read by the owner alone
-        file = partial.open("wb")
+        with replacing(path) as temporary:
+            sheet.save(temporary, format="PNG")
     except OSError as error:
-        raise UserError(
-            f"{path}: expected to write a picture there, got '{error.strerror}'; choose another place"
-        ) from error
-    try:
-        with file:
-            sheet.save(file, format="PNG")
-        partial.replace(path)
-    except OSError as error:
-        raise UserError(
-            f"{path}: expected to write a picture there, got '{error.strerror}'; free some space"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+        advice = "free some space" if error.errno == errno.ENOSPC else "choose another place"
+        raise UserError(f"{path}: expected to write a picture there, got '{error.strerror}'; {advice}") from error
     return path

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from samis.core.contracts import Dataset, Sample
-from samis.data.base import CLEAN, Record, RecordDataset, file_sha256
+from samis.core.files import file_sha256
+from samis.data.base import CLEAN, Record, RecordDataset
 from samis.data.checks.contact_sheet import write_contact_sheet
 from samis.data.checks.duplicates import thumbnail
 from samis.data.checks.findings import (

@@ -16,7 +16,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from samis.data.base import CLEAN, Record, RecordDataset, check_split, did_you_mean, file_sha256, find_root
+from samis.core.files import file_sha256
+from samis.data.base import CLEAN, Record, RecordDataset, check_split, did_you_mean, find_root
 from samis.data.own.pairs_csv import read_pairs
 from samis.data.pairing import GIVEN_SPLITS, Found, list_pictures, pair_folders
 from samis.data.splitting import carve, shares

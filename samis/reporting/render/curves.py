@@ -5,11 +5,11 @@ Colours are those of Okabe and Ito, told apart by colour-blind readers too; kind
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from samis.core.files import replacing
 from samis.evaluation.labels import label
 from samis.evaluation.rows import SPECIALISED, best_row, has
 from samis.evaluation.score_row import ScoreRow, direction
@@ -53,12 +53,8 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     """Write a figure as PNG by rename, without a time or version in it, so that equal figures are equal files."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path, durable=False) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 

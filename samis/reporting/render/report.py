@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from samis.core.cells import text_cells
+from samis.core.files import write_atomic
 from samis.evaluation.rows import TableKey, choose, group_metrics, group_rows
-from samis.evaluation.score_row import ScoreRow, write_atomic
+from samis.evaluation.score_row import ScoreRow
 from samis.reporting.analysis.answer import Answer, answers, gap_table, headline, sentence, titles
 from samis.reporting.analysis.beside import memory_tables, noise_table, sort_rows
 from samis.reporting.analysis.costs import cheaper_sentence

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from samis.core.files import replacing, sync
 from samis.errors import UserError
 
 VERSION = 2
@@ -50,21 +51,17 @@ def set_random_state(state: dict[str, Any]) -> None:
 def write_state(state: dict[str, Any], path: Path) -> None:
     """Write a resume point; a cut, or a full disk, leaves the one before."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with open(temporary, "wb") as file:  # given a path, torch.save hides what the system said of a full disk
+        # Given a path, torch.save hides what the system said of a full disk.
+        with replacing(path) as temporary, open(temporary, "wb") as file:
             torch.save({"version": VERSION, **state}, file)
-        _sync(temporary)
-        os.replace(temporary, path)
-        _sync(path.parent)
+        sync(path.parent)
     except (OSError, RuntimeError) as error:
         system = error if isinstance(error, OSError) else error.__context__
         if isinstance(system, OSError):
             # Name the file; torch's own error, raised while it closes the file, names nothing.
             raise OSError(system.errno, system.strerror, str(path)) from error
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -108,17 +105,6 @@ def load_into(
         scaler.load_state_dict(state["scaler"])
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file; a cut leaves the one before."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        _sync(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def stage(folder: Path, name: str, *, epoch: int, save: Callable[[Path], None]) -> None:
     """Let `save` write the weights of an epoch aside, whole and synced."""
     partial = folder / f".{name}.partial"
@@ -126,7 +112,7 @@ def stage(folder: Path, name: str, *, epoch: int, save: Callable[[Path], None]) 
     try:
         save(partial)
         for path in sorted(partial.rglob("*")):
-            _sync(path)
+            sync(path)
         os.replace(partial, folder / f".{name}.epoch{epoch}")
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -149,18 +135,3 @@ def settle(folder: Path, *, epoch: int) -> None:
                 os.replace(staged / path, target / path)
         for left in folder.glob(f".{name}.*"):
             shutil.rmtree(left, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    """Have the system write a file, or a folder's names, to the disk itself."""
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except OSError:
-        return  # folders cannot be opened everywhere
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if path.is_file():
-            raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        os.close(handle)

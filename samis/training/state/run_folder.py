@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from samis.config import load_config, to_dict, to_yaml
+from samis.core.files import write_atomic
 from samis.errors import UserError
-from samis.training.state.checkpoint import write_text
 from samis.training.tracking import flattened
 
 FREE_KEYS = {
@@ -81,7 +81,7 @@ def write_config(folder: Path, config: Any) -> None:
     """Write the resolved config, unless the folder has it."""
     path = folder / "config.yaml"
     if config is not None and (not path.exists() or path.read_text(encoding="utf-8") != to_yaml(config)):
-        write_text(path, to_yaml(config))
+        write_atomic(path, to_yaml(config))
 
 
 def check_leftovers(folder: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from samis.core.files import write_atomic
 from samis.training import agree
 from samis.training.ema import Ema
 from samis.training.sharded import Shards
@@ -218,4 +219,4 @@ class RunState:
                 checkpoint.settle(self.folder, epoch=self.position.epoch)
                 path, text = self.folder / "validation.jsonl", "".join(line + "\n" for line in self.validations)
                 if text and (not path.exists() or path.read_text(encoding="utf-8") != text):
-                    checkpoint.write_text(path, text)
+                    write_atomic(path, text)

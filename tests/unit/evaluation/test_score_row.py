@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from samis.evaluation.score_row import ScoreRow, direction, read_row, read_rows, rows_of_training, write_atomic
+from samis.core.files import write_atomic
+from samis.evaluation.score_row import ScoreRow, direction, read_row, read_rows, rows_of_training
 
 
 def make(**changes) -> ScoreRow:
@@ -96,7 +97,7 @@ def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
     def broken(*_):
         raise OSError("no space left")
 
-    monkeypatch.setattr("samis.evaluation.score_row.os.replace", broken)
+    monkeypatch.setattr("samis.core.files.os.replace", broken)
     with pytest.raises(OSError, match="no space"):
         write_atomic(target, "new")
     assert target.read_text() == "old"

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 import samis
 from samis.config import AdapterConfig, ConfigError, DataConfig, Experiment, FrameConfig, load_config, to_yaml
+from samis.core.files import file_sha256
 from samis.core.shipped import find_run, shipped_runs
 from samis.errors import UserError
 from samis.evaluation.score_row import ScoreRow, rows_of_training
@@ -20,7 +21,7 @@ from samis.factory import build_learner, load_run
 from samis.jobs import ship as shipping
 from samis.jobs.ship import ship
 from samis.sam.architectures import EMBEDDED
-from samis.sam.weights import find_weights, weights_sha256
+from samis.sam.weights import find_weights
 
 ROOT = Path(__file__).resolve().parents[3]
 NAMES = ("rail", "steel", "tile")
@@ -37,7 +38,7 @@ def test_what_ships_is_small_complete_and_of_the_embedded_weights(name):
     assert 0 < birth["validation"]["s_measure"] < 1
     assert load_config(folder / "config.yaml").segmenter.weights is None
     card = (folder / "README.md").read_text()
-    assert weights_sha256(find_weights(EMBEDDED)) in card
+    assert file_sha256(find_weights(EMBEDDED)) in card
     assert f"{birth['validation']['s_measure']:.4f}" in card and f"{birth['threshold']['value']:.3f}" in card
     assert re.search(r"tuned on \| .*H200", card)
 

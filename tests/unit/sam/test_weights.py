@@ -7,10 +7,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from samis.core.files import file_sha256
 from samis.errors import UserError
 from samis.sam.architectures import ARCHITECTURES, EMBEDDED, build_sam
 from samis.sam.attention import _fused_forward
-from samis.sam.weights import architecture_of, find_weights, load_sam, read_weights, weights_sha256
+from samis.sam.weights import architecture_of, find_weights, load_sam, read_weights
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +199,6 @@ def test_embedded_weights_fit_into_12_mb(state):
 
 def test_sha256_is_of_the_bytes(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
-    assert weights_sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert file_sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     with pytest.raises(UserError, match="expected a readable file"):
-        weights_sha256(tmp_path / "b")
+        file_sha256(tmp_path / "b")

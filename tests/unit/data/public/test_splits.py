@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import samis.data.base
+from samis.core.files import file_sha256
 from samis.data import load_dataset
-from samis.data.base import RecordDataset, file_sha256, read_split
+from samis.data.base import RecordDataset, read_split
 from samis.data.checks.duplicates import group_pairs, near_pairs, thumbnail
 from samis.data.pairing import natural_key
 from samis.data.public.magnetic_tile import BY_TILE, every_photo, tile_pairs
