@@ -1,6 +1,9 @@
-"""What may go wrong, as classes; imports nothing, so that the command line can tell them apart at no cost."""
+"""What may go wrong, as classes, and what was probably meant; imports nothing of samis and no library."""
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -24,3 +27,28 @@ class Interrupted(Exception):
     def __init__(self, signal: int, message: str = "") -> None:
         super().__init__(message)
         self.signal = signal
+
+
+def near_name(word: str, known: Iterable[str]) -> str | None:
+    """Return the known name nearest to a mistyped one; case, dashes, underscores and spaces do not count.
+
+    >>> near_name("vit-b", ["vit_h", "vit_b"]), near_name("zzz", ["vit_b"])
+    ('vit_b', None)
+    """
+    names = {_plain(name): name for name in known}
+    near = difflib.get_close_matches(_plain(word[:80]), names, n=1, cutoff=0.5)
+    return names[near[0]] if near else None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a proposal for a mistyped word, for the end of a message, or nothing.
+
+    >>> did_you_mean("tset", ["train", "test"])
+    "; did you mean 'test'?"
+    """
+    near = near_name(word, known)
+    return f"; did you mean '{near}'?" if near else ""
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "").replace(" ", "")

@@ -6,7 +6,6 @@ convolution that cuts the patches, and ``lin1`` is in encoder and decoder alike.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samis.errors import UserError
+from samis.errors import UserError, near_name
 
 ENCODER: dict[str, str] = {
     "q": r"image_encoder\.blocks\.\d+\.attn\.qkv\.q",
@@ -141,6 +140,6 @@ def check_words(words: list[str], known: list[str], *, key: str) -> None:
     """
     for word in words:
         if word not in known:
-            near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+            near = near_name(word, known)
+            hint = f"did you mean {near}?" if near else f"known are {', '.join(known)}"
             raise UserError(f"{key}: unknown name {word!r}; {hint}")

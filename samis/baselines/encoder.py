@@ -7,7 +7,6 @@ installed package ships them or a file is given (``samis.baselines.backbone_weig
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib.metadata
 import importlib.util
 import socket
@@ -27,7 +26,7 @@ from samis.baselines.backbone_weights import load_backbone, match_names
 from samis.core.geometry import PIXEL_MEAN, PIXEL_STD
 from samis.core.imagenet import PACKAGES, load_imagenet
 from samis.core.sdpa import exclude_cudnn
-from samis.errors import UserError
+from samis.errors import UserError, near_name
 
 Pretrained = bool | str | Path
 """Where a backbone's weights come from: False random, True ImageNet's, else a local file."""
@@ -59,8 +58,8 @@ class Encoder(nn.Module):
         super().__init__()
         exclude_cudnn()  # timm's transformers attend through torch's fused kernels
         if not timm.is_model(backbone):
-            near = difflib.get_close_matches(backbone, timm.list_models(), n=3, cutoff=0.5)
-            hint = f"did you mean {', '.join(near)}?" if near else "timm.list_models() lists them"
+            near = near_name(backbone, timm.list_models())
+            hint = f"did you mean {near}?" if near else "timm.list_models() lists them"
             raise UserError(f"segmenter.backbone: unknown timm model {backbone!r}; {hint}")
         packaged = pretrained is True and importlib.util.find_spec(PACKAGES.get(backbone, "no_package")) is not None
         if pretrained is True and backbone in PACKAGES and not packaged:

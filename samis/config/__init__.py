@@ -2,7 +2,7 @@
 
 from samis.config.cli_help import describe_keys
 from samis.config.faults import ConfigError
-from samis.config.fields import keys_named, near_name
+from samis.config.fields import keys_named
 from samis.config.files import apply_overrides, check, from_dict, load_config, to_dict, to_yaml
 from samis.config.schema import (
     AdapterConfig,
@@ -19,5 +19,5 @@ from samis.config.training import CacheConfig, LossConfig, MetricsConfig, OptimC
 __all__ = [
     "AdapterConfig", "CacheConfig", "ConfigError", "DataConfig", "Experiment", "FrameConfig", "LossConfig", "MetricsConfig",
     "OptimConfig", "Pretraining", "PromptConfig", "ScenesConfig", "SegmenterConfig", "TrainingConfig", "apply_overrides",
-    "check", "describe_keys", "from_dict", "keys_named", "load_config", "near_name", "to_dict", "to_yaml",
+    "check", "describe_keys", "from_dict", "keys_named", "load_config", "to_dict", "to_yaml",
 ]  # fmt: skip

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from samis.config.fields import MAX_WHOLE, keys_named, limits, near_name, properties
+from samis.config.fields import MAX_WHOLE, keys_named, limits, properties
+from samis.errors import near_name
 
 TYPES = {"string": "str", "int": "int", "float": "float", "bool": "bool", "list": "list", "dict": "dict"}
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import difflib
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -18,6 +17,8 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticCustomError, core_schema
+
+from samis.errors import near_name
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -117,18 +118,6 @@ def _names_in_source(module: str, name: str) -> tuple[str, ...]:
             keys: list[Any] = content.keys if isinstance(content, ast.Dict) else content.elts
             return tuple(str(key.value) for key in keys)
     raise LookupError(f"{path} has no {name}")
-
-
-def near_name(value: str, known: Iterable[str]) -> str | None:
-    """Return the known name nearest to a mistyped one; case, dashes and spaces do not count.
-
-    >>> near_name("vit-b", ["vit_h", "vit_b"]), near_name("zzz", ["vit_b"])
-    ('vit_b', None)
-    """
-    names = {name.lower().replace("_", ""): name for name in known}
-    plain = value[:80].lower().replace("_", "").replace("-", "").replace(" ", "")
-    near = difflib.get_close_matches(plain, names, n=1, cutoff=0.6)
-    return names[near[0]] if near else None
 
 
 @lru_cache

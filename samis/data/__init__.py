@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from samis.core.contracts import Dataset
-from samis.data.base import Record, RecordDataset, did_you_mean
+from samis.data.base import Record, RecordDataset
 from samis.data.options import check_split_names, check_values
 from samis.data.own.coco import load_coco
 from samis.data.own.folder import load_folder
@@ -18,7 +18,7 @@ from samis.data.public.magnetic_tile import load_magnetic_tile
 from samis.data.public.nrsd_mn import load_nrsd_mn
 from samis.data.public.rsdds import load_rsdds
 from samis.data.public.sd_saliency_900 import load_sd_saliency_900
-from samis.errors import UserError
+from samis.errors import UserError, did_you_mean
 
 __all__ = [
     "DATASETS",

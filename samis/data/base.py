@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -15,7 +14,7 @@ from samis.core.contracts import Dataset, Sample
 from samis.core.files import file_sha256
 from samis.data.pairing import Pair
 from samis.data.reading import read_image, read_mask
-from samis.errors import UserError
+from samis.errors import UserError, did_you_mean
 
 CLEAN = "clean"
 """Class name of images meant to hold no defect; such an image needs no mask file."""
@@ -154,16 +153,6 @@ def check_split(split: str, splits: Collection[str], *, name: str) -> None:
         raise UserError(
             f"{name}: expected a split out of {', '.join(splits)}, got '{split}'{did_you_mean(split, splits)}"
         )
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return a proposal for a mistyped word, or nothing.
-
-    >>> did_you_mean("tset", ["train", "test"])
-    "; did you mean 'test'?"
-    """
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def read_split(name: str, split: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from samis.config import DataConfig, Experiment, check, near_name
+from samis.config import DataConfig, Experiment, check
 from samis.core.contracts import Dataset
 from samis.core.losses import PARTS
 from samis.data import check_options, check_split_names
@@ -13,7 +13,7 @@ from samis.data.checks.doctor import quick_check
 from samis.data.checks.findings import equal_splits
 from samis.data.checks.kinds import has_clean, has_defect
 from samis.data.configured import label_of, load_split
-from samis.errors import UserError
+from samis.errors import UserError, near_name
 from samis.factory import build_framing
 from samis.metrics import CLEAN_NUMBERS, find_metrics, numbers_on
 

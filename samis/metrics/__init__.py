@@ -21,11 +21,10 @@ name also chooses the rules by which they are computed:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 
 import numpy as np
 
-from samis.errors import UserError
+from samis.errors import UserError, near_name
 from samis.metrics.aupro import AUPRO
 from samis.metrics.base import ImageMetric, ImageScores, score_pair
 from samis.metrics.boundary_f import BoundaryF
@@ -164,8 +163,8 @@ def find_metrics(metrics: Sequence[str] | None = None, protocol: str = "pysod") 
     owners = {number: name for name in own for number in (*METRICS[name].values, *METRICS[name].finished, name)}
     for name in metrics:
         if name not in owners:
-            near = get_close_matches(name, owners, n=1)
-            advice = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(owners)}"
+            near = near_name(name, owners)
+            advice = f"did you mean {near!r}?" if near else f"it has {', '.join(owners)}"
             raise UserError(f"unknown metric {name!r} of protocol {protocol!r}; {advice}")
     wanted = {owners[name] for name in metrics}
     return tuple(METRICS[name] for name in own if name in wanted)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Protocol
 
 import numpy as np
 
 from samis.config import PromptConfig
 from samis.core.contracts import Placement, Prompt, Sample
-from samis.errors import UserError
+from samis.errors import UserError, did_you_mean
 from samis.prompts.box import BoxPrompter
 from samis.prompts.empty import EmptyPrompter
 from samis.prompts.grid import GridPrompter
@@ -54,7 +53,7 @@ def build_prompter(config: PromptConfig) -> Prompter:
     False
     """
     if config.kind not in PROMPTERS:
-        near = difflib.get_close_matches(config.kind, PROMPTERS, n=1, cutoff=0.4)
-        proposal = f"; did you mean '{near[0]}'?" if near else ""
-        raise UserError(f"prompt.kind: expected one of {', '.join(PROMPTERS)}, got '{config.kind}'{proposal}")
+        raise UserError(
+            f"prompt.kind: expected one of {', '.join(PROMPTERS)}, got '{config.kind}'{did_you_mean(config.kind, PROMPTERS)}"
+        )
     return PROMPTERS[config.kind](config)  # type: ignore[call-arg]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-
 import cv2
 import numpy as np
 import torch
@@ -11,7 +9,7 @@ import torch
 from samis.config import PromptConfig
 from samis.core.contracts import Placement, Prompt, Sample
 from samis.core.geometry import boxes_to_frame
-from samis.errors import UserError
+from samis.errors import UserError, did_you_mean
 
 SPECK_PX = 4
 """Components of fewer file pixels are left out, unless there is nothing else."""
@@ -72,9 +70,7 @@ def check_per(per: str) -> None:
         UserError: proposing the near one.
     """
     if per not in PER:
-        near = difflib.get_close_matches(per, PER, n=1, cutoff=0.4)
-        proposal = f"; did you mean '{near[0]}'?" if near else ""
-        raise UserError(f"prompt.per: expected one of {', '.join(PER)}, got '{per}'{proposal}")
+        raise UserError(f"prompt.per: expected one of {', '.join(PER)}, got '{per}'{did_you_mean(per, PER)}")
 
 
 def cropped_truths(sample: Sample, placements: list[Placement], kind: str) -> list[np.ndarray]:

@@ -9,7 +9,6 @@ and every module's name, is SAM's.
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,7 +16,7 @@ from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncode
 from torch import nn
 
 from samis.core.geometry import PIXEL_MEAN, PIXEL_STD
-from samis.errors import UserError
+from samis.errors import UserError, did_you_mean
 from samis.sam.trunk import TrunkEmbed
 
 
@@ -74,9 +73,9 @@ def check_architecture(name: str, *, key: str = "architecture") -> None:
         return
     if name in REMOVED:
         raise UserError(f"{key}: {name} was removed; take {EMBEDDED} and tune again, or use commit 31d036d for it")
-    near = difflib.get_close_matches(str(name), ARCHITECTURES, n=1, cutoff=0.4)
-    proposal = f"; did you mean '{near[0]}'?" if near else ""
-    raise UserError(f"{key}: expected one of {', '.join(ARCHITECTURES)}, got '{name}'{proposal}")
+    raise UserError(
+        f"{key}: expected one of {', '.join(ARCHITECTURES)}, got '{name}'{did_you_mean(str(name), ARCHITECTURES)}"
+    )
 
 
 def build_sam(name: str, *, frame_px: int | None = None) -> Sam:

@@ -10,13 +10,12 @@ image, rules choose within each tile. A mask over more than half of the image (o
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from samis.errors import UserError
+from samis.errors import UserError, did_you_mean
 from samis.sam.candidates import Candidates
 
 NOTHING = -1e4
@@ -151,9 +150,7 @@ def check_rule(rule: str) -> None:
     """
     known = [*MASK_RULES, SINGLE]
     if rule not in known:
-        near = difflib.get_close_matches(rule, known, n=1, cutoff=0.4)
-        proposal = f"; did you mean '{near[0]}'?" if near else ""
-        raise UserError(f"mask_rule: expected one of {', '.join(known)}, got '{rule}'{proposal}")
+        raise UserError(f"mask_rule: expected one of {', '.join(known)}, got '{rule}'{did_you_mean(rule, known)}")
 
 
 def nothing_like(grid: Tensor) -> Tensor:

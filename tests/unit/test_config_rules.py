@@ -19,9 +19,9 @@ from samis.config import (
     describe_keys,
     from_dict,
     load_config,
-    near_name,
 )
 from samis.config.fields import properties, table
+from samis.errors import near_name
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from samis.core.contracts import Sample
-from samis.data.base import Record, RecordDataset, did_you_mean
+from samis.data.base import Record, RecordDataset
 from samis.data.checks.findings import similar_names
 from samis.data.own.annotation_shapes import Shape, draw_shapes
 from samis.data.own.folder import divide
 from samis.data.reading import FileError, max_bytes, picture_hw
-from samis.errors import UserError
+from samis.errors import UserError, did_you_mean
 
 SPLITS = ("train", "val", "test", "trainval", "all")
 UNLABELLED = ("error", "clean", "skip")

@@ -17,11 +17,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from samis.core.files import file_sha256
-from samis.data.base import CLEAN, Record, RecordDataset, check_split, did_you_mean, find_root
+from samis.data.base import CLEAN, Record, RecordDataset, check_split, find_root
 from samis.data.own.pairs_csv import read_pairs
 from samis.data.pairing import GIVEN_SPLITS, Found, list_pictures, pair_folders
 from samis.data.splitting import carve, shares
-from samis.errors import UserError
+from samis.errors import UserError, did_you_mean
 
 HOW_TO_GET = (
     "expected are ROOT/images and ROOT/masks, ROOT/{train,val,test}/{images,masks}, or a CSV with columns image,mask"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from samis.data.base import CLEAN, did_you_mean
+from samis.data.base import CLEAN
 from samis.data.pairing import GIVEN_SPLITS, Fault, Found, Pair, portable
-from samis.errors import UserError
+from samis.errors import UserError, did_you_mean
 
 COLUMNS = ("image", "mask", "class", "split")
 

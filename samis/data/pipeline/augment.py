@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from samis.data.base import did_you_mean
-from samis.errors import UserError
+from samis.errors import UserError, did_you_mean
 
 Augment = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 """(H, W, 3) uint8, (H, W) uint8 in {0, 1}, generator -> changed image and mask."""
