@@ -71,7 +71,8 @@ def main() -> None:
     if config.suffix not in (".yaml", ".yml") or config.is_dir():
         config = find_run(arguments.model) / "config.yaml"
     load_config(config, overrides, schema=Experiment)  # a typo is told before torch is imported
-    from samis.prediction import Options, find_photos, load_model, predict_to
+    from samis.jobs.predict import load_model
+    from samis.prediction import Options, find_photos, predict_to
     from samis.training.agree import together
     from samis.training.processes import open_processes, watching
 

@@ -33,10 +33,12 @@ from samis.errors import UserError
 from samis.evaluation.rows import SPECIALISED, best_row, has, read_measured
 from samis.evaluation.score_row import ScoreRow
 from samis.jobs import score as scoring
+from samis.jobs.predict import load_model
 from samis.prediction import Prediction
 from samis.prompts.given import asked_of
 from samis.reporting.analysis.gap import Gap
 from samis.reporting.analysis.gap import gap_closed as _gap_closed
+from samis.sam.framing import build_framing
 from samis.sam.segmenter import SamSegmenter
 from samis.tta import FlippedSegmenter
 
@@ -78,7 +80,7 @@ class Model:
             return list(prediction.predict(self.loaded(), find_photos(photos), chosen))
         asked = asked_of(chosen.boxes, chosen.points)
         segmenter, prompter, *_ = prediction.how_asked(self.loaded(), {"picture": asked} if asked else None, chosen)
-        framing = factory.build_framing(self.config)
+        framing = build_framing(self.config.frame, self.config.segmenter.architecture)
         predictor = prediction.Predictor(segmenter, framing, prompter, views_at_once=chosen.batch_size)
         return predictor.maps([Sample("picture", photos)])[0]
 
@@ -167,7 +169,7 @@ def load_sam(
 
 def load_run(folder: str | Path) -> Model:
     """Load a run folder's best epoch, or a shipped adapter by its name, such as ``"steel"``."""
-    run = prediction.load_model(folder)
+    run = load_model(folder)
     return Model(
         run.segmenter, run.config, run.config.experiment, run.threshold, run.threshold_from, run.about, run.tuned_px
     )

@@ -18,33 +18,22 @@ from samis.baselines.saved_maps import SavedMaps
 from samis.config import ConfigError, Experiment, load_config
 from samis.core.contracts import Dataset, Segmenter
 from samis.core.files import file_sha256
-from samis.core.geometry import Framing
 from samis.core.shipped import find_run
 from samis.data.pipeline.augment import build_augment
 from samis.data.pipeline.loading import EpochLoader, build_loader
 from samis.errors import UserError
 from samis.evaluation.evaluator import Evaluator
 from samis.prompts import build_prompter
-from samis.sam.architectures import ARCHITECTURES, check_architecture
 from samis.sam.candidates import Everything
 from samis.sam.embeddings import EmbeddingCache, learns, open_cache
 from samis.sam.encoder_options import checkpoint_blocks, compile_encoder
+from samis.sam.framing import build_framing
 from samis.sam.segmenter import SamSegmenter
 from samis.sam.tuning import SamTuning
 from samis.sam.weights import find_weights, load_sam
 from samis.training.precision import default_device
 from samis.training.processes import Processes
 from samis.tta import FLIPS, FlippedSegmenter, build_tta
-
-
-def build_framing(config: Experiment) -> Framing:
-    """Return the framing; 0 for ``frame.frame_px`` means the architecture's own side."""
-    f = config.frame
-    check_architecture(config.segmenter.architecture, key="segmenter.architecture")
-    try:
-        return Framing(f.frame_px or ARCHITECTURES[config.segmenter.architecture].frame_px, f.tile_px, f.overlap)
-    except ValueError as error:
-        raise UserError(f"frame.{error}") from error
 
 
 def build_batches(
@@ -65,7 +54,7 @@ def build_batches(
         augment = build_augment({"salt_pepper": config.data.salt_pepper})
     return build_loader(
         dataset,
-        build_framing(config),
+        build_framing(config.frame, config.segmenter.architecture),
         build_prompter(config.prompt),
         batch_size=batch_size or (config.training.batch_size if training else config.metrics.batch_size),
         shuffle=training,
@@ -114,7 +103,13 @@ def cache_embeddings(config: Experiment, user: Any, scored: Dataset, *, training
         return ""
     sam = user.adapted.sam if isinstance(user, SamTuning) else user.sam
     views = (
-        passes * len(scored) * (len(build_framing(config).placements(scored[0].image.shape[:2])) if len(scored) else 0)
+        passes
+        * len(scored)
+        * (
+            len(build_framing(config.frame, config.segmenter.architecture).placements(scored[0].image.shape[:2]))
+            if len(scored)
+            else 0
+        )
     )
     again = training.views_an_image if training else 1
     if training and again is not None:
@@ -134,7 +129,9 @@ def cache_embeddings(config: Experiment, user: Any, scored: Dataset, *, training
 def load_config_sam(config: Experiment) -> Any:
     """Load the SAM that a config names, at its frame, with the encoder's options."""
     s = config.segmenter
-    sam = load_sam(s.architecture, weights=s.weights, frame_px=build_framing(config).frame_px)
+    sam = load_sam(
+        s.architecture, weights=s.weights, frame_px=build_framing(config.frame, config.segmenter.architecture).frame_px
+    )
     if s.checkpoint_activations:
         checkpoint_blocks(sam.image_encoder)
     if s.compile:

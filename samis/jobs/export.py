@@ -29,8 +29,9 @@ from samis.export.card import model_card
 from samis.export.merged import Probe, merged_sam, registry_takes, write_checkpoint, write_own
 from samis.export.onnx import write_onnx
 from samis.export.transformers import write_transformers
-from samis.factory import build_framing, load_run
+from samis.factory import load_run
 from samis.sam.architectures import ARCHITECTURES
+from samis.sam.framing import build_framing
 from samis.sam.weights import load_sam
 
 FORMATS = {
@@ -119,14 +120,19 @@ def export(
 
 
 def _official(config: Experiment) -> bool:
-    return registry_takes(config.segmenter.architecture, build_framing(config).frame_px)
+    return registry_takes(
+        config.segmenter.architecture, build_framing(config.frame, config.segmenter.architecture).frame_px
+    )
 
 
 def _writers(
     config: Experiment, adapted: Any, state: dict[str, torch.Tensor], probe: Probe
 ) -> dict[str, tuple[str, Callable[[Path], float]]]:
     """Return format -> (file or folder name, what writes and tries it at a path)."""
-    architecture, frame_px = config.segmenter.architecture, build_framing(config).frame_px
+    architecture, frame_px = (
+        config.segmenter.architecture,
+        build_framing(config.frame, config.segmenter.architecture).frame_px,
+    )
     sizes: dict[str, Any] = {"architecture": architecture, "frame_px": frame_px, "probe": probe}
 
     def peft_folder(path: Path) -> float:

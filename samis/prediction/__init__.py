@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from samis.data.pipeline.photos import Photo, find_photos
-from samis.prediction.model import SAMS_OWN, Loaded, load_model
+from samis.prediction.model import SAMS_OWN, Loaded
 from samis.prediction.photos import Options, Prediction, how_asked, predict, predict_to
 from samis.prediction.predictor import Predictor
 
@@ -16,7 +16,6 @@ __all__ = [
     "Predictor",
     "find_photos",
     "how_asked",
-    "load_model",
     "predict",
     "predict_to",
 ]

@@ -18,7 +18,6 @@ from samis.core.contracts import Sample, Segmenter
 from samis.core.provenance import provenance
 from samis.data.pipeline.photos import Photo, read_photo
 from samis.errors import UserError
-from samis.factory import build_framing
 from samis.prediction.model import SAMS_OWN, Loaded
 from samis.prediction.predictions import PredictionFolder
 from samis.prediction.predictor import Predictor
@@ -26,6 +25,7 @@ from samis.prediction.progress import Progress
 from samis.prediction.regions import Region, find_regions, kept_mask
 from samis.prompts import PROMPTERS, Prompter, build_prompter
 from samis.prompts.given import KIND, Asked, GivenPrompter, asked_of, read_prompts
+from samis.sam.framing import build_framing
 from samis.sam.merge import SINGLE
 from samis.sam.segmenter import SamSegmenter
 from samis.training.agree import gather, together
@@ -90,12 +90,17 @@ def predict(
     """Yield what is found on each photo, in order.
 
     Args:
-        model: from ``load_model``. photos: from ``find_photos``. options: how.
+        model: from ``samis.jobs.predict.load_model``. photos: from ``find_photos``. options: how.
         failed: takes file -> reason for photos that cannot be read or prompted; None raises the first reason.
     """
     asked = prompts_for(photos, options)
     segmenter, prompter, threshold, _ = how_asked(model, asked, options)
-    predictor = Predictor(segmenter, build_framing(model.config), prompter, views_at_once=options.batch_size)
+    predictor = Predictor(
+        segmenter,
+        build_framing(model.config.frame, model.config.segmenter.architecture),
+        prompter,
+        views_at_once=options.batch_size,
+    )
     reading = _read_ahead(photos, options)
     scale_known = False
     while group := list(islice(reading, options.batch_size)):

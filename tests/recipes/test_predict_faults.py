@@ -22,7 +22,8 @@ from samis.data import load_dataset
 from samis.data.checks.doctor import usual_side
 from samis.errors import UserError
 from samis.factory import build_learner
-from samis.prediction import Loaded, Options, load_model
+from samis.jobs.predict import load_model
+from samis.prediction import Loaded, Options
 from samis.prediction.model import tuned_side
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -22,6 +22,7 @@ from samis.factory import build_learner
 from samis.metrics.best_threshold import ThresholdSearch
 from samis.prediction import Predictor
 from samis.prompts import build_prompter
+from samis.sam.framing import build_framing
 from samis.sam.weights import read_weights
 
 BAD = [float("nan"), float("inf"), float("-inf")]
@@ -83,7 +84,12 @@ def test_a_sam_with_one_nan_fails_and_names_the_tensor(kind: str) -> None:
         segmenter = factory.build_segmenter(config)
         with torch.no_grad():
             segmenter.sam.get_parameter(name).view(-1)[0] = float("nan")
-        loader = build_loader(One(), factory.build_framing(config), build_prompter(config.prompt), batch_size=1)
+        loader = build_loader(
+            One(),
+            build_framing(config.frame, config.segmenter.architecture),
+            build_prompter(config.prompt),
+            batch_size=1,
+        )
         with pytest.raises(UserError, match=name.replace(".", r"\.")):
             segmenter.predict(next(iter(loader)))
 

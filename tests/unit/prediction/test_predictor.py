@@ -13,6 +13,7 @@ from samis.errors import UserError
 from samis.prediction import Loaded, Options, Predictor, how_asked
 from samis.prompts import build_prompter
 from samis.prompts.given import Asked
+from samis.sam.framing import build_framing
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ class Pictures:
 
 def test_maps_are_the_scorers_however_they_are_batched(config, segmenter):
     samples = [Sample(str(n), picture(n, hw)) for n, hw in enumerate([(40, 50), (100, 130), (60, 60), (61, 90)])]
-    framing, prompter = factory.build_framing(config), build_prompter(config.prompt)
+    framing, prompter = build_framing(config.frame, config.segmenter.architecture), build_prompter(config.prompt)
     framed = FramedDataset(Pictures(samples), framing, prompter)
     wanted = [segmenter.predict(collate([framed[n]]))[0].numpy() for n in range(len(samples))]
     assert [len(framed[n].placements) for n in range(4)] == [1, 6, 1, 4]
@@ -61,7 +62,7 @@ def asked_model(segmenter, asked, **options):
     whole = Experiment(segmenter=SegmenterConfig(architecture="samis_lite"), frame=FrameConfig(frame_px=128))
     model = Loaded(segmenter, whole, 0.3, "validation")
     chosen, prompter, threshold, source = how_asked(model, asked, Options(**options))
-    return Predictor(chosen, factory.build_framing(whole), prompter), threshold, source
+    return Predictor(chosen, build_framing(whole.frame, whole.segmenter.architecture), prompter), threshold, source
 
 
 def test_boxes_and_clicks_are_answered_as_by_segment_anything(segmenter):

@@ -1,0 +1,52 @@
+"""Which model predicts: a run folder, a shipped adapter by its name, or the zero-shot SAM of a config."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from samis.config import ConfigError, Experiment, load_config
+from samis.core.files import file_sha256
+from samis.core.shipped import find_run
+from samis.factory import build_segmenter, load_run
+from samis.prediction.model import SAMS_OWN, Loaded, tuned_side
+
+OF_A_RUN = ("frame.tile_px", "frame.overlap", "segmenter.tta")
+"""Keys that may differ from a run's own config; all else is part of what was learnt."""
+
+
+def load_model(model: str | Path, overrides: Sequence[str] = ()) -> Loaded:
+    """Load a run folder, a shipped adapter by its name, or the zero-shot SAM that a config names.
+
+    Raises:
+        ConfigError: an override that a run does not allow, or a config that names nothing to predict with.
+        UserError: as ``load_run`` and ``build_segmenter``.
+    """
+    path = Path(model)
+    if path.suffix not in (".yaml", ".yml") or path.is_dir():
+        return _loaded_run(find_run(model), overrides)
+    config: Experiment = load_config(path, overrides)
+    if config.segmenter.name == "run":
+        kept = [override for override in overrides if override.startswith(OF_A_RUN)]
+        return _loaded_run(find_run(config.segmenter.run or ""), [*kept, f"segmenter.tta={config.segmenter.tta}"])
+    if config.segmenter.name != "sam":
+        raise ConfigError(f"{path}: segmenter.name: expected sam or run to predict with, got {config.segmenter.name}")
+    return Loaded(build_segmenter(config), config, SAMS_OWN, "SAM's own", {"model": str(path)})
+
+
+def _loaded_run(folder: Path, overrides: Sequence[str]) -> Loaded:
+    for override in overrides:
+        if override.partition("=")[0] not in OF_A_RUN:
+            raise ConfigError(f"{override}: a run is used as it was tuned; only {', '.join(OF_A_RUN)} may differ")
+    asked: Experiment | None = load_config(folder / "config.yaml", overrides) if overrides else None
+    run = load_run(folder, tta=asked.segmenter.tta if asked else None)
+    tuned = tuned_side(run.birth.get("photo_px"), run.config)
+    run.config.frame = asked.frame if asked else run.config.frame
+    found = run.birth.get("threshold") or {}
+    digest = hashlib.sha256()
+    for file in sorted((folder / "best").glob("*.safetensors")):
+        digest.update(file_sha256(file).encode())
+    about = {"model": str(folder), "best_sha256": digest.hexdigest()}
+    source = "validation" if found else "not chosen: this run stored none from validation"
+    return Loaded(run.segmenter, run.config, float(found.get("value", SAMS_OWN)), source, about, tuned)
