@@ -91,16 +91,6 @@ class AdaptedSam(nn.Module):
             group["params"].append(parameter)
         return list(groups.values())
 
-    def trainable_table(self) -> list[tuple[str, int]]:
-        """Return (group, number of trained parameters), such as ``("mask decoder, new", 61440)``."""
-        table: dict[str, int] = {}
-        for name, _, parameter in self.trained():
-            room = name.partition(".")[0].replace("_", " ")
-            group = f"{room}, {'new' if self.is_new(name) else 'pretrained'}"
-            rows = parameter.shape[0] if "mask_tokens" in name else 1
-            table[group] = table.get(group, 0) + parameter.numel() // rows
-        return list(table.items())
-
     @contextmanager
     def disabled(self) -> Iterator[None]:
         """Switch the adapter off: inside, SAM answers as before tuning, bit for bit."""

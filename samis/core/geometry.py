@@ -276,13 +276,6 @@ def points_to_frame(points_xy: np.ndarray, placement: Placement) -> np.ndarray:
     return ((np.asarray(points_xy, dtype=np.float32) - np.array([x0, y0], np.float32)) * scale).astype(np.float32)
 
 
-def points_to_file(points_xy: np.ndarray, placement: Placement) -> np.ndarray:
-    """Take (..., 2) frame coordinates back into the file, the inverse of ``points_to_frame``."""
-    x0, y0, x1, y1 = placement.crop_xyxy
-    scale = np.array([(x1 - x0) / placement.scaled_hw[1], (y1 - y0) / placement.scaled_hw[0]], np.float32)
-    return (np.asarray(points_xy, dtype=np.float32) * scale + np.array([x0, y0], np.float32)).astype(np.float32)
-
-
 def boxes_to_frame(boxes_xyxy: np.ndarray, placement: Placement) -> np.ndarray:
     """Take (..., 4) file boxes into the frame; float32."""
     corners = np.asarray(boxes_xyxy, dtype=np.float32).reshape(*np.shape(boxes_xyxy)[:-1], 2, 2)

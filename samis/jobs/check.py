@@ -14,8 +14,8 @@ from samis.data.checks.findings import equal_splits
 from samis.data.checks.kinds import has_clean, has_defect
 from samis.data.configured import label_of, load_split
 from samis.errors import UserError, near_name
-from samis.factory import build_framing
 from samis.metrics import CLEAN_NUMBERS, find_metrics, numbers_on
+from samis.sam.framing import build_framing
 
 
 def check_experiment(config: Experiment, *, training: bool = True) -> None:
@@ -35,7 +35,7 @@ def check_experiment(config: Experiment, *, training: bool = True) -> None:
     data = config.data
     roles = {"data.train": data.train, "data.val": data.val, "data.test": data.test}
     check_split_names(data.name, roles)
-    build_framing(config)
+    build_framing(config.frame, config.segmenter.architecture)
     for finding in equal_splits(roles):
         raise UserError(finding.message)
     if training and not any(getattr(config.loss, part) for part in PARTS):

@@ -44,7 +44,7 @@ from samis.metrics.pair import THRESHOLDS, Pair, quantise
 from samis.metrics.pratt import Pratt
 from samis.metrics.rates import Rates
 from samis.metrics.s_measure import SMeasure
-from samis.metrics.summary import ScoreStack, choose_threshold, mean_curves, stack_scores, summarise, summarise_stack
+from samis.metrics.summary import ScoreStack, mean_curves, stack_scores, summarise, summarise_stack
 from samis.metrics.truth import TruthCache, TruthFields
 from samis.metrics.weighted_f import WeightedF
 
@@ -123,7 +123,6 @@ __all__ = [
     "ScoreStack",
     "TruthCache",
     "TruthFields",
-    "choose_threshold",
     "directions_of",
     "find_metrics",
     "inspect",

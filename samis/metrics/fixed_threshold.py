@@ -1,8 +1,7 @@
 """IoU, Dice, precision and recall at an absolute threshold on the map as it is, per image and pooled (``inspection``).
 
 Nothing is stretched, so a faint map on a clean part stays faint, and a threshold means the same on every image. The
-curves are kept over all 256 thresholds, so that one run on validation images gives the threshold to ship with
-(`samis.metrics.choose_threshold`).
+curves are kept over all 256 thresholds (`samis.metrics.best_threshold` finds the one to ship with).
 Agrees with: torchmetrics ``BinaryJaccardIndex`` and ``BinaryF1Score`` on the same binary maps to 1e-6 (float32 there).
 """
 

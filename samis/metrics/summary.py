@@ -120,28 +120,3 @@ def summarise(scores: Sequence[ImageScores]) -> dict[str, float]:
 def mean_curves(scores: Sequence[ImageScores]) -> dict[str, np.ndarray]:
     """Average the images' curves: (256,) each, by `samis.metrics.THRESHOLDS`."""
     return set_scores(stack_scores(scores)).curves
-
-
-def choose_threshold(scores: Sequence[ImageScores], *, curve: str = "iou") -> float:
-    """Choose the absolute threshold at which the mean ``inspection`` curve is highest; use validation images.
-
-    Args:
-        scores: of validation images, made under ``inspection``.
-        curve: ``iou`` or ``dice``.
-
-    Returns:
-        The threshold, in [0, 1]; the highest of several equally good ones.
-
-    Raises:
-        UserError: the scores are of another protocol, or no image has a defect.
-    """
-    if not scores or scores[0].protocol != "inspection":
-        raise UserError(
-            "expected scores of the inspection protocol (absolute thresholds); score with protocol='inspection'"
-        )
-    curves = mean_curves(scores)
-    if curve not in curves:
-        raise UserError(
-            f"expected a curve {curve!r} of at least one image with a defect, found {sorted(curves) or 'none'}"
-        )
-    return float(255 - int(np.argmax(curves[curve]))) / 255

@@ -51,11 +51,10 @@ class FramedDataset(TorchDataset[FramedSample]):
 
     Args:
         dataset: the samples.
-        framing: how images enter the frame.
+        framing: how images enter the frame; where it cuts tiles, a training item shows one random crop of a tile's side, and
+            evaluation all tiles.
         prompter: makes the prompt of a sample; None asks SAM's empty prompt.
         augment: changes image and mask first; see ``samis.data.pipeline.augment``.
-        crop: side in file pixels of the one random crop that a training item shows; None or 0: a tile's side
-            (`framing.tile_px`). Evaluation always shows all tiles.
         training: whether to crop at random; needs truth.
         seed: another seed gives other changes, crops and prompts.
 
@@ -71,7 +70,6 @@ class FramedDataset(TorchDataset[FramedSample]):
         prompter: Prompter | None = None,
         *,
         augment: Augment | None = None,
-        crop: int | None = None,
         training: bool = False,
         seed: int = 0,
     ) -> None:
@@ -79,7 +77,7 @@ class FramedDataset(TorchDataset[FramedSample]):
         self.framing = framing
         self.prompter = prompter
         self.augment = augment
-        self.crop_px = crop or framing.tile_px
+        self.crop_px = framing.tile_px
         self.training = training
         self.keyed = not training or (not self.crop_px and variants(augment) is not None)
         self.read: Read | None = None
@@ -227,7 +225,6 @@ def build_loader(
     workers: int = 0,
     prefetch: int = 2,
     seed: int = 0,
-    random_crop_px: int = 0,
     training: bool = False,
     rank: int = 0,
     world: int = 1,
@@ -244,7 +241,6 @@ def build_loader(
         augment: changes image and mask; None leaves them.
         workers: processes that read; 0 reads in this one. prefetch: batches that each of them reads ahead.
         seed: of order, changes, crops and prompts.
-        random_crop_px: side of the random crop in training; 0: a tile's side.
         training: whether an item is one random crop (where tiles or crops are asked for) and needs truth.
         rank: which share of the epoch this process takes.
         world: how many processes share it.
@@ -258,9 +254,7 @@ def build_loader(
     """
     if batch_size < 1:
         raise UserError(f"batch_size: expected at least 1, got {batch_size}")
-    framed = FramedDataset(
-        dataset, framing, prompter, augment=augment, crop=random_crop_px, training=training, seed=seed
-    )
+    framed = FramedDataset(dataset, framing, prompter, augment=augment, training=training, seed=seed)
     sampler = EpochSampler(
         framed,
         shuffle=shuffle,

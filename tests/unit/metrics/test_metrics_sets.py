@@ -10,13 +10,10 @@ import torch
 from samis.errors import UserError
 from samis.metrics import (
     PROTOCOLS,
-    THRESHOLDS,
     Pair,
     TruthCache,
     TruthFields,
-    choose_threshold,
     find_metrics,
-    mean_curves,
     score_image,
     stack_scores,
     summarise,
@@ -100,21 +97,6 @@ def test_pooled_numbers_count_the_clean_images():
     image, truth = (np.concatenate([pair[i].ravel() for pair in IMAGES]) for i in (0, 1))
     found = image >= 128
     assert numbers["iou_pooled"] == pytest.approx((found & truth).sum() / (found | truth).sum(), abs=1e-12)
-
-
-def test_threshold_chosen_on_validation_is_the_best_of_all():
-    scores = [score_image(image, truth, protocol="inspection") for image, truth in IMAGES]
-    chosen = choose_threshold(scores)
-
-    def mean_iou(threshold: float) -> float:
-        again = [score_image(i, t, ["fixed_threshold"], "inspection", threshold=threshold) for i, t in IMAGES]
-        return summarise(again)["iou"]
-
-    assert mean_iou(chosen) == pytest.approx(mean_curves(scores)["iou"].max(), abs=1e-12)
-    assert mean_iou(chosen) >= max(mean_iou(threshold) for threshold in (0.25, 0.5, 0.75))
-    assert THRESHOLDS[int(np.argmax(mean_curves(scores)["iou"]))] / 255 == chosen
-    with pytest.raises(UserError, match="inspection"):
-        choose_threshold([score_image(*IMAGES[1])])
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

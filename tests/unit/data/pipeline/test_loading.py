@@ -21,6 +21,8 @@ from samis.data.pipeline.loading import FramedDataset, build_loader, collate, co
 from samis.errors import UserError
 
 FRAMING = Framing(frame_px=32)
+CROPS = Framing(frame_px=32, tile_px=24)
+"""In training: a random crop of 24 px of each image."""
 
 
 def random_points(sample: Sample, placements: list[Placement], rng: np.random.Generator) -> Prompt:
@@ -32,9 +34,10 @@ def random_points(sample: Sample, placements: list[Placement], rng: np.random.Ge
 
 def batches(root: Path, **options: object) -> list[Batch]:
     settings: dict[str, object] = {"batch_size": 4, "shuffle": True, "training": True, "seed": 5}
-    settings |= {"augment": build_augment("default"), "random_crop_px": 24} | options
+    settings |= {"augment": build_augment("default")} | options
     epoch = int(settings.pop("epoch", 0))  # type: ignore[call-overload]
-    loader = build_loader(load_folder(root=root, split="all"), FRAMING, random_points, **settings)  # type: ignore[arg-type]
+    framing = CROPS if settings["training"] else FRAMING
+    loader = build_loader(load_folder(root=root, split="all"), framing, random_points, **settings)  # type: ignore[arg-type]
     loader.set_epoch(epoch)
     return list(loader)
 
@@ -95,14 +98,13 @@ def test_epochs_and_seeds_differ_and_repeat(two_folders: Path) -> None:
     assert equal(by_id(second), by_id(batches(two_folders, epoch=1)))
     loader = build_loader(
         load_folder(root=two_folders, split="all"),
-        FRAMING,
+        CROPS,
         random_points,
         batch_size=4,
         shuffle=True,
         training=True,
         seed=5,
         augment=build_augment("default"),
-        random_crop_px=24,
         workers=2,
     )
     for epoch, expected in enumerate((first, second)):  # the workers live on, and still see the epoch change
