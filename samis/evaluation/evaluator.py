@@ -18,8 +18,8 @@ from torch import Tensor
 
 from samis.core.contracts import Batch, Evaluation, Segmenter
 from samis.errors import Interrupted, PeerError, UserError
+from samis.evaluation.intervals import bootstrap
 from samis.metrics import (
-    DIRECTIONS,
     SCORES_CLEAN,
     ImageScores,
     Judged,
@@ -177,7 +177,7 @@ class Evaluator:
                     **self._asked(summarise_stack(stack, index)),
                 }
             if self.bootstrap:
-                evaluation.intervals = _intervals(
+                evaluation.intervals = bootstrap(
                     lambda index: self._asked(summarise_stack(stack, index)), len(scored), self.bootstrap
                 )
         evaluation.clean = inspect([row["judged"] for row in rows], threshold=self.threshold)
@@ -190,11 +190,6 @@ class Evaluator:
         return {name: value for name, value in numbers.items() if name in wanted}
 
 
-def higher_is_better(metric: str) -> bool:
-    """Return whether more of a metric is better (unknown names: yes)."""
-    return DIRECTIONS.get(metric, 1) > 0
-
-
 def _flat(row: dict[str, Any], *, found: bool) -> dict[str, Any]:
     """Return an image's line: its metrics, and whether it was kept clean or, where that is of interest, `found`."""
     numbers = dict(row["scores"].values) if "scores" in row else {}
@@ -205,17 +200,6 @@ def _flat(row: dict[str, Any], *, found: bool) -> dict[str, Any]:
     elif found:
         numbers["found"] = bool(judged.found)
     return {"id": row["id"], "class_name": row["class_name"], **{name: float(value) for name, value in numbers.items()}}
-
-
-def _intervals(summary: Callable[[np.ndarray], dict[str, float]], count: int, resamples: int) -> dict[str, list[float]]:
-    """Return the 95 % percentile bootstrap over images (Efron 1979), the same resamples for every segmenter."""
-    rng = np.random.default_rng(0)
-    drawn = [summary(rng.integers(count, size=count)) for _ in range(resamples)]
-    low_high = {
-        name: np.percentile([d[name] for d in drawn if name in d], [2.5, 97.5])
-        for name in dict.fromkeys(name for d in drawn for name in d)
-    }
-    return {name: [float(pair[0]), float(pair[1])] for name, pair in low_high.items()}
 
 
 def _several() -> bool:

@@ -20,11 +20,10 @@ from samis.data.checks.doctor import usual_side
 from samis.data.checks.findings import shared_ids
 from samis.data.configured import label_of, load_split, load_training, with_clean
 from samis.errors import UserError
-from samis.evaluation.evaluator import higher_is_better
 from samis.evaluation.score_row import read_rows
 from samis.factory import build_batches, build_evaluator, build_learner, cache_embeddings
 from samis.jobs.check import check_data, check_experiment, check_selection, chosen_by_clean
-from samis.metrics import CLEAN_NUMBERS
+from samis.metrics import CLEAN_NUMBERS, directions_of
 from samis.metrics.best_threshold import search_threshold
 from samis.reporting.analysis.references import reference_lines
 from samis.reporting.render.gallery import gallery_picture
@@ -90,7 +89,7 @@ def train(config: Experiment, *, dry_run: bool = False) -> Path:
         learner,
         batches,
         lambda trained: with_clean_numbers(config, evaluator(trained.segmenter())),
-        selection=Selection(config.keep_best, higher_is_better(config.keep_best)),
+        selection=_selection(config),
         optim=config.optim,
         training=config.training,
         folder=folder,
@@ -159,7 +158,7 @@ def recompute_statistics(
         return {}
     after = with_clean_numbers(config, evaluator(learner.eval().segmenter())).metrics
     old, new = before[config.keep_best], after[config.keep_best]
-    kept = Selection(config.keep_best, higher_is_better(config.keep_best)).better(new, old)
+    kept = _selection(config).better(new, old)
     if kept:
         save_over(learner, folder)
     learner.load(folder)
@@ -229,3 +228,8 @@ def gallery(
         (sample_id, gallery_picture(image, truth, values.cpu().numpy()))
         for sample_id, image, truth, values in zip(batch.ids, images, truths, maps, strict=True)
     ]
+
+
+def _selection(config: Experiment) -> Selection:
+    """Return how the best epoch is chosen; of a number without a direction, more is better."""
+    return Selection(config.keep_best, directions_of([config.keep_best]).get(config.keep_best, 1) > 0)

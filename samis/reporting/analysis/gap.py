@@ -8,28 +8,24 @@ and the ratio reads the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from samis.evaluation.intervals import flip_test, percentiles, resampled_means
 from samis.evaluation.labels import label, number, signed
 from samis.evaluation.rows import has
 from samis.evaluation.score_row import ScoreRow, direction
 
-RESAMPLES = 2000
-"""Bootstrap resamples of the images."""
-FLIPS = 10_000
-"""Random sign flips of the paired test."""
 LEVEL = "zero-shot level or ahead"
 """Stands for the share where the best specialised network is not clearly ahead of zero-shot."""
 NO_COMPARATOR = "no fair comparator yet"
 """Stands for the share where no specialised network that was trained to a plateau was scored on the same images."""
 CLEAN = "clean"
 """Class of defect-free images, which have a rule of their own and no part in the means."""
-_CELLS = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -161,7 +157,7 @@ def gap_closed(zero_shot: ScoreRow, tuned: ScoreRow, best: ScoreRow, *, metric: 
     if np.mean(gaps <= 0) >= 0.025:
         note = f"the lead of {best.name} over {zero_shot.name} is not clear of zero"
         return make(None, n_images=paired.shape[1], note=note)
-    interval = _percentiles(sign * (means[:, 1] - means[:, 0]) / gaps)
+    interval = percentiles(sign * (means[:, 1] - means[:, 0]) / gaps)
     return make(closed, interval, paired.shape[1])
 
 
@@ -177,7 +173,7 @@ def difference(first: ScoreRow, second: ScoreRow, *, metric: str = "s_measure") 
     if paired is None:
         return Difference(metric, value, sign, protocol=first.protocol)
     means = resampled_means(paired)
-    interval = _percentiles(means[:, 1] - means[:, 0])
+    interval = percentiles(means[:, 1] - means[:, 0])
     p_value = flip_test(paired[1] - paired[0])
     return Difference(metric, value, sign, interval, p_value, paired.shape[1], first.protocol)
 
@@ -240,57 +236,3 @@ def paired_values(rows: Sequence[ScoreRow], metric: str) -> tuple[np.ndarray | N
 def _value(image: Mapping[str, Any], metric: str) -> float:
     value = image.get(metric)
     return float(value) if isinstance(value, int | float) else math.nan
-
-
-def resampled_means(values: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
-    """Draw images with replacement, the same ones for every row, and average.
-
-    Args:
-        values: (rows, images).
-        resamples: how often.
-        seed: of the draws.
-
-    Returns:
-        (resamples, rows) means.
-    """
-    count = values.shape[1]
-
-    def draw(rng: np.random.Generator, size: int) -> np.ndarray:
-        return values[:, rng.integers(0, count, (size, count))].mean(axis=2).T
-
-    return _in_pieces(draw, resamples, count, seed=seed)
-
-
-def flip_test(differences: np.ndarray, *, flips: int = FLIPS, seed: int = 0) -> float:
-    """Return the two-sided p-value of mean(differences) = 0 when each sign could as well be the other one.
-
-    The observed signs count as one of the draws, so the value is never 0; all differences 0 gives 1.
-
-    Args:
-        differences: (images,), paired.
-        flips: how many random sign patterns.
-        seed: of the signs.
-    """
-    count = len(differences)
-
-    def draw(rng: np.random.Generator, size: int) -> np.ndarray:
-        signs = 2.0 * rng.integers(0, 2, (size, count)) - 1
-        return (signs @ differences)[:, None] / count
-
-    observed = abs(differences.mean())
-    means = _in_pieces(draw, flips, count, seed=seed)[:, 0]
-    return float((1 + np.sum(np.abs(means) >= observed - 1e-12)) / (1 + flips))
-
-
-def _in_pieces(
-    draw: Callable[[np.random.Generator, int], np.ndarray], total: int, count: int, *, seed: int
-) -> np.ndarray:
-    """Draw in pieces that keep memory flat for large sets."""
-    rng = np.random.default_rng(seed)
-    piece = max(1, _CELLS // max(count, 1))
-    return np.concatenate([draw(rng, min(piece, total - start)) for start in range(0, total, piece)])
-
-
-def _percentiles(values: np.ndarray) -> tuple[float, float]:
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)

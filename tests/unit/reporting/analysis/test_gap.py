@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from samis.reporting.analysis.gap import difference, flip_test, gap_closed, paired_values, resampled_means
+from samis.evaluation.intervals import flip_test, resampled_means
+from samis.reporting.analysis.gap import difference, gap_closed, paired_values
 
 
 def test_share_of_the_gap_higher_is_better(three_rows):
