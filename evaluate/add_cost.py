@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from samis.cli import run
-from samis.config import ConfigError
+from samis.errors import ConfigError
 
 
 def main() -> None:

@@ -21,8 +21,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from samis.cli import run
-from samis.config import ConfigError, Experiment, load_config
+from samis.config import Experiment, load_config
 from samis.core.shipped import find_run
+from samis.errors import ConfigError
 
 
 def numbers(text: str) -> list[float]:

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from samis.config import ConfigError, describe_keys, keys_named, load_config
+from samis.config import describe_keys, keys_named, load_config
+from samis.errors import ConfigError, Interrupted, PeerError, UserError
 
 T = TypeVar("T")
 DENIED = {
@@ -74,16 +75,13 @@ def run(main: Callable[[], None]) -> None:
     """Run a script's main; a user's mistake prints one line and exits with code 2, no traceback."""
     try:
         main()
-    except ConfigError as error:
-        fail(error)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        # The classes live beside torch; naming them here would cost every --help a second.
-        if type(error).__name__ == "Interrupted":
+        if isinstance(error, Interrupted):
             print(error, file=sys.stderr)
-            sys.exit(128 + getattr(error, "signal", 0))
-        if type(error).__name__ == "PeerError":
+            sys.exit(128 + error.signal)
+        if isinstance(error, PeerError):
             sys.exit(2)
         if out_of_memory(error):
             said = " ".join(str(error).split())[:120]
@@ -94,7 +92,7 @@ def run(main: Callable[[], None]) -> None:
         if disk_full(error):
             file = getattr(error, "filename", None) or "a file"
             fail(f"no space left on the disk while writing {file}; free some and run the same command again")
-        if type(error).__name__ in ("UserError", "LoadingError", "FileError", "PairingError"):
+        if isinstance(error, UserError):
             fail(error)
         if isinstance(error, OSError) and error.errno in DENIED:
             fail(

@@ -6,18 +6,26 @@ import difflib
 from collections.abc import Iterable
 
 
-class UserError(Exception):
+class SamisError(Exception):
+    """All that samis raises on purpose."""
+
+
+class UserError(SamisError):
     """A mistake of the user's, told in one line: what was expected, what came, in which file, what to do.
 
     Scripts print the message without a traceback and exit with code 2.
     """
 
 
+class ConfigError(UserError, ValueError):
+    """Mistakes in a config file or in overrides, each told in one line."""
+
+
 class PeerError(UserError):
     """Another process of the run has failed and says why; this one ends without a word of its own."""
 
 
-class Interrupted(Exception):
+class Interrupted(SamisError):
     """The run was asked to stop and has saved itself; scripts exit with 128 + `signal`, as shells expect.
 
     Args:
@@ -36,7 +44,7 @@ def near_name(word: str, known: Iterable[str]) -> str | None:
     ('vit_b', None)
     """
     names = {_plain(name): name for name in known}
-    near = difflib.get_close_matches(_plain(word[:80]), names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(_plain(word[:80]), names, n=1, cutoff=0.6)
     return names[near[0]] if near else None
 
 

@@ -15,7 +15,7 @@ from samis.baselines import BASELINES, build_baseline
 from samis.baselines.learner import BaselineLearner
 from samis.baselines.references import REFERENCES, BoxReference
 from samis.baselines.saved_maps import SavedMaps
-from samis.config import ConfigError, Experiment, load_config
+from samis.config import Experiment, load_config
 from samis.core.contracts import Dataset, Segmenter
 from samis.core.files import file_sha256
 from samis.core.shipped import find_run
@@ -227,10 +227,7 @@ def load_run(folder: str | Path, *, tta: str | None = None) -> Run:
     Raises:
         UserError: no run folder, or its base weights are not those it was tuned from.
     """
-    try:
-        folder = find_run(folder)
-    except ConfigError as error:
-        raise UserError(str(error)) from error
+    folder = find_run(folder)
     config: Experiment = load_config(folder / "config.yaml")
     s = config.segmenter
     if (

@@ -10,10 +10,11 @@ import yaml
 
 from samis.adapters import ADAPTERS
 from samis.baselines import BASELINES
-from samis.config import ConfigError, Experiment, Pretraining, from_dict, load_config
+from samis.config import Experiment, Pretraining, from_dict, load_config
 from samis.config.editor_schema import FILES as FILES_FOR_EDITORS
 from samis.config.fields import flat, properties
 from samis.data import DATASETS
+from samis.errors import ConfigError
 from samis.metrics import DIRECTIONS, PROTOCOLS
 from samis.prompts import PROMPTERS
 from samis.sam.architectures import ARCHITECTURES

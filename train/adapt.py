@@ -10,7 +10,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from samis.cli import parse, run
-from samis.config import ConfigError, Experiment
+from samis.config import Experiment
+from samis.errors import ConfigError
 
 
 def main() -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from samis.cli import run
-from samis.config import ConfigError, Experiment, load_config
+from samis.config import Experiment, load_config
+from samis.errors import ConfigError
 
 VALIDATING = 1.15
 """What validations and resume points add to the steps, as a factor; seen on steel on a CPU, a rough figure."""

@@ -13,10 +13,6 @@ from samis.errors import near_name
 TYPES = {"string": "str", "int": "int", "float": "float", "bool": "bool", "list": "list", "dict": "dict"}
 
 
-class ConfigError(ValueError):
-    """Mistakes in a config file or in overrides, each told in one line."""
-
-
 def messages(error: ValidationError, schema: type, *, where: str, overrides: Sequence[str]) -> Iterator[str]:
     """Yield one line for each mistake, those of the command line first.
 

@@ -15,9 +15,10 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
-from samis.config.faults import ConfigError, messages, plain, short
+from samis.config.faults import messages, plain, short
 from samis.config.fields import adapter, properties
 from samis.config.schema import Experiment
+from samis.errors import ConfigError
 
 T = TypeVar("T")
 _UNREADABLE = "\x85\u2028\u2029\ufeff"  # PyYAML writes these line breaks as they are, and reads them as others

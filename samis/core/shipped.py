@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from samis.config import ConfigError
+from samis.errors import ConfigError
 
 CONFIG = "config.yaml"
 _REPOSITORY = Path(__file__).resolve().parents[2] / "checkpoints"

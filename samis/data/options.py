@@ -11,12 +11,12 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from samis.config import ConfigError, from_dict
+from samis.config import from_dict
 from samis.config.fields import NUMBER, Count, Flag, Number, OneOf, Section, Share, Text, Whole
 from samis.data.own.annotations import SPLITS as OWN_SPLITS
 from samis.data.own.annotations import UNLABELLED
 from samis.data.public import magnetic_tile, rsdds, sd_saliency_900
-from samis.errors import UserError, did_you_mean
+from samis.errors import ConfigError, UserError, did_you_mean
 
 TYPES: dict[str, Any] = {
     "val_share": Share,

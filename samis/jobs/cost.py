@@ -15,12 +15,12 @@ from typing import Any
 from samis.baselines.published_costs import stated_cost
 from samis.baselines.references import REFERENCES
 from samis.baselines.saved_maps import SavedMaps, folders_of
-from samis.config import ConfigError, Experiment, load_config
+from samis.config import Experiment, load_config
 from samis.core.contracts import Dataset, Segmenter
 from samis.core.provenance import provenance
 from samis.data.base import subset
 from samis.data.configured import load_split
-from samis.errors import UserError
+from samis.errors import ConfigError, UserError
 from samis.evaluation.cost import IMAGES, measure
 from samis.evaluation.score_row import ScoreRow, read_row
 from samis.factory import build_batches, build_learner, build_segmenter
@@ -62,7 +62,7 @@ def add_costs(paths: Iterable[Path], *, latency: bool = True, overwrite: bool = 
         try:
             if key not in measured:
                 measured[key] = _cost_of(row, latency=latency)
-        except (UserError, ConfigError) as error:
+        except UserError as error:
             yield f"{path}: left as it is: {error}"
             continue
         if not measured[key]:

@@ -6,9 +6,10 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from samis.config import ConfigError, Experiment, load_config
+from samis.config import Experiment, load_config
 from samis.core.files import file_sha256
 from samis.core.shipped import find_run
+from samis.errors import ConfigError
 from samis.factory import build_segmenter, load_run
 from samis.prediction.model import SAMS_OWN, Loaded, tuned_side
 

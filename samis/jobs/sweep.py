@@ -9,8 +9,9 @@ import signal
 import sys
 from pathlib import Path
 
-from samis.config import ConfigError, Experiment, load_config
+from samis.config import Experiment, load_config
 from samis.core.files import write_atomic
+from samis.errors import ConfigError
 from samis.sweeping import points
 
 

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from samis.config import ConfigError, to_dict
+from samis.config import to_dict
+from samis.errors import ConfigError
 
 _LONGEST_NAME = 80
 OF_THE_MACHINE = {"data.root", "cache", "training.out", "training.workers", "training.prefetch"}

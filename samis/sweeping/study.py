@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from samis.config import ConfigError
+from samis.errors import ConfigError
 from samis.sweeping.trial import Objective, TrialFailed
 
 if TYPE_CHECKING:

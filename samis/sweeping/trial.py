@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from samis.config import ConfigError
+from samis.errors import ConfigError
 from samis.sweeping.points import Axes, Range, folder_name, overrides_of
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from samis.config import (
-    ConfigError,
     Experiment,
     Pretraining,
     apply_overrides,
@@ -24,6 +23,7 @@ from samis.config import (
 )
 from samis.config.fields import properties
 from samis.config.files import read_yaml
+from samis.errors import ConfigError
 
 FEW = settings(max_examples=60, deadline=None, derandomize=True)
 NUMBER = st.floats(allow_nan=False, allow_infinity=False)

@@ -1,6 +1,7 @@
 import pytest
 
-from samis.config import ConfigError, Experiment, apply_overrides, describe_keys, load_config, to_dict, to_yaml
+from samis.config import Experiment, apply_overrides, describe_keys, load_config, to_dict, to_yaml
+from samis.errors import ConfigError
 
 
 def test_round_trip_through_yaml(tmp_path):

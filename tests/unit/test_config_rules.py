@@ -11,7 +11,6 @@ import pytest
 from samis.cli import parse
 from samis.config import (
     AdapterConfig,
-    ConfigError,
     Experiment,
     Pretraining,
     apply_overrides,
@@ -21,7 +20,7 @@ from samis.config import (
     load_config,
 )
 from samis.config.fields import properties, table
-from samis.errors import near_name
+from samis.errors import ConfigError, near_name
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -254,7 +253,7 @@ def test_an_option_that_is_a_key_is_answered_with_the_override(arguments, told):
 
 def test_nothing_heavy_is_imported_to_refuse():
     code = (
-        "import sys\nfrom samis.config import ConfigError, load_config\n"
+        "import sys\nfrom samis.config import load_config\nfrom samis.errors import ConfigError\n"
         "try: load_config('configs/demo.yaml', ['prompt.kind=gird', 'segmenter.mask_rule=best', 'data.name=x'])\n"
         "except ConfigError as error: print(error)\n"
         "print(sorted({'torch', 'numpy', 'cv2', 'accelerate'} & set(sys.modules)))\n"

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from samis.config import ConfigError, Experiment
+from samis.config import Experiment
+from samis.errors import ConfigError
 from samis.sweeping import page, study, trial
 from samis.sweeping.points import Range, folder_name, overrides_of, parse_axes, plan, study_name
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from samis.baselines.saved_maps import SavedMaps
-from samis.config import ConfigError, Experiment, apply_overrides
+from samis.config import Experiment, apply_overrides
 from samis.core.contracts import Evaluation
 from samis.core.geometry import inside
 from samis.data import load_dataset
-from samis.errors import UserError
+from samis.errors import ConfigError, UserError
 from samis.factory import build_batches
 from samis.jobs.score import build_row, score, table
 
