@@ -32,6 +32,7 @@ EVALUATOR, EVALUATOR_TESTS = "samis/evaluation/evaluator.py", "tests/unit/evalua
 SCORING, SCORING_TESTS = "samis/jobs/score.py", "tests/unit/jobs/test_score.py"
 CONFIG, CONFIG_TESTS = "samis/config/fields.py", "tests/unit/test_config_rules.py"
 REPORT_TESTS = "tests/unit/reporting/render/test_report.py"
+INTERVALS = "samis/evaluation/intervals.py"
 GAP, GAP_TESTS = "samis/reporting/analysis/gap.py", "tests/unit/reporting/analysis/test_gap.py"
 MERGE, MERGE_TESTS = "samis/sam/merge.py", "tests/unit/sam/test_merge.py"
 OPTIM, TRAINER, TRAINER_TESTS = (
@@ -214,7 +215,7 @@ MUTANTS = [
     Mutant("ssim_constants_swapped", LOSSES, "c1, c2 = 0.01**2, 0.03**2", "c1, c2 = 0.03**2, 0.01**2", LOSS_TESTS),
     Mutant("edge_includes_padding", LOSSES, "return grown * eaten * shown", "return grown * eaten", LOSS_TESTS),
     # Evaluator
-    Mutant("evaluator_90_percent_interval", EVALUATOR, "[2.5, 97.5]", "[5, 95]", EVALUATOR_TESTS),
+    Mutant("evaluator_90_percent_interval", INTERVALS, "[2.5, 97.5]", "[5, 95]", EVALUATOR_TESTS),
     Mutant("evaluator_missing_image_passes", EVALUATOR, "if missing:", "if False:", EVALUATOR_TESTS),
     Mutant(
         "evaluator_clean_images_in_means",
@@ -272,7 +273,7 @@ MUTANTS = [
     # Gap
     Mutant(
         "gap_90_percent_interval",
-        GAP,
+        INTERVALS,
         "low, high = np.percentile(values, [2.5, 97.5])",
         "low, high = np.percentile(values, [5, 95])",
         GAP_TESTS,
@@ -287,8 +288,8 @@ MUTANTS = [
         GAP_TESTS,
     ),
     Mutant("gap_not_clear_of_zero_is_a_percentage", GAP, "if np.mean(gaps <= 0) >= 0.025:", "if False:", GAP_TESTS),
-    Mutant("gap_p_value_can_be_zero", GAP, "return float((1 + np.sum(", "return float((0 + np.sum(", GAP_TESTS),
-    Mutant("gap_one_sided_test", GAP, "np.abs(means) >= observed", "means >= observed", GAP_TESTS),
+    Mutant("gap_p_value_can_be_zero", INTERVALS, "return float((1 + np.sum(", "return float((0 + np.sum(", GAP_TESTS),
+    Mutant("gap_one_sided_test", INTERVALS, "np.abs(means) >= observed", "means >= observed", GAP_TESTS),
     # Mask rules
     Mutant(
         "top_iou_takes_the_worst",
