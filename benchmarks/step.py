@@ -77,13 +77,13 @@ def profiled(device: str, tree: Path = ROOT, overrides: list[str] | None = None)
     from samis.config import load_config
     from samis.core.contracts import Evaluation
     from samis.data.configured import load_split
-    from samis.factory import build_batches, build_learner
+    from samis.factory import build_batch_maker, build_learner
     from samis.training.trainer import Selection, Trainer
 
     config: Any = load_config(tree / "configs" / "adapt" / "steel_lora.yaml", [*OVERRIDES, *(overrides or [])])
     cuda = [ProfilerActivity.CUDA] if device == "cuda" else []
     profiler = profile(activities=[ProfilerActivity.CPU, *cuda])
-    batch = next(iter(build_batches(config, load_split(config.data, "train"), training=True)))
+    batch = next(iter(build_batch_maker(config, training=True)(load_split(config.data, "train"))))
     if device == "cuda":
         batch = batch.pin_memory()
     with tempfile.TemporaryDirectory() as folder:

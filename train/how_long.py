@@ -50,12 +50,12 @@ def split(words: list[str]) -> list[tuple[str, list[str]]]:
 def seconds(config: Experiment) -> float:
     """Return the seconds that all steps of a training take, by the second of two micro-batches, forward and backward."""
     from samis.data.configured import load_training
-    from samis.factory import build_batches, build_learner
+    from samis.factory import build_batch_maker, build_learner
     from samis.training.precision import default_device
 
     device = default_device()
     learner = build_learner(config).to(device).train()
-    batches = build_batches(config, load_training(config), training=True)
+    batches = build_batch_maker(config, training=True)(load_training(config))
     took = 0.0
     for turn, batch in enumerate(batches):
         start = time.perf_counter()

@@ -140,6 +140,9 @@ def check_words(words: list[str], known: list[str], *, key: str) -> None:
     """
     for word in words:
         if word not in known:
-            near = near_name(word, known)
-            hint = f"did you mean {near}?" if near else f"known are {', '.join(known)}"
-            raise UserError(f"{key}: unknown name {word!r}; {hint}")
+            raise UserError(f"{key}: unknown name {word!r}; {_meant(word, known)}")
+
+
+def _meant(word: str, known: list[str]) -> str:
+    near = near_name(word, known)
+    return f"did you mean {near}?" if near else f"known are {', '.join(known)}"

@@ -1,4 +1,4 @@
-"""Reads and writes safetensors files of weights: readable by whom the umask allows, and never with a number that is not finite.
+"""Reads and writes files of weights: no code in them, readable by whom the umask allows, never with a number that is not finite.
 
 One NaN in the weights makes every map NaN, no pixel exceeds a threshold then, and a defective part would be called sound.
 """
@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -27,6 +29,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = load_file(path)
     check_finite(tensors, path)
     return tensors
+
+
+def read_pickle(path: Path) -> Any:
+    """Read a .pth file that may hold tensors, containers, numbers and numpy's numbers, nothing else."""
+    scalar = np.float64(0).__reduce__()[0]
+    numbers: list[Any] = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    numbers += [np.dtype, *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_))]
+    with torch.serialization.safe_globals(numbers):
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:

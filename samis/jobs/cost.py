@@ -20,10 +20,11 @@ from samis.core.contracts import Dataset, Segmenter
 from samis.core.provenance import provenance
 from samis.data.base import subset
 from samis.data.configured import load_split
+from samis.data.pipeline.loading import BatchMaker
 from samis.errors import ConfigError, UserError
 from samis.evaluation.cost import IMAGES, measure
 from samis.evaluation.score_row import ScoreRow, read_row
-from samis.factory import build_batches, build_learner, build_segmenter
+from samis.factory import build_batch_maker, build_learner, build_segmenter
 from samis.training.precision import default_device
 from samis.tta import build_tta
 
@@ -31,15 +32,15 @@ OF_COST = ("segmenter", "frame", "prompt", "adapter", "data")
 """Sections of the config that a cost depends on."""
 
 
-def measure_cost(segmenter: Segmenter, config: Experiment, dataset: Dataset) -> dict[str, Any]:
+def measure_cost(segmenter: Segmenter, make_batches: BatchMaker, dataset: Dataset, *, latency: bool) -> dict[str, Any]:
     """Return what one image costs (``evaluation.cost.measure``), of images spread over the classes; of saved maps what is stated.
 
     All rules of a grid cost the same: they only choose among its masks.
     """
     if isinstance(segmenter, SavedMaps):
         return stated_cost(segmenter.methods)
-    batches = build_batches(config, subset(dataset, IMAGES), batch_size=1)
-    return measure(segmenter, batches, device=default_device(), latency=config.metrics.latency)
+    batches = make_batches(subset(dataset, IMAGES), batch_size=1)
+    return measure(segmenter, batches, device=default_device(), latency=latency)
 
 
 def add_costs(paths: Iterable[Path], *, latency: bool = True, overwrite: bool = False) -> Iterator[str]:
@@ -82,7 +83,6 @@ def _cost_of(row: ScoreRow, *, latency: bool) -> dict[str, Any]:
     config = _config_of(row)
     if row.kind in ("saved_maps", "ceiling"):
         return stated_cost([folder.name for folder in folders_of(config.segmenter.maps or "")])
-    config.metrics.latency = latency
     dataset = load_split(config.data, row.split.partition(" +")[0])
     if dataset.fingerprint() != row.provenance.get("data_fingerprint"):
         raise UserError("the images here are not those it was scored on (another data fingerprint)")
@@ -94,7 +94,7 @@ def _cost_of(row: ScoreRow, *, latency: bool) -> dict[str, Any]:
         segmenter = build_tta(learner.segmenter(), config.segmenter.tta)
     versions = provenance()
     added = f"commit {versions['commit']}, torch {versions['versions'].get('torch', 'unknown')}"
-    return measure_cost(segmenter, config, dataset) | {"added": added}
+    return measure_cost(segmenter, build_batch_maker(config), dataset, latency=latency) | {"added": added}
 
 
 def _config_of(row: ScoreRow) -> Experiment:

@@ -20,17 +20,19 @@ from samis.core.files import replacing
 from samis.core.provenance import provenance
 from samis.data.configured import label_of, load_split, with_clean
 from samis.errors import UserError
+from samis.evaluation.evaluator import Evaluator
 from samis.evaluation.score_row import ScoreRow, read_row
-from samis.factory import build_evaluator, build_segmenter, cache_embeddings, load_run
+from samis.factory import build_batch_maker, build_segmenter, load_run
 from samis.jobs.cost import measure_cost
 from samis.metrics import directions_of
 from samis.reporting.render.terminal import table
+from samis.sam.caching import cache_embeddings
 from samis.sam.merge import MASK_RULES, SINGLE
 from samis.sam.segmenter import SamSegmenter
 from samis.training.agree import together
 from samis.training.precision import default_device
 from samis.training.processes import Processes, open_processes, watching
-from samis.tta import FlippedSegmenter
+from samis.tta import FLIPS, FlippedSegmenter
 
 PROTOCOL = "pysod"
 """The protocol that file names do not mention."""
@@ -181,13 +183,18 @@ def score(
         if isinstance(segmenter, SavedMaps):
             _check_maps(segmenter, config, dataset)
         # before embeddings are cached, which would hide the encoder
-        cost = measure_cost(segmenter, config, dataset) if processes.is_main_process else {}
-        told = cache_embeddings(config, segmenter, whole)
+        make_batches = build_batch_maker(config)
+        latency = config.metrics.latency
+        cost = measure_cost(segmenter, make_batches, dataset, latency=latency) if processes.is_main_process else {}
+        inner, passes = (segmenter.inner, len(FLIPS)) if isinstance(segmenter, FlippedSegmenter) else (segmenter, 1)
+        told = cache_embeddings(config.cache, inner, whole, make_batches.framing, passes=passes)
         if told and processes.is_main_process:
             print(told, file=sys.stderr)
-        evaluator = build_evaluator(
-            config, whole, accelerator=processes, on_map=on_map, truth_cache=0, threshold=threshold, apart=apart
-        )
+        batches = make_batches(whole, rank=processes.process_index, world=processes.num_processes)
+        evaluator = Evaluator(
+            batches, whole.ids, protocol=config.metrics.protocol, names=config.metrics.names, bootstrap=config.metrics.bootstrap,
+            device=processes.device, on_map=on_map, truth_cache=0, threshold=threshold, apart=apart,
+        )  # fmt: skip
     if every_rule and isinstance(segmenter, SamSegmenter | FlippedSegmenter):
         found = evaluator.many(segmenter.predict_all_rules)
         said = {rule: segmenter.describe(rule) for rule in found}

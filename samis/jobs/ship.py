@@ -25,7 +25,7 @@ from samis.data.configured import load_split, load_training, with_clean
 from samis.errors import UserError
 from samis.evaluation.score_row import rows_of_training
 from samis.export.card import shipped_card
-from samis.factory import build_batches, build_learner
+from samis.factory import build_batch_maker, build_learner
 from samis.metrics.best_threshold import search_threshold
 from samis.sam.architectures import EMBEDDED
 from samis.sam.weights import find_weights
@@ -73,7 +73,7 @@ def ship(
         if not birth.get("threshold"):
             judged = with_clean(config.data, load_split(config.data, config.data.val))
             segmenter = build_tta(learner.to(default_device()).eval().segmenter(), config.segmenter.tta)
-            birth["threshold"] = search_threshold(segmenter, build_batches(config, judged), device=default_device())
+            birth["threshold"] = search_threshold(segmenter, build_batch_maker(config)(judged), device=default_device())
         write_atomic(workshop / "provenance.json", json.dumps(birth, indent=1) + "\n")
         base = read_record(workshop / "best")[1]
         size = (workshop / "best" / WEIGHTS).stat().st_size / 1e6

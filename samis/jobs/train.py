@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import tempfile
 from pathlib import Path
@@ -19,16 +18,19 @@ from samis.data.base import subset
 from samis.data.checks.doctor import usual_side
 from samis.data.checks.findings import shared_ids
 from samis.data.configured import label_of, load_split, load_training, with_clean
+from samis.data.pipeline.loading import BatchMaker
 from samis.errors import UserError
+from samis.evaluation.evaluator import Evaluator
 from samis.evaluation.score_row import read_rows
-from samis.factory import build_batches, build_evaluator, build_learner, cache_embeddings
+from samis.factory import build_batch_maker, build_learner
 from samis.jobs.check import check_data, check_experiment, check_selection, chosen_by_clean
 from samis.metrics import CLEAN_NUMBERS, directions_of
 from samis.metrics.best_threshold import search_threshold
 from samis.reporting.analysis.references import reference_lines
 from samis.reporting.render.gallery import gallery_picture
+from samis.sam.caching import cache_embeddings
 from samis.training.agree import together
-from samis.training.precision import open_accelerator, resolve_precision
+from samis.training.precision import default_device, open_accelerator, resolve_precision
 from samis.training.signals import StopRequest
 from samis.training.trainer import Selection, Trainer
 from samis.tta import build_tta
@@ -74,15 +76,19 @@ def train(config: Experiment, *, dry_run: bool = False) -> Path:
         )
     rank, world = accelerator.process_index, accelerator.num_processes
     stop = StopRequest()
-    evaluator = build_evaluator(config, watched, accelerator=accelerator, bootstrap=0, stop=stop)
-    fixed = gallery_batch(config, validation) if config.training.gallery else None
+    plain = build_batch_maker(config)
+    evaluator = Evaluator(
+        plain(watched, rank=rank, world=world), watched.ids, protocol=config.metrics.protocol, names=config.metrics.names,
+        device=accelerator.device, stop=stop,
+    )  # fmt: skip
+    fixed = gallery_batch(plain, validation, config.training.gallery) if config.training.gallery else None
     if accelerator.is_main_process:
         print(
             f"{config.experiment}: {len(training)} training images, {len(validation)} for validation, run folder {folder}"
         )
         print(parameter_table(learner))
-    batches = build_batches(config, training, training=True, rank=rank, world=world)
-    said = cache_embeddings(config, learner, judged, training=batches)
+    batches = build_batch_maker(config, training=True)(training, rank=rank, world=world)
+    said = cache_embeddings(config.cache, learner, judged, plain.framing, training=batches)
     if said:
         accelerator.print(said)
     trainer = Trainer(
@@ -113,7 +119,7 @@ def train(config: Experiment, *, dry_run: bool = False) -> Path:
             birth |= recompute_statistics(config, learner, training, watched, folder=folder / "best")
             found = search_threshold(
                 build_tta(learner.eval().segmenter(), config.segmenter.tta),
-                build_batches(config, judged),
+                plain(judged),
                 device=accelerator.device,
             )
             birth["threshold"] = found
@@ -150,11 +156,14 @@ def recompute_statistics(
     recompute = getattr(learner, "recompute_statistics", None)
     if recompute is None:
         return {}
-    evaluator = build_evaluator(config, validation, bootstrap=0, alone=True)
+    evaluator = Evaluator(
+        build_batch_maker(config)(validation), validation.ids, protocol=config.metrics.protocol, names=config.metrics.names,
+        device=default_device(), alone=True,
+    )  # fmt: skip
     learner.eval()
     before = with_clean_numbers(config, evaluator(learner.segmenter())).metrics
     # Views as in training: the weights learnt under their statistics, plain tiles of mostly clean surface have others.
-    if not recompute(build_batches(config, training, training=True)):
+    if not recompute(build_batch_maker(config, training=True)(training)):
         return {}
     after = with_clean_numbers(config, evaluator(learner.eval().segmenter())).metrics
     old, new = before[config.keep_best], after[config.keep_best]
@@ -208,12 +217,12 @@ def parameter_table(learner: torch.nn.Module) -> str:
     return "\n".join(lines)
 
 
-def gallery_batch(config: Experiment, dataset: Dataset) -> tuple[Batch, list[np.ndarray], list[np.ndarray | None]]:
-    """Return a fixed batch of validation images, spread over the split, with images and truths for drawing."""
-    count = min(config.training.gallery, len(dataset))
+def gallery_batch(
+    make_batches: BatchMaker, dataset: Dataset, count: int
+) -> tuple[Batch, list[np.ndarray], list[np.ndarray | None]]:
+    """Return a fixed batch of `count` validation images, spread over the split, with images and truths for drawing."""
     chosen = subset(dataset, count, seed=0) if count < len(dataset) else dataset
-    small = dataclasses.replace(config, metrics=dataclasses.replace(config.metrics, batch_size=max(1, count)))
-    batch = next(iter(build_batches(small, chosen)))
+    batch = next(iter(make_batches(chosen, batch_size=max(1, len(chosen)))))
     samples = [chosen[i] for i in range(len(chosen))]
     return batch, [sample.image for sample in samples], [sample.mask for sample in samples]
 

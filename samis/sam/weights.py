@@ -13,7 +13,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -21,7 +20,7 @@ from segment_anything.modeling import Sam
 from torch import Tensor
 
 from samis.core.shipped import checkpoints_folder
-from samis.core.weight_files import check_finite, check_readable
+from samis.core.weight_files import check_finite, check_readable, read_pickle
 from samis.errors import UserError
 from samis.sam.architectures import ARCHITECTURES, EMBEDDED, REMOVED, build_sam, check_architecture
 from samis.sam.attention import use_fused_attention
@@ -66,10 +65,10 @@ def load_sam(
             sam = build_sam(architecture, frame_px=frame_px)
     except ValueError as error:
         raise UserError(str(error)) from error
-    if path is not None:
-        _load_strictly(sam, read_weights(path), architecture=architecture, path=path)
     if fused_attention:
         use_fused_attention(sam.image_encoder)
+    if path is not None:
+        _load_strictly(sam, read_weights(path), architecture=architecture, path=path)
     return sam
 
 
@@ -121,7 +120,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     check_readable(path)
     damaged = f"{path}: expected a checkpoint, got a file that is damaged, cut short or of another kind"
     try:
-        content = load_file(path) if path.suffix == ".safetensors" else _read_pickle(path)
+        content = load_file(path) if path.suffix == ".safetensors" else read_pickle(path)
     except pickle.UnpicklingError as error:
         # Torch names the object that it refused; a file that is no pickle at all fails on its first bytes.
         if "GLOBAL" not in str(error):
@@ -154,15 +153,6 @@ def architecture_of(state: dict[str, Tensor]) -> str | None:
     known = {name: (a.embed_dim, a.depth, "trunk" if a.trunk else "patches") for name, a in ARCHITECTURES.items()}
     known |= {name: (*sizes, "stem") for name, sizes in REMOVED.items()}
     return next((name for name, sizes in known.items() if sizes == found), None)
-
-
-def _read_pickle(path: Path) -> Any:
-    """Read a .pth file that may hold tensors, containers, numbers and numpy's numbers, nothing else."""
-    scalar = np.float64(0).__reduce__()[0]
-    numbers: list[Any] = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
-    numbers += [np.dtype, *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_))]
-    with torch.serialization.safe_globals(numbers):
-        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _unwrapped(content: Any) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ import torch
 
 from samis.config import Experiment, apply_overrides
 from samis.data import load_dataset
-from samis.factory import build_batches, build_learner
+from samis.factory import build_batch_maker, build_learner
 from samis.training.memory import LADDER, Preset
 
 pytestmark = pytest.mark.gpu
@@ -30,7 +30,7 @@ def test_a_preset_fits_the_memory_that_it_asks_for(device, small, note, step: Pr
     config = apply_overrides(Experiment(), [*step.overrides, *extra])
     learner = build_learner(config).to(device).train()
     dataset = load_dataset("procedural", split="train", surface="steel", count=config.training.batch_size)
-    batch = next(iter(build_batches(config, dataset, training=True))).to(device)
+    batch = next(iter(build_batch_maker(config, training=True)(dataset))).to(device)
     trained = [parameter for parameter in learner.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4)
     for _ in range(2):

@@ -11,7 +11,7 @@ from samis.config import Experiment, apply_overrides
 from samis.core.contracts import Evaluation
 from samis.data import load_dataset
 from samis.errors import Interrupted
-from samis.factory import build_batches, build_learner, load_run
+from samis.factory import build_batch_maker, build_learner, load_run
 from samis.jobs.train import train
 from samis.training.signals import StopRequest
 from samis.training.trainer import Selection, Trainer
@@ -58,7 +58,7 @@ def test_400_steps_in_bf16_keep_every_gradient_finite(device, small, note):
     config = drawn(images, f"training.batch_size={size}", "frame.frame_px=256", "training.workers=0")
     learner = build_learner(config).to(device).train()
     dataset = load_dataset("procedural", split="train", surface="steel", count=images)
-    batches = [batch.to(device) for batch in build_batches(config, dataset, training=True)]
+    batches = [batch.to(device) for batch in build_batch_maker(config, training=True)(dataset)]
     trained = [parameter for parameter in learner.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=4e-3)
     with Attention() as attention, torch.autocast(device, torch.bfloat16):
@@ -111,12 +111,12 @@ def test_cuda_graphs_learn_what_the_plain_step_learns(device, small, tmp_path, n
         learner.adapted.sam.image_encoder.blocks = learner.adapted.sam.image_encoder.blocks[:2]
         dataset = load_dataset("procedural", split="train", surface="steel", count=10)
         run = Trainer(
-            learner, build_batches(config, dataset, training=True), lambda _: Evaluation({"none": 0.0}),
+            learner, build_batch_maker(config, training=True)(dataset), lambda _: Evaluation({"none": 0.0}),
             selection=Selection("none"), optim=config.optim, training=config.training, folder=tmp_path / mode,
         )  # fmt: skip
         run.fit()
         assert run.compiled.used == mode
-        batch = next(iter(build_batches(config, dataset))).to(device)
+        batch = next(iter(build_batch_maker(config)(dataset))).to(device)
         learner.eval()
         with torch.no_grad():
             losses[mode] = float(learner(batch).total)

@@ -67,11 +67,12 @@ def test_the_adapter_on_the_disk_is_whole_and_that_of_one_process(folders):
 
 
 def test_it_reads_back_and_merges_into_a_stock_sam(folders):
-    from samis.factory import load_config_sam, load_run
+    from samis.factory import load_run
+    from samis.sam.configured import configured_sam
 
     one, two = (load_run(folder) for folder in folders)
     merged = [run.learner.adapted.merged() for run in (one, two)]
-    untuned = load_config_sam(one.config).state_dict()
+    untuned = configured_sam(one.config.segmenter, one.config.frame)[0].state_dict()
     assert merged[0].keys() == merged[1].keys() == untuned.keys()
     moved = 0
     for name, tensor in merged[0].items():

@@ -12,7 +12,7 @@ import os
 import random
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -278,6 +278,46 @@ def build_loader(
         generator=torch.Generator().manual_seed(seed),
     )
     return EpochLoader(loader, framed, sampler, batch_size)
+
+
+@dataclass(frozen=True)
+class BatchMaker:
+    """How data sets become batches: framing, prompts and changes, built once and used for each data set.
+
+    Attributes:
+        framing, prompter, batch_size, augment, workers, prefetch, seed, training, clean_share: as ``build_loader`` takes them;
+            training shuffles.
+    """
+
+    framing: Framing
+    prompter: Prompter | None
+    batch_size: int
+    augment: Augment | None = None
+    workers: int = 0
+    prefetch: int = 2
+    seed: int = 0
+    training: bool = False
+    clean_share: float = 0.0
+
+    def __call__(
+        self, dataset: Dataset, *, rank: int = 0, world: int = 1, batch_size: int | None = None
+    ) -> EpochLoader:
+        """Return one process's share of a data set's batches; another `batch_size` may be asked for."""
+        return build_loader(
+            dataset,
+            self.framing,
+            self.prompter,
+            batch_size=batch_size or self.batch_size,
+            shuffle=self.training,
+            augment=self.augment,
+            workers=self.workers,
+            prefetch=self.prefetch,
+            seed=self.seed,
+            training=self.training,
+            rank=rank,
+            world=world,
+            clean_share=self.clean_share,
+        )
 
 
 @atexit.register

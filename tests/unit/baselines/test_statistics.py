@@ -9,7 +9,7 @@ from samis.baselines import BaselineLearner, build_baseline
 from samis.config import Experiment, LossConfig, apply_overrides
 from samis.core.contracts import Batch
 from samis.data.configured import load_split
-from samis.factory import build_batches, build_learner
+from samis.factory import build_batch_maker, build_learner
 from samis.jobs.train import recompute_statistics
 
 LIGHT = "resnet10t"
@@ -62,7 +62,7 @@ def test_what_validates_better_is_kept(spoilt, tmp_path):
         if spoilt and isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean += 5.0
     if not spoilt:
-        learner.recompute_statistics(build_batches(config, data, training=True))
+        learner.recompute_statistics(build_batch_maker(config, training=True)(data))
     learner.save(tmp_path / "best")
     written = (tmp_path / "best" / "model.safetensors").read_bytes()
     found = recompute_statistics(config, learner, data, data, folder=tmp_path / "best")["batch_norm"]

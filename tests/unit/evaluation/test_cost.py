@@ -13,7 +13,7 @@ from samis.baselines.learner import BaselineSegmenter
 from samis.config import Experiment, apply_overrides
 from samis.data import load_dataset
 from samis.evaluation import cost
-from samis.factory import build_batches, build_learner, build_segmenter
+from samis.factory import build_batch_maker, build_learner, build_segmenter
 from samis.tta import FlippedSegmenter
 
 OPTIONS = {"surface": "steel", "count": 3}
@@ -37,7 +37,7 @@ ADDS_A_PIXEL = 3 * 9 * 4 + 4
 def batches(*overrides):
     config = apply_overrides(Experiment(), ["data.name=procedural", "frame.frame_px=64", *overrides])
     dataset = load_dataset("procedural", split="test", **OPTIONS)
-    return config, list(build_batches(config, dataset, batch_size=1))
+    return config, list(build_batch_maker(config)(dataset, batch_size=1))
 
 
 def test_a_convolution_by_hand():

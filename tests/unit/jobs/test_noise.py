@@ -9,7 +9,7 @@ from samis.core.contracts import Evaluation
 from samis.core.geometry import inside
 from samis.data import load_dataset
 from samis.errors import ConfigError, UserError
-from samis.factory import build_batches
+from samis.factory import build_batch_maker
 from samis.jobs.score import build_row, score, table
 
 OPTIONS = {"surface": "steel", "count": 2}
@@ -22,7 +22,7 @@ def noisy(share, seed=0):
 
 def pixels(config):
     dataset = load_dataset("procedural", split="test", **OPTIONS)
-    (batch,) = build_batches(config, dataset)
+    (batch,) = build_batch_maker(config)(dataset)
     return batch
 
 

@@ -1,0 +1,47 @@
+"""The SAM that a config's sections ``segmenter`` and ``frame`` name, and its answer before any tuning."""
+
+from __future__ import annotations
+
+import torch
+from segment_anything.modeling import Sam
+
+from samis.config import FrameConfig, PromptConfig, SegmenterConfig
+from samis.core.files import file_sha256
+from samis.sam.candidates import Everything
+from samis.sam.encoder_options import checkpoint_blocks, compile_encoder
+from samis.sam.framing import build_framing
+from samis.sam.segmenter import SamSegmenter
+from samis.sam.weights import find_weights, load_sam
+
+
+def configured_sam(segmenter: SegmenterConfig, frame: FrameConfig) -> tuple[Sam, str | None]:
+    """Load the SAM that a config names, at its frame, with the encoder's options; return it with the sha256 of its weights.
+
+    Raises:
+        UserError: as ``samis.sam.weights.load_sam``.
+    """
+    framing = build_framing(frame, segmenter.architecture)
+    sam = load_sam(segmenter.architecture, weights=segmenter.weights, frame_px=framing.frame_px)
+    if segmenter.checkpoint_activations:
+        checkpoint_blocks(sam.image_encoder)
+    if segmenter.compile:
+        compile_encoder(sam.image_encoder)
+    path = find_weights(segmenter.architecture, segmenter.weights)
+    return sam, file_sha256(path) if path else None
+
+
+def zero_shot(
+    segmenter: SegmenterConfig, frame: FrameConfig, prompt: PromptConfig, *, device: torch.device
+) -> SamSegmenter:
+    """Build a SAM that answers as it is; nothing in it learns, which is what makes its embeddings worth keeping."""
+    sam, sha256 = configured_sam(segmenter, frame)
+    sam.to(device).requires_grad_(False)
+    rule = "single" if segmenter.mask_rule == "all" and prompt.kind != "grid" else segmenter.mask_rule
+    return SamSegmenter(
+        sam,
+        prompt=prompt,
+        mask_rule="top_iou" if rule == "all" else rule,
+        everything=Everything(min_iou=segmenter.min_iou, min_stability=segmenter.min_stability),
+        architecture=segmenter.architecture,
+        weights_sha256=sha256,
+    )
