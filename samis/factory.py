@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,9 +12,8 @@ from samis.baselines import BASELINES, build_baseline
 from samis.baselines.learner import BaselineLearner
 from samis.baselines.references import REFERENCES, BoxReference
 from samis.baselines.saved_maps import SavedMaps
-from samis.config import Experiment, load_config
+from samis.config import Experiment
 from samis.core.contracts import Segmenter
-from samis.core.shipped import find_run
 from samis.data.pipeline.augment import build_augment
 from samis.data.pipeline.loading import BatchMaker
 from samis.errors import UserError
@@ -70,23 +67,16 @@ def build_learner(config: Experiment) -> Any:
 
 
 def build_segmenter(config: Experiment) -> Segmenter:
-    """Build what is scored: zero-shot SAM, a run, or a folder of saved maps; with test-time augmentation if asked for.
+    """Build what answers untrained: zero-shot SAM, a folder of saved maps, a reference; with test-time augmentation if asked for.
 
     Raises:
         UserError: a name that cannot be scored, or test-time augmentation of what is no network.
     """
     s = config.segmenter
-    if s.name == "run":
-        return load_run(s.run or "", tta=s.tta).segmenter
     if s.tta != "none" and (s.name == "saved_maps" or s.name in REFERENCES):
         raise UserError(
             f"segmenter.tta: expected none for {s.name}, which computes nothing, got {s.tta!r}; leave it out"
         )
-    return build_tta(_segmenter(config), s.tta)
-
-
-def _segmenter(config: Experiment) -> Segmenter:
-    s = config.segmenter
     if s.name == "saved_maps":
         if not s.maps:
             raise UserError("segmenter.maps: expected a folder of 8-bit maps for saved_maps, got null")
@@ -98,40 +88,4 @@ def _segmenter(config: Experiment) -> Segmenter:
             f"segmenter.name: expected sam, saved_maps, {', '.join(REFERENCES)} or run, got {s.name!r}; train a baseline "
             "with train/baseline.py, then score its run folder"
         )
-    return zero_shot(s, config.frame, config.prompt, device=default_device())
-
-
-@dataclasses.dataclass
-class Run:
-    """A run folder brought back: its config, the segmenter (and learner) of its best epoch, and how it was trained."""
-
-    config: Experiment
-    segmenter: Segmenter
-    folder: Path
-    birth: dict[str, Any]
-    learner: Any = None
-
-
-def load_run(folder: str | Path, *, tta: str | None = None) -> Run:
-    """Load the best weights of a run folder, or of a shipped adapter by its name.
-
-    Args:
-        folder: of the run. tta: test-time augmentation in place of the config's ``segmenter.tta``.
-
-    Raises:
-        UserError: no run folder, or its base weights are not those it was tuned from.
-    """
-    folder = find_run(folder)
-    config: Experiment = load_config(folder / "config.yaml")
-    s = config.segmenter
-    if (
-        s.name in BASELINES
-    ):  # the run's own weights follow, so that the file or package it began with is not needed again
-        s = dataclasses.replace(s, pretrained=False, weights=None)
-    learner = build_learner(dataclasses.replace(config, segmenter=s))
-    learner.load(folder / "best")
-    learner.to(default_device()).eval()
-    provenance_file = folder / "provenance.json"
-    birth = json.loads(provenance_file.read_text(encoding="utf-8")) if provenance_file.exists() else {}
-    config.segmenter.tta = tta if tta is not None else config.segmenter.tta
-    return Run(config, build_tta(learner.segmenter(), config.segmenter.tta), folder, birth, learner)
+    return build_tta(zero_shot(s, config.frame, config.prompt, device=default_device()), s.tta)

@@ -95,6 +95,14 @@ class SavedMaps:
             digest.update(i.encode() + b"\0" + b"".join(contents))
         self._sha256 = digest.hexdigest()
 
+    def covers(self, ids: Iterable[str]) -> bool:
+        """Return whether each id has its map; as ``check``, which it calls."""
+        try:
+            self.check(ids)
+        except UserError:
+            return False
+        return True
+
     def predict(self, batch: Batch) -> list[Tensor]:
         """Return (H, W) float32 maps in [0, 1], read from the folders.
 

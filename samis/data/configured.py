@@ -50,3 +50,15 @@ def with_clean(config: DataConfig, dataset: Dataset) -> Dataset:
 def label_of(config: DataConfig) -> str:
     """Return what rows and cards call a config's data set."""
     return dataset_label(config.name, config.options, root=config.root, label=config.label)
+
+
+def row_label(config: DataConfig, dataset: Dataset) -> str:
+    """Return what rows call a data set; one that was loaded elsewhere bears its own name."""
+    same = dataset.name.split(" ")[0] == config.name
+    return label_of(config) if same or config.label else dataset.name
+
+
+def row_split(config: DataConfig, dataset: Dataset) -> str:
+    """Return what rows call a split, with the noise added to its images."""
+    noise = f" +{100 * config.salt_pepper:g}% salt-and-pepper" if config.salt_pepper else ""
+    return dataset.split + noise

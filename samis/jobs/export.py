@@ -29,7 +29,7 @@ from samis.export.card import model_card
 from samis.export.merged import Probe, merged_sam, registry_takes, write_checkpoint, write_own
 from samis.export.onnx import write_onnx
 from samis.export.transformers import write_transformers
-from samis.factory import load_run
+from samis.jobs.load import load_run
 from samis.sam.architectures import ARCHITECTURES
 from samis.sam.framing import build_framing
 from samis.sam.weights import load_sam

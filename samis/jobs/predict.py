@@ -10,7 +10,8 @@ from samis.config import Experiment, load_config
 from samis.core.files import file_sha256
 from samis.core.shipped import find_run
 from samis.errors import ConfigError
-from samis.factory import build_segmenter, load_run
+from samis.factory import build_segmenter
+from samis.jobs.load import load_run
 from samis.prediction.model import SAMS_OWN, Loaded, tuned_side
 
 OF_A_RUN = ("frame.tile_px", "frame.overlap", "segmenter.tta")

@@ -24,7 +24,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from samis.errors import UserError, near_name
+from samis.errors import UserError, did_you_mean
 from samis.metrics.aupro import AUPRO
 from samis.metrics.base import ImageMetric, ImageScores, score_pair
 from samis.metrics.boundary_f import BoundaryF
@@ -162,9 +162,9 @@ def find_metrics(metrics: Sequence[str] | None = None, protocol: str = "pysod") 
     owners = {number: name for name in own for number in (*METRICS[name].values, *METRICS[name].finished, name)}
     for name in metrics:
         if name not in owners:
-            near = near_name(name, owners)
-            advice = f"did you mean {near!r}?" if near else f"it has {', '.join(owners)}"
-            raise UserError(f"unknown metric {name!r} of protocol {protocol!r}; {advice}")
+            raise UserError(
+                f"unknown metric {name!r} of protocol {protocol!r}{did_you_mean(name, owners) or '; it has ' + ', '.join(owners)}"
+            )
     wanted = {owners[name] for name in metrics}
     return tuple(METRICS[name] for name in own if name in wanted)
 

@@ -11,7 +11,8 @@ from samis.config import Experiment, apply_overrides
 from samis.core.contracts import Evaluation
 from samis.data import load_dataset
 from samis.errors import Interrupted
-from samis.factory import build_batch_maker, build_learner, load_run
+from samis.factory import build_batch_maker, build_learner
+from samis.jobs.load import load_run
 from samis.jobs.train import train
 from samis.training.signals import StopRequest
 from samis.training.trainer import Selection, Trainer

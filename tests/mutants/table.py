@@ -236,16 +236,16 @@ MUTANTS = [
     Mutant("row_replaced_unasked", SCORING, "if not overwrite:", "if False:", SCORING_TESTS),
     Mutant(
         "row_file_without_protocol",
-        SCORING,
-        "if config.metrics.protocol == PROTOCOL else",
+        "samis/evaluation/row_files.py",
+        "if self.protocol == PROTOCOL else",
         "if True else",
         SCORING_TESTS,
     ),
     Mutant(
         "map_folder_without_noise",
         SCORING,
-        "_dataset_label(config, dataset), _split(config, dataset), config)",
-        "_dataset_label(config, dataset), dataset.split, config)",
+        "row_split(data, dataset), run.config.metrics",
+        "dataset.split, run.config.metrics",
         SCORING_TESTS,
     ),
     Mutant(

@@ -67,7 +67,7 @@ def test_the_adapter_on_the_disk_is_whole_and_that_of_one_process(folders):
 
 
 def test_it_reads_back_and_merges_into_a_stock_sam(folders):
-    from samis.factory import load_run
+    from samis.jobs.load import load_run
     from samis.sam.configured import configured_sam
 
     one, two = (load_run(folder) for folder in folders)

@@ -13,8 +13,9 @@ from samis.config import Experiment, apply_overrides
 from samis.data import dataset_label
 from samis.data.configured import label_of
 from samis.errors import UserError
+from samis.evaluation.row_files import RowNames
 from samis.jobs.cost import add_costs
-from samis.jobs.score import row_stem, score_and_save
+from samis.jobs.score import score_and_save
 
 BASE = [
     "prompt.kind=empty",
@@ -210,4 +211,4 @@ def test_noise_levels_that_print_alike_have_rows_of_their_own(photos):
 @pytest.mark.parametrize("label", ["..", ".hidden", "a/b"])
 def test_a_rows_file_is_never_hidden(label):
     """A name that begins with a dot is passed over by a listing and by patterns."""
-    assert not row_stem("m", label, "test", Experiment()).startswith((".", "-"))
+    assert not RowNames("m", label, "test", "pysod").stem().startswith((".", "-"))

@@ -17,8 +17,9 @@ from samis.core.files import file_sha256
 from samis.core.shipped import find_run, shipped_runs
 from samis.errors import UserError
 from samis.evaluation.score_row import ScoreRow, rows_of_training
-from samis.factory import build_learner, load_run
+from samis.factory import build_learner
 from samis.jobs import ship as shipping
+from samis.jobs.load import load_run
 from samis.jobs.ship import ship
 from samis.sam.architectures import EMBEDDED
 from samis.sam.weights import find_weights

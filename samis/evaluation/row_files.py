@@ -1,0 +1,79 @@
+"""What the rows and files of one scoring are called, and whether there are such files already."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from samis.errors import UserError
+from samis.evaluation.score_row import read_row
+
+PROTOCOL = "pysod"
+"""The protocol that file names do not mention."""
+
+
+@dataclass(frozen=True)
+class RowNames:
+    """Names of one scoring's rows and files.
+
+    Attributes:
+        name: of the row. dataset, split: what rows call the data. protocol: of the metrics.
+    """
+
+    name: str
+    dataset: str
+    split: str
+    protocol: str
+
+    def of(self, rule: str) -> str:
+        """Return the name of one mask rule's row."""
+        return f"{self.name}, {rule}" if rule else self.name
+
+    def stem(self, rule: str = "") -> str:
+        """Return a file stem such as ``sd_saliency_900-test-samis_lite_zero-shot_grid_contrast``, or ``...-published``."""
+        protocol = [] if self.protocol == PROTOCOL else [self.protocol]
+        words = (self.dataset, self.split, self.of(rule), *protocol)
+        parts = (re.sub(r"[^\w.+-]+", "_", part).strip("_") for part in words)
+        return "-".join(parts).lstrip(".-_")  # a hidden file would be passed over
+
+
+def identity(provenance: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """Return what makes two rows of one name the same row: the data, how it is put into the frame, and the weights."""
+    frame = config.get("frame") or {}
+    return {
+        "data fingerprint": provenance.get("data_fingerprint"), "sha256 of the weights": provenance.get("weights_sha256"),
+        "frame.frame_px": frame.get("frame_px"), "frame.tile_px": frame.get("tile_px"), "frame.overlap": frame.get("overlap"),
+        "segmenter.tta": provenance.get("tta", "none"),
+    }  # fmt: skip
+
+
+def refuse_existing(names: RowNames, rules: Iterable[str], out: Path, maps: Path | None, mine: dict[str, Any]) -> None:
+    """Refuse to replace rows and maps that nobody asked to replace.
+
+    Args:
+        names: of the rows. rules: the mask rules that would be scored, "" for one row.
+        out: folder of the rows. maps: folder of the maps, or None.
+        mine: ``identity`` of the scoring.
+
+    Raises:
+        UserError: says whether what is there is of the same scoring, or what differs.
+    """
+    advice = "pass --overwrite to replace it, or another --name or --out; data.label names another data set"
+    for stem in map(names.stem, rules):
+        path = out / f"{stem}.json"
+        if path.exists():
+            try:
+                row = read_row(path)
+                theirs = identity(row.provenance, row.provenance.get("config") or {})
+            except (ValueError, AttributeError):
+                raise UserError(f"{path}: expected no file of this name, found one that is no row; {advice}") from None
+            other = [f"{key} is {theirs[key]} there, {mine[key]} here" for key in mine if mine[key] != theirs[key]]
+            found = f"another row, {', '.join(other)}" if other else "the row of this very scoring"
+            raise UserError(f"{path}: expected no row of this name, found {found}; {advice}")
+        if maps and any((maps / stem).rglob("*.png")):
+            raise UserError(
+                f"{maps / stem}: expected no maps, found some; pass --overwrite, or another --name or --save-maps"
+            )
