@@ -46,14 +46,12 @@ ROOMS: dict[str, set[str]] = {
     "evaluation": BASE | {"metrics"},
     "training": BASE | {"evaluation"},
     "reporting": {"evaluation.rows", "reporting.analysis.gap"},
-    "reporting.analysis": {"errors", "core.cells", "core.files"}
-    | {"evaluation.rows", "evaluation.score_row", "evaluation.labels", "evaluation.repeats"},
-    "reporting.render": {"errors", "core.cells", "core.files", "reporting.analysis"}
-    | {"evaluation.rows", "evaluation.score_row", "evaluation.labels", "evaluation.repeats"},
+    "reporting.analysis": {"errors", "core.cells", "core.files"} | ROWS,
+    "reporting.render": {"errors", "core.cells", "core.files", "reporting.analysis"} | ROWS,
     "sweeping": BASE | {"reporting", "evaluation.labels"},
     "export": BASE | {"sam", "evaluation.score_row"},
     "factory": EVERY,
-    "prediction": EVERY | {"factory"},
+    "prediction": BASE | {"data.pipeline", "prompts", "sam", "tta", "training", "evaluation.score_row"},
     "jobs": EVERY | {"factory", "prediction", "export", "sweeping"},
     "api": EVERY | {"factory", "prediction", "export", "jobs"},
     "cli": {"errors", "config", "jobs"},
@@ -83,8 +81,8 @@ OWNERS: dict[str, set[str]] = {
 """Third party -> who may import it."""
 
 NO_TORCH = (
-    "errors", "config", "core.cells", "core.files", "core.provenance", "core.shipped", "evaluation.score_row",
-    "evaluation.rows", "evaluation.labels", "evaluation.repeats", "reporting", "cli", "jobs.sweep", "sweeping",
+    "errors", "config", "core.cells", "core.files", "core.provenance", "core.shipped",
+    *ROWS, "reporting", "cli", "jobs.sweep", "sweeping",
 )  # fmt: skip
 
 
