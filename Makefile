@@ -5,17 +5,18 @@ DEMO_ROWS := reports/demo/rows
 RUNS := checkpoints/runs
 DEMO := configs/demo.yaml
 
-.PHONY: help install demo test test-slow test-gpu check schema format pretrain report clean
+.PHONY: help install demo test test-slow test-gpu check docs schema format pretrain report clean
 
 help:
 	@echo "make demo      zero-shot -> LoRA -> the same evaluator -> report, on drawn rails, on a CPU (some minutes)"
 	@echo "make reproduce the README's answer: tune, train, score, compare; reproduce.mk says how (make -j6 reproduce MINUTES=12)"
 	@echo "make test      the tests"
 	@echo "make test-gpu  what only a GPU can show (about 5 minutes on one)"
-	@echo "make check     lint, types"
+	@echo "make check     lint, types, documentation"
+	@echo "make docs      the documentation as a site in site/; fails on any warning"
 	@echo "make schema    the JSON schemas by which editors complete and check configs/, after a change of samis/config"
 	@echo "make pretrain  make the embedded SAM again, in two stages, and embed it; see train/README.md for what a GPU hour gives"
-	@echo "make report    the comparison report and the README's answer from evaluate/results"
+	@echo "make report    the comparison report, the README's answer and docs/results.md from evaluate/results"
 
 install: .venv/.installed
 
@@ -47,10 +48,13 @@ test-slow: install
 test-gpu: install
 	$(BIN)/python -m pytest tests/gpu -m gpu --durations=0
 
-check: install
+check: install docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 schema: install
 	$(BIN)/python -m samis.config.editor_schema configs
@@ -66,7 +70,7 @@ pretrain: install
 	$(BIN)/python train/pretrain.py configs/pretrain.yaml --embed $(RUNS)/pretrain $(RUNS)/pretrain_focal
 
 report: install
-	$(BIN)/python evaluate/compare.py evaluate/results --out reports/results --published $(if $(wildcard reports/maps),--maps reports/maps) --readme README.md
+	$(BIN)/python evaluate/compare.py evaluate/results --out reports/results --published $(if $(wildcard reports/maps),--maps reports/maps) --readme README.md --results docs/results.md
 	cp reports/results/figures/gap.png docs/answer.png
 
 clean:

@@ -21,7 +21,7 @@ EXAMPLES = """examples:
   python evaluate/compare.py evaluate/results --out report/
   python evaluate/compare.py zero.json lora.json tsernet.json --metrics s_measure,mae --out report/
   python evaluate/compare.py evaluate/results --maps maps/ --data-root sd_saliency_900=/data/SD-saliency-900
-  python evaluate/compare.py evaluate/results --published --readme README.md
+  python evaluate/compare.py evaluate/results --published --readme README.md --results docs/results.md
 """
 
 
@@ -60,12 +60,13 @@ def parse() -> argparse.Namespace:
         action="append",
         default=[],
         metavar="[NAME=]DIR",
-        help="where a data set lies, for --maps; repeatable",
+        help="folder of a data set, for --maps; repeatable",
     )
     parser.add_argument("--published", action="store_true", help="append published numbers, in tables of their own")
     parser.add_argument(
-        "--readme", type=Path, help="rewrite the answer between this file's answer:begin and answer:end markers"
+        "--readme", type=Path, help="rewrite the short answer between this file's answer:begin and answer:end markers"
     )
+    parser.add_argument("--results", type=Path, help="rewrite the long tables between the same markers of this file")
     return parser.parse_args()
 
 
@@ -77,7 +78,7 @@ def compare(args: argparse.Namespace) -> None:
     """Read the rows, write the report, print the answer.
 
     Raises:
-        ValueError: if rows, maps or the README are not what they should be; nothing is written to the README then.
+        ValueError: if rows, maps or a page are not what they should be; nothing is written to the pages then.
     """
     from samis.core.files import write_atomic
     from samis.evaluation.rows import group_metrics, group_rows, read_measured
@@ -85,14 +86,14 @@ def compare(args: argparse.Namespace) -> None:
     from samis.reporting.analysis.beside import sort_rows
     from samis.reporting.analysis.table import main_table, oracle_table
     from samis.reporting.render.markup import to_text
-    from samis.reporting.render.readme import readme_block
+    from samis.reporting.render.readme import readme_block, results_block
     from samis.reporting.render.report import build_document, check_metrics, write_document
 
     rows = read_measured(args.rows)
     check_metrics(rows.values(), args.metrics)
-    readme = args.readme.read_text(encoding="utf-8") if args.readme else ""
-    if args.readme:
-        replace_block(readme, "", name=str(args.readme))  # a missing marker is told before any work is done
+    pages = {path: path.read_text(encoding="utf-8") for path in (args.readme, args.results) if path}
+    for path, text in pages.items():
+        replace_block(text, "", name=str(path))  # a missing marker is reported before any work is done
     published: list[Any] = []
     if args.published:
         from samis.baselines.published import read_published
@@ -107,9 +108,9 @@ def compare(args: argparse.Namespace) -> None:
         rows, args.out, metrics=args.metrics, tuned=args.tuned, published=published, pictures=pictures
     )
     write_document(document, rows, args.out)
-    if args.readme:
-        block = readme_block(parted, found, args.metrics)
-        write_atomic(args.readme, replace_block(readme, block, name=str(args.readme)))
+    for path, text in pages.items():
+        block = readme_block(found) if path == args.readme else results_block(parted, found, args.metrics)
+        write_atomic(path, replace_block(text, block, name=str(path)))
 
     for line in (answer for answer in document.answers if "WORSE" in answer):
         print(line + "\n")

@@ -53,8 +53,10 @@ def rows(tmp_path: Path) -> Path:
 
 def test_prints_the_table_and_the_answer(rows, tmp_path):
     readme = tmp_path / "README.md"
-    readme.write_text("# Mine\n<!-- answer:begin -->\n<!-- answer:end -->\nrest\n")
-    done = run(rows, "--out", "report", "--readme", readme, cwd=tmp_path)
+    results = tmp_path / "results.md"
+    for page in (readme, results):
+        page.write_text("# Mine\n<!-- answer:begin -->\n<!-- answer:end -->\nrest\n")
+    done = run(rows, "--out", "report", "--readme", readme, "--results", results, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     answer = (
         "folder (test, 3 images): zero-shot SAM (my zero_shot) reaches S 0.500; my tuned reaches 0.800, 75 % (95 % "
@@ -63,8 +65,14 @@ def test_prints_the_table_and_the_answer(rows, tmp_path):
     assert answer in done.stdout and "my saved_maps" in done.stdout
     for name in ("report.md", "rows.csv", "table.tex", "index.html", "figures/gap.png"):
         assert (tmp_path / "report" / name).stat().st_size > 0
-    text = readme.read_text()
-    assert answer in text and text.startswith("# Mine\n") and text.endswith("<!-- answer:end -->\nrest\n")
+    short = (
+        "Before tuning, SAM reaches S 0.500 on 1 test set; the best specialised network reaches 0.900. Tuning SAM closes 75 % "
+        "of the gap to the best specialised network on folder (S 0.500 → 0.800, best 0.900).\n"
+    )
+    for page, content in ((readme, short), (results, answer), (results, "| my saved_maps | – | **0.900** |")):
+        text = page.read_text()
+        assert content in text and text.startswith("# Mine\n") and text.endswith("<!-- answer:end -->\nrest\n")
+    assert len(readme.read_text().splitlines()) < 15  # the long tables are in the other page
 
 
 def test_published_numbers_stay_apart(rows, tmp_path):

@@ -1,4 +1,4 @@
-"""The worked examples of docs/adding-a-{metric,data-set,adapter}.md, taken from the pages, do what the pages say."""
+"""The Python of docs/tutorial.md and docs/adding-a-{metric,data-set,adapter}.md, taken from the pages, does what they say."""
 
 import importlib.util
 import re
@@ -91,3 +91,16 @@ def test_the_adapter(tmp_path, monkeypatch):
     again.load(tmp_path / "saved")
     mine, theirs = dict(adapted.sam.named_parameters()), dict(again.sam.named_parameters())
     assert all(torch.equal(mine[name], theirs[name]) for name in names)
+
+
+def test_the_tutorial(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("samis.jobs.score.measure_cost", lambda *_, **__: {})  # timing images takes most of the time
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "tutorial.md").read_text(encoding="utf-8"), flags=re.S)
+    assert len(blocks) == 6
+    names = {}
+    for block in blocks:
+        exec(compile(block, "tutorial.md", "exec"), names)
+    assert names["after"].metrics["s_measure"] > names["before"].metrics["s_measure"]
+    assert names["gap"].metric == "s_measure" and names["mine"].name == "DarkIsDefect"
+    assert names["result"].mask.shape == names["sample"].mask.shape

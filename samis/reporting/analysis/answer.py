@@ -224,12 +224,13 @@ def _gap_cell(gap: Gap | None) -> Cell:
     return Cell(f"{percent(gap.closed)} %", f"{span(*map(percent, bounds))} %" if bounds else "")
 
 
-def answer_table(found: dict[TableKey, list[Answer]], *, metrics: int = 3) -> Table:
+def answer_table(found: dict[TableKey, list[Answer]], *, metrics: int = 3, clean: bool = True) -> Table:
     """Build the short table of all data sets that a README shows: test splits only, if there are any.
 
     Args:
         found: what `answers` returned.
         metrics: how many metrics per data set, the first ones.
+        clean: whether lines about defect-free images follow, where there are some.
     """
     table = Table("", ["Data set", "Metric"], ["Zero-shot SAM", "Tuned SAM", "Best specialised", "Gap closed"])
     for group in tested(found).values():
@@ -240,12 +241,11 @@ def answer_table(found: dict[TableKey, list[Answer]], *, metrics: int = 3) -> Ta
                 cells.append(Cell(value_of(row, answer.metric), row.name) if row else Cell("–"))
             heads = [answer.title if position == 0 else "", column(answer.metric, answer.chosen.present)]
             lines.append(Line(heads, [*cells, _gap_cell(answer.gap)]))
-        lines += _clean_lines(group[0].chosen)
+        lines += _clean_lines(group[0].chosen) if clean else []
         table.blocks.append(Block("", lines))
     table.note = "Small: the row's name; for the gap its 95 % bootstrap interval over images."
-    table.note += (
-        f" {CLEAN_NOTE}" if clean_metrics(row for g in tested(found).values() for row in g[0].chosen.present) else ""
-    )
+    shown = [row for group in tested(found).values() for row in group[0].chosen.present]
+    table.note += f" {CLEAN_NOTE}" if clean and clean_metrics(shown) else ""
     return table
 
 

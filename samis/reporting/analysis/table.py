@@ -117,7 +117,7 @@ def _measured(
     beside = [] if caution else clean_metrics(rows)
     costs = cost_columns(rows)
     columns = [*(column(metric, rows) for metric in (*metrics, *beside)), *(COST_COLUMNS[key][0] for key in costs)]
-    table = Table(title, ["Method", "Asked"], columns, note=note + cost_note(rows), caution=caution)
+    table = Table(title, ["Method", "Prompt"], columns, note=note + cost_note(rows), caution=caution)
     table.note += f" {CLEAN_NOTE}" if beside else ""
     if any(row.degenerate for row in rows):
         table.note += (
@@ -129,7 +129,7 @@ def _measured(
         table.note += " No mask: images on which nothing at all was offered, scored as an empty map."
 
     def line(row: ScoreRow) -> Line:
-        heads = [_marked(row), _asked(row), *([str(row.empty_maps)] if some_empty else [])]
+        heads = [_marked(row), _prompt(row), *([str(row.empty_maps)] if some_empty else [])]
         cells = [*(_cell(row, metric) for metric in metrics), *clean_cells(row, beside)]
         return Line(heads, cells + [Cell(*pair) for pair in cost_cells(row, costs)])
 
@@ -181,7 +181,7 @@ def _marked(row: ScoreRow) -> str:
     return f"{row.name} ({', '.join(words)})" if words else row.name
 
 
-def _asked(row: ScoreRow) -> str:
+def _prompt(row: ScoreRow) -> str:
     words = [word for word in (row.prompt, row.mask_rule) if word and word != "none"]
     return ", ".join(words) or "–"
 

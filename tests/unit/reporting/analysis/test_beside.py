@@ -5,7 +5,7 @@ import pytest
 from samis.reporting.analysis.answer import answers
 from samis.reporting.analysis.beside import memory_tables, sort_rows
 from samis.reporting.render.document import document_markdown
-from samis.reporting.render.readme import readme_block
+from samis.reporting.render.readme import results_block
 from samis.reporting.render.report import build_document
 
 METRICS = ("s_measure", "weighted_f", "mae")
@@ -85,9 +85,9 @@ def test_the_gap_and_the_readme_never_see_them_but_in_their_section(memory, tmp_
     assert not any("trainval" in title for title in titles)
     warned, other = document.sections[-1].items
     assert "c. MINet and GMBINet score 0.097" in warned.note and other.note == "c. Source: s."
-    block = readme_block(sort_rows(memory), answers(sort_rows(memory).main))
+    block = results_block(sort_rows(memory), answers(sort_rows(memory).main))
     assert (
-        block.count("### What a table over all 5 images is worth: steel") == 1 and "| MINet | 0.957 | 0.860 |" in block
+        block.count("## What a table over all 5 images is worth: steel") == 1 and "| MINet | 0.957 | 0.860 |" in block
     )
 
 

@@ -55,7 +55,7 @@ def test_markdown_content(three_rows):
     assert lines[:4] == [
         "### steel (test, 4 images)",
         "",
-        "| Method | Asked | S ↑ | MAE ↓ |",
+        "| Method | Prompt | S ↑ | MAE ↓ |",
         "|---|---|---:|---:|",
     ]
     assert "| zero_shot | grid, contrast | 0.500 | 0.3000 |" in lines
@@ -73,14 +73,14 @@ def test_latex_content(three_rows):
 
 def test_text_for_the_terminal(three_rows):
     lines = to_text(main_table("steel", three_rows, ["s_measure"])).splitlines()
-    assert lines[0] == "steel" and lines[1].split() == ["Method", "Asked", "S", "↑"]
+    assert lines[0] == "steel" and lines[1].split() == ["Method", "Prompt", "S", "↑"]
     assert lines[-1].split() == ["baseline", "–", "0.900*"]
 
 
 def test_maps_that_offered_nothing_are_counted(three_rows):
     three_rows[0].empty_maps = 2
     text = to_markdown(main_table("steel", three_rows, ["s_measure"]))
-    assert "| Method | Asked | No mask |" in text and "| zero_shot | grid, contrast | 2 |" in text
+    assert "| Method | Prompt | No mask |" in text and "| zero_shot | grid, contrast | 2 |" in text
 
 
 def test_per_class(make_row):
@@ -103,7 +103,7 @@ def test_clean_images_are_columns_where_there_are_some(make_row):
         make_row("baseline", metrics={"s_measure": 0.8}, clean=clean | {"n_images": 1, "kept_clean": 1.0}),
     ]
     text = to_markdown(main_table("tile", rows, ["s_measure"]))
-    assert "| Method | Asked | S ↑ | clean kept clean ↑ | defective found ↑ |" in text
+    assert "| Method | Prompt | S ↑ | clean kept clean ↑ | defective found ↑ |" in text
     assert "| tuned | – | **0.900** | 0.920 | 0.905 |" in text and "single pixel above the row's threshold" in text
     assert "| baseline | – | *0.800* | – | – |" in text  # a share of one image says nothing
     assert "clean" not in to_markdown(main_table("tile", [rows[0], rows[2]], ["s_measure"]))
