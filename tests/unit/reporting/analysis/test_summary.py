@@ -10,7 +10,10 @@ from samis.reporting.render.readme import readme_block, results_block
 def rows_of(make_row, dataset, values, **options):
     """Return zero-shot, tuned and specialised rows with an S and an IoU of half of it."""
     kinds = ("zero_shot", "tuned", "baseline")
-    rows = [make_row(kind, metrics={"s_measure": v, "iou": v / 2}, **options) for kind, v in zip(kinds, values)]
+    rows = [
+        make_row(kind, metrics={"s_measure": v, "iou": v / 2}, **options)
+        for kind, v in zip(kinds, values, strict=False)
+    ]
     for row in rows:
         row.dataset = dataset
     return rows
