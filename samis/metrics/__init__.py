@@ -30,6 +30,7 @@ from samis.metrics.base import ImageMetric, ImageScores, score_pair
 from samis.metrics.boundary_f import BoundaryF
 from samis.metrics.clean import INSPECTED, Clean, CleanScore, Judged, inspect, judge, score_clean
 from samis.metrics.context_measure import ContextMeasure
+from samis.metrics.counted import THRESHOLDS
 from samis.metrics.e_measure import EMeasure
 from samis.metrics.f_measure import FMeasure
 from samis.metrics.fixed_threshold import FixedThreshold
@@ -40,7 +41,7 @@ from samis.metrics.mae import MAE
 from samis.metrics.msiou import MSIoU
 from samis.metrics.objects import Objects
 from samis.metrics.overlap_ratio import OverlapRatio
-from samis.metrics.pair import THRESHOLDS, Pair, quantise
+from samis.metrics.pair import Pair, quantise
 from samis.metrics.pratt import Pratt
 from samis.metrics.rates import Rates
 from samis.metrics.s_measure import SMeasure

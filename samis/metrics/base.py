@@ -7,13 +7,14 @@ are both sums, so it does not matter how the images were batched or spread over 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from samis.metrics.pair import Pair
+from samis.metrics.stack import Stack
 
 
 @dataclass
@@ -62,12 +63,14 @@ class ImageMetric:
     """Numbers that exist for a set only, by `finish`: name -> +1 or -1."""
     curves: ClassVar[tuple[str, ...]] = ()
     """Per-image curves over the 256 thresholds."""
+    stacks: ClassVar[bool] = False
+    """Whether `formula` takes a `samis.metrics.stack.Stack` too, under ``pysod``; its numbers are then (n,) and curves (n, 256)."""
     totals: ClassVar[dict[str, int]] = {}
     """Counts to add up: name -> length."""
 
     @staticmethod
-    def formula(pair: Pair) -> ImageScores:
-        """Score one image."""
+    def formula(pair: Any) -> ImageScores:
+        """Score one image, a `Pair`."""
         raise NotImplementedError
 
     @staticmethod
@@ -81,6 +84,29 @@ def score_pair(pair: Pair, parts: Iterable[type[ImageMetric]]) -> ImageScores:
     scores = ImageScores(protocol=pair.protocol, parts=tuple(parts))
     for part in scores.parts:
         scores.update(part.formula(pair))
+    return scores
+
+
+def score_pairs(pairs: Sequence[Pair], parts: Iterable[type[ImageMetric]]) -> list[ImageScores]:
+    """Score several images of one protocol as `score_pair` does each: those kept as bytes at once, where a metric can."""
+    parts = tuple(parts)
+    bytewise = [pair.protocol == "pysod" and len(pair.levels) == 256 and type(pair) is Pair for pair in pairs]
+    chosen = [index for index, suits in enumerate(bytewise) if suits]
+    if len(chosen) < 2:
+        return [score_pair(pair, parts) for pair in pairs]
+    stack = Stack([pairs[index] for index in chosen])
+    stack.share()
+    scores = [ImageScores(protocol=pair.protocol, parts=parts) for pair in pairs]
+    for part in parts:
+        if part.stacks:
+            found = part.formula(stack)
+            values = {name: np.asarray(number).tolist() for name, number in found.values.items()}
+            for place, index in enumerate(chosen):
+                scores[index].values.update({name: numbers[place] for name, numbers in values.items()})
+                scores[index].curves.update({name: curves[place] for name, curves in found.curves.items()})
+        for index, pair in enumerate(pairs):
+            if not (part.stacks and bytewise[index]):
+                scores[index].update(part.formula(pair))
     return scores
 
 

@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 
 from samis.metrics.base import ImageMetric, ImageScores
-from samis.metrics.pair import EPS, Pair
+from samis.metrics.counted import EPS
+from samis.metrics.pair import Pair
 
 ALPHA = 6.0
 """Standard deviation of the Gaussian, px, both axes together."""

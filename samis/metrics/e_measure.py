@@ -12,10 +12,10 @@ from typing import ClassVar
 import numpy as np
 
 from samis.metrics.base import ImageMetric, ImageScores, SetScores
-from samis.metrics.pair import EPS, Pair, mean_of
+from samis.metrics.counted import EPS, Counted, mean_of, number
 
 
-def e_measure(pair: Pair) -> tuple[float, np.ndarray]:
+def e_measure(pair: Counted) -> tuple[float, np.ndarray]:
     """Compute the mean over pixels of (a + 1)^2 / 4, where a = 2xy / (x^2 + y^2).
 
     x and y are the binary map and the truth less their means; a takes four values only, one each for true and false
@@ -35,42 +35,39 @@ def e_measure(pair: Pair) -> tuple[float, np.ndarray]:
         The adaptive value, and the (256,) curve in the order of `samis.metrics.THRESHOLDS`.
 
     Example:
+        >>> from samis.metrics.pair import Pair
         >>> from samis.metrics.truth import TruthFields
         >>> perfect = np.array([[0, 255], [0, 0]], np.uint8)
         >>> round(e_measure(Pair(perfect, TruthFields(perfect)))[0], 6)
         1.333333
     """
-    found, false = (hits[:257] for hits in pair.hits)
-    size, area = pair.fields.size, pair.fields.area
+    found, false = (hits[..., :257] for hits in pair.hits)
+    size, area = pair.size[..., None], pair.area[..., None]
     positive = found + false
-    if area == 0:
-        total = size - positive
-    elif area == size:
-        total = positive
-    else:
-        missed = area - found
-        map_mean, truth_mean = positive / size, area / size
-        x = np.stack([1 - map_mean, -map_mean])[:, None]
-        y = np.array([[[1 - truth_mean], [-truth_mean]]])
-        aligned = 2 * (x * y) / (x * x + y * y + EPS)
-        aligned += 1
-        aligned *= aligned
-        aligned /= 4
-        total = (aligned.reshape(4, -1) * (found, false, missed, size - positive - missed)).sum(axis=0)
-    score = total / (size - 1 + EPS if size > 1 else 1)
-    return float(score[256]), score[:256]
+    missed = area - found
+    map_mean, truth_mean = positive / size, area / size
+    x, y = np.stack([1 - map_mean, -map_mean])[:, None], np.stack([1 - truth_mean, -truth_mean])[None]
+    aligned = 2 * (x * y) / (x * x + y * y + EPS)
+    aligned += 1
+    aligned *= aligned
+    aligned /= 4
+    total = (aligned.reshape(4, *found.shape) * (found, false, missed, size - positive - missed)).sum(axis=0)
+    total = np.where(area == 0, size - positive, np.where(area == size, positive, total))
+    score = total / np.where(size > 1, size - 1 + EPS, 1)
+    return number(score[..., 256]), score[..., :256]
 
 
 class EMeasure(ImageMetric):
     """``e_adaptive`` and ``e_mean``: means over images; ``e_max``: the maximum of the mean curve."""
 
+    stacks: ClassVar[bool] = True
     values: ClassVar[dict[str, int]] = {"e_adaptive": 1, "e_mean": 1}
     finished: ClassVar[dict[str, int]] = {"e_max": 1}
     curves: ClassVar[tuple[str, ...]] = ("e_measure",)
 
     @staticmethod
-    def formula(pair: Pair) -> ImageScores:
-        """Score one image."""
+    def formula(pair: Counted) -> ImageScores:
+        """Score one image, or a stack."""
         adaptive, curve = e_measure(pair)
         return ImageScores({"e_adaptive": adaptive, "e_mean": mean_of(curve)}, {"e_measure": curve})
 

@@ -11,12 +11,12 @@ from typing import ClassVar
 import numpy as np
 
 from samis.metrics.base import ImageMetric, ImageScores, SetScores
-from samis.metrics.pair import Pair, mean_of
+from samis.metrics.counted import Counted, mean_of, number
 
 BETA_SQUARED = 0.3
 
 
-def f_measure(pair: Pair) -> tuple[float, np.ndarray]:
+def f_measure(pair: Counted) -> tuple[float, np.ndarray]:
     """Compute (1 + beta^2) P R / (beta^2 P + R) at min(2 * mean, 1) and at each threshold.
 
     The map is min-max stretched; "at or above the threshold" is foreground. No true positive: 0.
@@ -31,15 +31,16 @@ def f_measure(pair: Pair) -> tuple[float, np.ndarray]:
         The adaptive value, and the (256,) curve in the order of `samis.metrics.THRESHOLDS`.
 
     Example:
+        >>> from samis.metrics.pair import Pair
         >>> from samis.metrics.truth import TruthFields
         >>> perfect = np.array([[0, 255], [0, 0]], np.uint8)
         >>> f_measure(Pair(perfect, TruthFields(perfect)))[0]
         1.0
     """
-    precision, recall = (ratio[:257] for ratio in pair.precision_recall)
+    precision, recall = (ratio[..., :257] for ratio in pair.precision_recall)
     weighted = BETA_SQUARED * precision + recall
     score = (1 + BETA_SQUARED) * precision * recall / (weighted + (weighted == 0))
-    return float(score[256]), score[:256]
+    return number(score[..., 256]), score[..., :256]
 
 
 class FMeasure(ImageMetric):
@@ -48,13 +49,14 @@ class FMeasure(ImageMetric):
     The maximum of the mean curve is not the mean of the images' maxima, nor the F-measure of mean precision and recall.
     """
 
+    stacks: ClassVar[bool] = True
     values: ClassVar[dict[str, int]] = {"f_adaptive": 1, "f_mean": 1}
     finished: ClassVar[dict[str, int]] = {"f_max": 1}
     curves: ClassVar[tuple[str, ...]] = ("f_measure",)
 
     @staticmethod
-    def formula(pair: Pair) -> ImageScores:
-        """Score one image."""
+    def formula(pair: Counted) -> ImageScores:
+        """Score one image, or a stack."""
         adaptive, curve = f_measure(pair)
         return ImageScores({"f_adaptive": adaptive, "f_mean": mean_of(curve)}, {"f_measure": curve})
 

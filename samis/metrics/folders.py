@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from samis.errors import UserError
-from samis.metrics.base import ImageMetric, ImageScores, score_pair
+from samis.metrics.base import ImageMetric, ImageScores, score_pair, score_pairs
 from samis.metrics.clean import Clean
 from samis.metrics.float_pair import make_pair
+from samis.metrics.grey import read_grey
 from samis.metrics.pair import Pair
 from samis.metrics.truth import TruthFields
 
 FEW_LEVELS = 16
 """A map of bytes that spans fewer levels, but more than one, is warned about where maps are stretched."""
+BLOCK, BLOCK_PX = 40, 1 << 22
+"""Maps that are read before they are scored at once, and about as many pixels at most."""
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".npy")
 
 
@@ -67,58 +67,6 @@ class FolderScores:
                 "this protocol, which can cost .05 of the S-measure; use the lossless masks"
             )
         return found
-
-
-def read_grey(path: Path) -> np.ndarray:
-    """Read a grey image file.
-
-    Args:
-        path: 8-bit or 1-bit grey; colour or palette whose channels are equal and which is opaque; or ``.npy``; or a
-            float TIFF.
-
-    Returns:
-        (H, W) uint8, or float where the file holds floats.
-
-    Raises:
-        UserError: unreadable, 16-bit, coloured, or of several channels.
-    """
-    if path.suffix.lower() == ".npy":
-        return _read_array(path)
-    try:
-        with Image.open(path) as opened:
-            if opened.format == "TIFF":  # Pillow maps an uncompressed file, and one that lies on its side in wrong rows
-                opened.filename = ""
-            opened.load()
-            image: Image.Image = ImageOps.exif_transpose(opened)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as an image ({error}); save it again as 8-bit grey PNG") from error
-    if image.mode == "1":
-        image = image.convert("L")
-    if image.mode in ("L", "F"):
-        return np.asarray(image)
-    if image.mode.startswith("I"):
-        raise UserError(f"{path}: expected an 8-bit grey image, got a deeper one ({image.mode}); convert it to 8 bits")
-    plain = image.mode == "RGB" and "transparency" not in image.info
-    colours = np.asarray(image if plain else image.convert("RGBA"))
-    first = np.ascontiguousarray(colours[..., 0])
-    same = all(np.array_equal(first, colours[..., channel]) for channel in (1, 2))
-    if not same or (not plain and (colours[..., 3] < 255).any()):
-        kinds = {"P": "a coloured palette", "RGBA": "colour or transparency", "LA": "transparency"}
-        came = f"{kinds.get(image.mode, 'colour')} (mode {image.mode})"
-        raise UserError(f"{path}: expected an 8-bit grey image, got {came}; convert it to grey 0..255")
-    return first
-
-
-def _read_array(path: Path) -> np.ndarray:
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: cannot be read as a numpy array ({error}); write it with numpy.save") from error
-    if not isinstance(array, np.ndarray):  # numpy.load opens any zip file, whatever its name
-        raise UserError(f"{path}: expected one numpy array, got an archive; write it with numpy.save")
-    if array.ndim != 2 or not (array.dtype in (np.uint8, np.bool_) or np.issubdtype(array.dtype, np.floating)):
-        raise UserError(f"{path}: expected (H, W) uint8, bool or float, got {array.dtype} of shape {array.shape}")
-    return array
 
 
 def read_truth(path: Path, *, classes: Sequence[int] | None = None, ignore_value: int | None = None) -> TruthFields:
@@ -262,7 +210,7 @@ def score_many(
         UserError: a file is refused.
     """
     score = partial(
-        _score_files,
+        _score_block,
         parts=tuple(parts),
         protocol=protocol,
         threshold=threshold,
@@ -270,7 +218,10 @@ def score_many(
         ignore_value=ignore_value,
     )
     found = [FolderScores() for _ in folders]
-    for group in _mapped(score, list(zip(*folders, strict=True)), workers):
+    groups = list(zip(*folders, strict=True))
+    step = max(1, BLOCK // max(1, len(folders)))
+    blocks = [groups[start : start + step] for start in range(0, len(groups), step)]
+    for group in (group for block in _mapped(score, blocks, workers) for group in block):
         for scores, (name, own, clean, few, jpeg) in zip(found, group, strict=True):
             scores.few_levels += [name] if few else []
             scores.jpeg_masks += [name] if jpeg else []
@@ -295,30 +246,50 @@ Scored = tuple[str, ImageScores, ImageScores | None, bool, bool]
 """Name, scores, those under the rule for clean images, and whether map and mask are of the kinds that are warned about."""
 
 
-def _score_files(
-    group: Sequence[Files],
+def _score_block(
+    groups: Sequence[Sequence[Files]],
     *,
     parts: tuple[type[ImageMetric], ...],
     protocol: str,
     threshold: float,
     classes: Sequence[int] | None,
     ignore_value: int | None,
-) -> list[Scored]:
-    """Score the maps that several folders hold of one image."""
-    fields = read_truth(group[0].truth_path, classes=classes, ignore_value=ignore_value)
-    if protocol == "published":
-        _check_background(fields, group[0].truth_path)
-    jpeg = protocol == "published" and group[0].truth_path.suffix.lower() in (".jpg", ".jpeg")
-    found: list[Scored] = []
-    for files in group:
-        values = read_grey(files.map_path)
-        pair = make_pair(values, fields, protocol=protocol, threshold=threshold, source=str(files.map_path))
-        defective = pair.fields.area > 0
-        clean = None if defective else score_pair(pair, (Clean,))
-        low, high = pair.low_high
-        few = defective and protocol != "inspection" and pair.index.dtype == np.uint8 and 0 < high - low < FEW_LEVELS
-        found.append((files.name, score_pair(pair, parts), clean, few, defective and jpeg))
-    return found
+) -> list[list[Scored]]:
+    """Score the maps that several folders hold of each image; small maps of several images are scored at once."""
+    found: list[list[Scored]] = []
+    waiting: list[tuple[Sequence[Files], list[Pair]]] = []
+    pixels = 0
+    for group in groups:
+        fields = read_truth(group[0].truth_path, classes=classes, ignore_value=ignore_value)
+        if protocol == "published":
+            _check_background(fields, group[0].truth_path)
+        pairs = []
+        for files in group:
+            values = read_grey(files.map_path)
+            pairs.append(make_pair(values, fields, protocol=protocol, threshold=threshold, source=str(files.map_path)))
+            pixels += values.size
+        waiting.append((group, pairs))
+        if pixels >= BLOCK_PX:
+            found += _score_pairs(waiting, parts)
+            waiting, pixels = [], 0
+    return found + _score_pairs(waiting, parts)
+
+
+def _score_pairs(
+    groups: Sequence[tuple[Sequence[Files], Sequence[Pair]]], parts: tuple[type[ImageMetric], ...]
+) -> list[list[Scored]]:
+    """Score what was read."""
+    scores = iter(score_pairs([pair for _, pairs in groups for pair in pairs], parts))
+    return [[_scored(files, pair, next(scores)) for files, pair in zip(*group, strict=True)] for group in groups]
+
+
+def _scored(files: Files, pair: Pair, scores: ImageScores) -> Scored:
+    defective = pair.fields.area > 0
+    clean = None if defective else score_pair(pair, (Clean,))
+    low, high = pair.low_high
+    few = defective and pair.protocol != "inspection" and pair.index.dtype == np.uint8 and 0 < high - low < FEW_LEVELS
+    jpeg = pair.protocol == "published" and files.truth_path.suffix.lower() in (".jpg", ".jpeg")
+    return files.name, scores, clean, few, defective and jpeg
 
 
 def _check_background(truth: TruthFields, path: Path) -> None:
@@ -335,10 +306,15 @@ def _check_background(truth: TruthFields, path: Path) -> None:
         )
 
 
-def _mapped(score: partial[list[Scored]], groups: Sequence[Sequence[Files]], workers: int) -> Iterable[list[Scored]]:
+def _mapped(
+    score: partial[list[list[Scored]]], blocks: Sequence[Sequence[Sequence[Files]]], workers: int
+) -> Iterable[list[list[Scored]]]:
     if workers <= 1:
-        return map(score, groups)
+        return map(score, blocks)
+    import multiprocessing  # of use for several processes only, and slow to import
+    from concurrent.futures import ProcessPoolExecutor
+
     # Not forked: a fork of a process whose OpenCV or OpenMP threads have run inherits their locks, and may wait for ever.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        return list(pool.map(score, groups, chunksize=max(1, min(32, len(groups) // (4 * workers)))))
+        return list(pool.map(score, blocks))

@@ -16,10 +16,11 @@ from typing import ClassVar
 import numpy as np
 
 from samis.metrics.base import ImageMetric, ImageScores, SetScores
-from samis.metrics.pair import Pair, mean_of
+from samis.metrics.counted import Counted, mean_of, number
+from samis.metrics.pair import Pair
 
 
-def overlaps(pair: Pair) -> dict[str, np.ndarray]:
+def overlaps(pair: Counted) -> dict[str, np.ndarray]:
     """Compute IoU, Dice, precision and recall of the stretched map; 0/0 = 0.
 
     Empty mask: all 0. Empty map: 0 at the binary threshold; every pixel reaches the adaptive threshold 0, so there IoU
@@ -30,7 +31,7 @@ def overlaps(pair: Pair) -> dict[str, np.ndarray]:
         pair: map and truth.
 
     Returns:
-        ``iou``, ``dice``, ``precision``, ``recall``: (258,) each; 256 thresholds in the order of
+        ``iou``, ``dice``, ``precision``, ``recall``: (..., 258) each; 256 thresholds in the order of
         `samis.metrics.THRESHOLDS`, then adaptive, then above 0.5.
 
     Example:
@@ -40,11 +41,11 @@ def overlaps(pair: Pair) -> dict[str, np.ndarray]:
         [0.5, 0.5, 1.0]
     """
     found, false = pair.hits
-    either = np.maximum(false + pair.fields.area, 1)
+    area = pair.area[..., None]
     precision, recall = pair.precision_recall
     return {
-        "iou": found / either,
-        "dice": 2 * found / np.maximum(found + false + pair.fields.area, 1),
+        "iou": found / np.maximum(false + area, 1),
+        "dice": 2 * found / np.maximum(found + false + area, 1),
         "precision": precision,
         "recall": recall,
     }
@@ -67,6 +68,7 @@ class IoU(ImageMetric):
     of the mean curve (not for precision and recall, whose maximum is of no use).
     """
 
+    stacks: ClassVar[bool] = True
     values: ClassVar[dict[str, int]] = {
         f"{name}{kind}": 1 for name in ("iou", "dice", "precision", "recall") for kind in ("", "_adaptive", "_mean")
     }
@@ -74,16 +76,16 @@ class IoU(ImageMetric):
     curves: ClassVar[tuple[str, ...]] = ("iou", "dice", "precision", "recall")
 
     @staticmethod
-    def formula(pair: Pair) -> ImageScores:
-        """Score one image."""
-        if pair.protocol == "published":
+    def formula(pair: Counted) -> ImageScores:
+        """Score one image, or a stack."""
+        if pair.protocol == "published" and isinstance(pair, Pair):
             return ImageScores({"iou": published_iou(pair)})
         scores = ImageScores()
         for name, score in overlaps(pair).items():
-            scores.values[name] = float(score[257])
-            scores.values[f"{name}_adaptive"] = float(score[256])
-            scores.values[f"{name}_mean"] = mean_of(score[:256])
-            scores.curves[name] = score[:256]
+            scores.values[name] = number(score[..., 257])
+            scores.values[f"{name}_adaptive"] = number(score[..., 256])
+            scores.values[f"{name}_mean"] = mean_of(score[..., :256])
+            scores.curves[name] = score[..., :256]
         return scores
 
     @staticmethod

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
+
 from samis.metrics.base import ImageMetric, ImageScores
+from samis.metrics.counted import Counted, number
 from samis.metrics.pair import Pair
 
 
-def overlap_ratio(pair: Pair) -> float:
+def overlap_ratio(pair: Counted) -> float:
     """Compute intersection over union of the truth and the map at or above twice its mean.
 
     ``pysod``: stretched map, the threshold is at most 1, truth > 128. ``published``: the map stretched and rounded to 8
@@ -30,15 +33,14 @@ def overlap_ratio(pair: Pair) -> float:
         [0, 1], higher is better.
 
     Example:
-        >>> import numpy as np
         >>> from samis.metrics.truth import TruthFields
         >>> truth = TruthFields(np.array([[1, 0], [0, 0]], bool))
         >>> overlap_ratio(Pair(np.array([[255, 120], [0, 0]], np.uint8), truth, protocol="published"))
         1.0
     """
-    if pair.protocol != "published":
-        found, false = (float(hits[256]) for hits in pair.hits)
-        return found / (pair.fields.area + false) if found else 0.0
+    if pair.protocol != "published" or not isinstance(pair, Pair):
+        hit, wrong = (hits[..., 256] for hits in pair.hits)
+        return number(hit / np.maximum(pair.area + wrong, 1))
     fields = pair.truth.fields("above_tenth_rounded")
     off, on = pair.counts(fields).sum(axis=0)
     values = pair.restretched
@@ -50,9 +52,10 @@ def overlap_ratio(pair: Pair) -> float:
 class OverlapRatio(ImageMetric):
     """Mean over images of `overlap_ratio`."""
 
+    stacks: ClassVar[bool] = True
     values: ClassVar[dict[str, int]] = {"overlap_ratio": 1}
 
     @staticmethod
-    def formula(pair: Pair) -> ImageScores:
-        """Score one image."""
+    def formula(pair: Counted) -> ImageScores:
+        """Score one image, or a stack."""
         return ImageScores({"overlap_ratio": overlap_ratio(pair)})

@@ -1,8 +1,7 @@
 """The pair every formula reads: an 8-bit map and its truth, counted once.
 
 A formula never touches pixels if it can help it: the pixels are counted once by value, truth and quadrant, and most
-metrics are sums over those 8 x 256 counts. Normalisation is a table of 256 values, so it is exact for 8-bit maps and
-costs nothing per pixel.
+metrics are sums over those 8 x 256 counts (`samis.metrics.counted`).
 """
 
 from __future__ import annotations
@@ -14,19 +13,16 @@ import cv2
 import numpy as np
 
 from samis.errors import UserError
+from samis.metrics.counted import Counted
 from samis.metrics.truth import MaskFields, TruthFields
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-EPS = float(np.spacing(1.0))
 LEVELS = np.arange(256) / 255
-THRESHOLDS = np.arange(255, -1, -1)
-"""The threshold that each of a curve's 256 entries stands for: entry 0 is 255, the last is 0 (all foreground)."""
-_DESCENDING = THRESHOLDS.astype(np.float64)
 
 
-class Pair:
+class Pair(Counted):
     """An 8-bit map with its truth, and what several metrics need of both, each computed when first asked for.
 
     Args:
@@ -93,74 +89,39 @@ class Pair:
             counts = np.bincount(joint.ravel(), minlength=2048)
         return counts.astype(np.float64).reshape(4, 2, 256)
 
+    @property
+    def quadrants(self) -> np.ndarray:
+        """(4, 2, K) counts by the quadrants about the truth's centroid; see `Counted`."""
+        return self.counts(self.fields, usual_split(self.fields))
+
     @cached_property
     def by_truth(self) -> np.ndarray:
         """(2, K) counts of the map's levels off and on the truth."""
         return self.counts(self.fields).sum(axis=0)
 
-    @cached_property
-    def by_value(self) -> np.ndarray:
-        """(K,) counts of the map's levels, whatever the truth."""
-        return self.by_truth.sum(axis=0)
+    @property
+    def area(self) -> np.ndarray:
+        """() float64: defect pixels of the truth under the common rule."""
+        return np.array(self.fields.area, np.float64)
+
+    @property
+    def size(self) -> np.ndarray:
+        """() float64: pixels."""
+        return np.array(self.fields.size, np.float64)
+
+    def pixels(self, place: tuple[int, ...]) -> np.ndarray:
+        """Return the map's (H, W) levels."""
+        return self.index
+
+    def split_yx(self, place: tuple[int, ...]) -> tuple[int, int]:
+        """Return where the quadrants meet: first row of the lower and first column of the right ones."""
+        return usual_split(self.fields)
 
     @cached_property
     def low_high(self) -> tuple[int, int]:
         """The map's smallest and largest level that occurs."""
         present = np.flatnonzero(self.by_value)
         return int(present[0]), int(present[-1])
-
-    @cached_property
-    def stretched(self) -> np.ndarray:
-        """(K,) float64: each level, min-max stretched (bytes / 255 first, in that order of operations) unless the map is
-        constant.
-
-        Entries outside the map's own range mean nothing and are never counted.
-        """
-        values = self.levels
-        low, high = self.low_high
-        return values if low == high else (values - values[low]) / (values[high] - values[low])
-
-    @cached_property
-    def mean(self) -> float:
-        """Mean of the stretched map."""
-        return float(self.by_value @ self.stretched) / self.fields.size
-
-    @cached_property
-    def adaptive_threshold(self) -> float:
-        """Twice the mean of the stretched map, at most 1.
-
-        Where some map value is as good as equal to it, rounding decides about ">=": the mean is then taken over the
-        pixels, in numpy's own order of summation, which is the reference's.
-        """
-        threshold = min(2 * self.mean, 1)
-        first = np.searchsorted(self.stretched, threshold - 1e-9, side="right")
-        last = np.searchsorted(self.stretched, threshold + 1e-9)
-        if threshold < 1 and bool(self.by_value[first:last].any()):
-            threshold = min(2 * float(self.stretched[self.index].mean()), 1)
-        return threshold
-
-    @cached_property
-    def hits(self) -> tuple[np.ndarray, np.ndarray]:
-        """Defect and background pixels at or above a threshold: two (258,) float64 vectors of whole numbers.
-
-        The first 256 entries are the thresholds 255, 254 .. 0 on floor(255 * stretched), entry 256 the adaptive
-        threshold, entry 257 "above 0.5".
-        """
-        levels = self.stretched
-        first = np.empty(258, np.int64)  # the lowest level that counts
-        first[:256] = np.searchsorted(levels * 255, _DESCENDING)
-        first[256] = np.searchsorted(levels, self.adaptive_threshold)
-        first[257] = np.searchsorted(levels, 0.5, side="right")
-        above = np.zeros((2, len(levels) + 1))  # pixels at or above each level
-        np.cumsum(self.by_truth[:, ::-1], axis=1, out=above[:, 1:])
-        both = above.take(len(levels) - first, axis=1)
-        return both[1], both[0]
-
-    @cached_property
-    def precision_recall(self) -> tuple[np.ndarray, np.ndarray]:
-        """Precision and recall at the thresholds of `hits`, (258,) each; 0/0 = 0."""
-        found, false = self.hits
-        return found / np.maximum(found + false, 1), found / max(self.fields.area, 1)
 
     @cached_property
     def restretched(self) -> np.ndarray:
@@ -214,11 +175,6 @@ def usual_split(fields: MaskFields) -> tuple[int, int]:
     """Return where the quadrants of the S-measure meet: one past the centroid, rounded half to even, 0-based."""
     y, x = fields.centroid_yx
     return int(np.rint(y)) + 1, int(np.rint(x)) + 1
-
-
-def mean_of(curve: np.ndarray) -> float:
-    """Return the mean of a (256,) curve; on so few numbers numpy's own spends its time on its options."""
-    return float(np.add.reduce(curve)) / len(curve)
 
 
 def check_map(map_u8: np.ndarray, hw: tuple[int, int], *, source: str = "map") -> np.ndarray:

@@ -51,9 +51,9 @@ def pratt(pair: Pair) -> float:
     detected = int(np.count_nonzero(edges))
     if detected:
         # A chessboard path need not leave the box around both its ends.
-        left, top, width, height = cv2.boundingRect(edges.view(np.uint8))
-        top, bottom = min(top, int(rows.min())), max(top + height, int(rows.max()) + 1)
-        left, right = min(left, int(cols.min())), max(left + width, int(cols.max()) + 1)
+        x, y, width, height = cv2.boundingRect(edges.view(np.uint8))
+        left, top, right, bottom = pair.fields.edge_box
+        left, top, right, bottom = min(left, x), min(top, y), max(right, x + width), max(bottom, y + height)
         undetected = (~edges[top:bottom, left:right]).view(np.uint8)
         distance = cv2.distanceTransform(undetected, cv2.DIST_C, 3)[rows - top, cols - left].astype(np.float64)
     else:

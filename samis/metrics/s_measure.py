@@ -15,13 +15,13 @@ from typing import ClassVar
 import numpy as np
 
 from samis.metrics.base import ImageMetric, ImageScores
-from samis.metrics.pair import EPS, Pair, usual_split
-from samis.metrics.truth import MaskFields
+from samis.metrics.counted import EPS, Counted, number
+from samis.metrics.pair import Pair
 
 ALPHA = 0.5
 
 
-def s_measure(pair: Pair) -> float:
+def s_measure(pair: Counted) -> float:
     """Compute the S-measure of one image.
 
     Object: 2m / (m^2 + 1 + s) of the map on the defect and of 1 - map off it, m the mean and s the sample deviation,
@@ -45,88 +45,95 @@ def s_measure(pair: Pair) -> float:
         >>> s_measure(Pair(np.zeros((4, 4), np.uint8), TruthFields(np.zeros((4, 4), bool))))
         1.0
     """
-    if pair.protocol == "published":
+    if pair.protocol == "published" and isinstance(pair, Pair):
         fields = pair.truth.fields("nonzero")
         y, x = fields.centroid_yx
         split_yx = int(np.floor(y + 1.5)), int(np.floor(x + 1.5))
+        counts, area = pair.counts(fields, split_yx), np.array(fields.area, np.float64)
     else:
-        fields = pair.fields
-        split_yx = usual_split(fields)
-    values = pair.stretched
-    if fields.area in (0, fields.size):
-        mean = float(pair.by_value @ values) / fields.size
-        return mean if fields.area else 1 - mean
-    counts = pair.counts(fields, split_yx)
-    truth_share = fields.area / fields.size
-    off, on = counts.sum(axis=0)
+        split_yx, counts, area = None, pair.quadrants, pair.area
+    values, size = pair.stretched, pair.size
+    truth_share = area / size
+    off, on = np.moveaxis(counts.sum(axis=-3), -2, 0)
+    mean = ((off + on) * values).sum(axis=-1) / size
     objects = _object(values, on) * truth_share + _object(1 - values, off) * (1 - truth_share)
-    return max(0.0, ALPHA * objects + (1 - ALPHA) * _region(pair, fields, counts, split_yx))
+    asked = (area > 0) & (area < size)
+    score = np.maximum(0.0, ALPHA * objects + (1 - ALPHA) * _region(pair, counts, asked, split_yx))
+    return number(np.where(area == 0, 1 - mean, np.where(area == size, mean, score)))
 
 
-def _object(values: np.ndarray, counts: np.ndarray) -> float:
-    number = float(counts.sum())
-    mean = float(counts @ values) / number
-    deviation = float(np.sqrt(counts @ (values - mean) ** 2 / (number - 1))) if number > 1 else 0.0
-    return 2 * mean / (mean * mean + 1 + deviation + EPS)
+def _object(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    size = np.maximum(counts.sum(axis=-1), 1)
+    mean = (counts * values).sum(axis=-1) / size
+    deviation = np.sqrt((counts * (values - mean[..., None]) ** 2).sum(axis=-1) / np.maximum(size - 1, 1))
+    similarity: np.ndarray = 2 * mean / (mean * mean + 1 + deviation + EPS)
+    return similarity
 
 
-def _region(pair: Pair, fields: MaskFields, counts: np.ndarray, split_yx: tuple[int, int]) -> float:
-    values = pair.stretched
-    number = counts.sum(axis=(1, 2))
-    filled = np.maximum(number, 1)
-    both = counts.sum(axis=1)
-    map_mean = both @ values / filled
-    truth_mean = counts[:, 1].sum(axis=1) / filled
-    offset = values - map_mean[:, None]
-    freedom = number - 1 + EPS
-    map_variance = (both * offset**2).sum(axis=1)
-    truth_variance = number * truth_mean * (1 - truth_mean)
-    covariance = (1 - truth_mean) * (counts[:, 1] * offset).sum(axis=1) - truth_mean * (counts[:, 0] * offset).sum(
-        axis=1
+def _region(pair: Counted, counts: np.ndarray, asked: np.ndarray, split_yx: tuple[int, int] | None) -> np.ndarray:
+    """Blend the quadrants' similarities by area.
+
+    Args:
+        pair: map and truth, or a stack of them. counts: (..., 4, 2, K). asked: (...) bool, of which maps the result is used.
+        split_yx: where the quadrants meet; None: where the pair says.
+
+    Returns:
+        (...) float64.
+    """
+    values = pair.stretched[..., None, :]
+    pixels = counts.sum(axis=(-2, -1))
+    filled = np.maximum(pixels, 1)
+    off, on = counts[..., 0, :], counts[..., 1, :]
+    both = off + on
+    map_mean = (both * values).sum(axis=-1) / filled
+    truth_mean = on.sum(axis=-1) / filled
+    offset = values - map_mean[..., None]
+    freedom = pixels - 1 + EPS
+    map_variance = (both * offset**2).sum(axis=-1)
+    truth_variance = pixels * truth_mean * (1 - truth_mean)
+    covariance = (1 - truth_mean) * (on * offset).sum(axis=-1) - truth_mean * (off * offset).sum(axis=-1)
+    variances = map_variance / freedom + truth_variance / freedom
+    similarity = _similarity(
+        4 * map_mean * truth_mean * covariance / freedom, (map_mean**2 + truth_mean**2) * variances
     )
-    score = 0.0
-    for quadrant in np.flatnonzero(number):
-        x, y, n = map_mean[quadrant], truth_mean[quadrant], freedom[quadrant]
-        one_value = np.count_nonzero(both[quadrant]) == 1
-        if one_value and y in (0, 1):
-            similarity = _similarity_of_constants(pair, int(quadrant), split_yx, y)
-        else:
-            variances = map_variance[quadrant] / n + truth_variance[quadrant] / n
-            similarity = _similarity(4 * x * y * covariance[quadrant] / n, (x * x + y * y) * variances)
-        score += similarity * number[quadrant] / fields.size
-    return float(score)
+    one_value = np.count_nonzero(both, axis=-1) == 1
+    for place in np.argwhere(one_value & ((truth_mean == 0) | (truth_mean == 1)) & asked[..., None]):
+        where = tuple(place)
+        value = pair.table(where[:-1])[both[where].argmax()]
+        split = split_yx or pair.split_yx(where[:-1])
+        similarity[where] = value == 0 or _similarity_of_constants(pair, where, split, value, truth_mean[where])
+    blended: np.ndarray = (similarity * pixels).sum(axis=-1) / pair.size
+    return blended
 
 
-def _similarity(alpha: float, beta: float) -> float:
-    if alpha != 0:
-        return alpha / (beta + EPS)
-    return 1.0 if beta == 0 else 0.0
+def _similarity(alpha: np.ndarray, beta: np.ndarray) -> np.ndarray:
+    return np.where(alpha != 0, alpha / (beta + EPS), beta == 0)
 
 
-def _similarity_of_constants(pair: Pair, quadrant: int, split_yx: tuple[int, int], truth_mean: float) -> float:
+def _similarity_of_constants(
+    pair: Counted, where: tuple[int, ...], split_yx: tuple[int, int], value: float, truth_mean: float
+) -> float:
     """Score a quadrant of one map value and one truth value: 1, or 0 if rounding makes the map's variance positive.
 
     The reference sums the pixels, so its variance of a constant is 0 or 1e-33 as the mean comes out; to agree with it
     the same pixels are summed here.
     """
+    quadrant = where[-1]
     rows = slice(0, split_yx[0]) if quadrant < 2 else slice(split_yx[0], None)
     cols = slice(0, split_yx[1]) if quadrant % 2 == 0 else slice(split_yx[1], None)
-    block = pair.index[rows, cols]
-    value = pair.stretched[block[0, 0]]
-    if value == 0:
-        return 1.0
-    pixels = np.full(pair.index.shape, value)[rows, cols]
+    pixels = np.full(pair.pixels(where[:-1]).shape, value)[rows, cols]
     mean = pixels.mean()
-    variance = np.sum((pixels - mean) ** 2) / (block.size - 1 + EPS)
-    return _similarity(0.0, float((mean * mean + truth_mean * truth_mean) * variance))
+    variance = np.sum((pixels - mean) ** 2) / (pixels.size - 1 + EPS)
+    return float((mean * mean + truth_mean * truth_mean) * variance == 0)
 
 
 class SMeasure(ImageMetric):
     """Mean over images of `s_measure`."""
 
+    stacks: ClassVar[bool] = True
     values: ClassVar[dict[str, int]] = {"s_measure": 1}
 
     @staticmethod
-    def formula(pair: Pair) -> ImageScores:
-        """Score one image."""
+    def formula(pair: Counted) -> ImageScores:
+        """Score one image, or a stack."""
         return ImageScores({"s_measure": s_measure(pair)})

@@ -103,6 +103,12 @@ class MaskFields:
         rows, cols = np.divmod(np.flatnonzero(self.edges), self.hw[1])
         return rows, cols
 
+    @cached_property
+    def edge_box(self) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom (exclusive) of the pixels of `edges`, of which there is one at least."""
+        x, y, width, height = cv2.boundingRect(self.edges.view(np.uint8))
+        return x, y, x + width, y + height
+
     @property
     def nbytes(self) -> int:
         """Bytes held at present."""
@@ -265,13 +271,7 @@ def gradient_edges(mask: np.ndarray) -> np.ndarray:
     Returns:
         (H, W) bool: a band two pixels wide along each outline.
     """
-    edges = np.zeros(mask.shape, dtype=bool)
-    if mask.shape[0] > 1:
-        edges[1:-1] |= mask[2:] != mask[:-2]
-        edges[0] |= mask[1] != mask[0]
-        edges[-1] |= mask[-1] != mask[-2]
-    if mask.shape[1] > 1:
-        edges[:, 1:-1] |= mask[:, 2:] != mask[:, :-2]
-        edges[:, 0] |= mask[:, 1] != mask[:, 0]
-        edges[:, -1] |= mask[:, -1] != mask[:, -2]
-    return edges
+    framed = cv2.copyMakeBorder(mask.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+    along_rows = cv2.bitwise_xor(framed[1:-1, 2:], framed[1:-1, :-2])
+    along_columns = cv2.bitwise_xor(framed[2:, 1:-1], framed[:-2, 1:-1])
+    return np.asarray(cv2.bitwise_or(along_rows, along_columns)).view(np.bool_)

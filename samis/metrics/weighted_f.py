@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 
 from samis.metrics.base import ImageMetric, ImageScores
-from samis.metrics.pair import EPS, Pair
+from samis.metrics.counted import EPS
+from samis.metrics.pair import Pair
 from samis.metrics.truth import MaskFields
 
 if TYPE_CHECKING:
@@ -77,8 +78,9 @@ def weighted_errors(pair: Pair, fields: MaskFields, values: np.ndarray) -> tuple
     if pair.tensor is not None:
         return _weighted_errors_on_device(pair.tensor, fields, values)
     surround = fields.surround
-    false = float(np.dot(_looked_up(pair.index, values).ravel(), surround.weights.ravel()))
-    borrowed = _looked_up(np.ascontiguousarray(pair.index[surround.window]), 1 - values)
+    image = _looked_up(pair.index, values)
+    false = float(np.dot(image.ravel(), surround.weights.ravel()))
+    borrowed = 1 - image[surround.window]
     flat = borrowed.reshape(-1)
     flat[surround.beside] = flat[surround.nearest]  # what lies further out is not looked at
     blurred = cv2.sepFilter2D(borrowed, cv2.CV_64F, _BLUR, _BLUR, borderType=cv2.BORDER_CONSTANT)

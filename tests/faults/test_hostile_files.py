@@ -16,7 +16,7 @@ from samis.config import Experiment, apply_overrides, load_config, to_yaml
 from samis.errors import ConfigError, UserError
 from samis.factory import build_learner
 from samis.jobs.load import load_run
-from samis.metrics.folders import read_grey
+from samis.metrics.grey import read_grey
 from samis.sam import embeddings
 from samis.sam.weights import load_sam
 from samis.training.state.checkpoint import read_state

@@ -183,6 +183,34 @@ MUTANTS = [
         "if floats and (image := _quantise(image)) is None:\n",
         "tests/unit/metrics/test_metrics_sets.py -kfaint",
     ),
+    Mutant(
+        "defects_have_the_weight_of_background",
+        "samis/metrics/surround.py",
+        "    weights[0] = 0\n",
+        "",
+        "tests/unit/metrics/test_surround.py",
+    ),
+    Mutant(
+        "nearest_pixels_uppermost_first",
+        "samis/metrics/surround.py",
+        "    for dx in reach:\n        for dy in reach:\n",
+        "    for dy in reach:\n        for dx in reach:\n",
+        "tests/unit/metrics/test_surround.py",
+    ),
+    Mutant(
+        "stacked_maps_share_their_counts",
+        "samis/metrics/counted.py",
+        "places = rows * 256 + reached[..., None, :]",
+        "places = rows * 0 + reached[..., None, :]",
+        "tests/unit/metrics/test_stack.py",
+    ),
+    Mutant(
+        "coloured_png_maps_pass",
+        "samis/metrics/grey.py",
+        "return first if all(np.array_equal(first, other) for other in others) else None",
+        "return first",
+        "tests/unit/metrics/test_grey.py",
+    ),
     # Losses
     Mutant(
         "balance_counts_padding",

@@ -12,7 +12,7 @@ from PIL import Image
 
 from samis.metrics import score_image, summarise
 from samis.metrics.__main__ import main
-from samis.metrics.folders import read_grey
+from samis.metrics.grey import read_grey
 
 ROOT = Path(__file__).resolve().parents[3]
 
