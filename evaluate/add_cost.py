@@ -12,12 +12,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from samis.cli import run
-from samis.errors import ConfigError
+from samis.errors import ConfigError, Parser
 
 
 def main() -> None:
     """Find the rows, measure each by its own config, write it back."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="+", type=Path, metavar="ROWS", help="score rows (*.json), or folders of them")
     parser.add_argument("--no-latency", action="store_true", help="count parameters and multiply-adds alone")
     parser.add_argument("--overwrite", action="store_true", help="also rows that have a cost")

@@ -11,6 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from samis.cli import run
+from samis.errors import Parser
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "baselines.md"
 HEAD = """# The baselines, counted
@@ -28,7 +29,7 @@ are also held, within 5 %, to the convolutions of the authors' public code, list
 
 def main() -> None:
     """Count and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=PAGE, help="file to write (default: docs/baselines.md)")
     arguments = parser.parse_args()
     from samis.baselines.complexity import markdown  # heavy imports come after the cheap checks

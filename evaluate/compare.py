@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from samis.cli import fail, run
+from samis.errors import Parser
+
 if TYPE_CHECKING:
     from samis.evaluation.rows import Chosen, TableKey
     from samis.evaluation.score_row import ScoreRow
@@ -25,22 +28,17 @@ EXAMPLES = """examples:
 """
 
 
-def main() -> int:
-    """Run the command line; return its exit code."""
-    args = parse()
+def main() -> None:
+    """Run the command line."""
     try:
-        compare(args)
-    except (ValueError, OSError) as error:
-        print(f"compare.py: {error}", file=sys.stderr)
-        return 2
-    return 0
+        compare(parse())
+    except ValueError as error:
+        fail(error)
 
 
 def parse() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="+", type=Path, metavar="ROWS", help="score rows (*.json), or folders of them")
     parser.add_argument("--out", type=Path, default=Path("report"), help="the report's folder (default: report/)")
     parser.add_argument(
@@ -242,7 +240,10 @@ def draw_panel_of(drawn: Drawing, out: Path, rows: list[ScoreRow]) -> Figure:
         sample = drawn.sample(image_id)
         height, width = sample.image.shape[:2]
         maps = {name: read_map(folder, image_id, hw=(height, width)) for name, (_, folder) in by_name.items()}
-        scores = {name: score_text(other.images, image_id, drawn.metric) for name, (other, _) in by_name.items()}
+        scores = {
+            name: score_text(other.images, image_id, drawn.metric, other.protocol)
+            for name, (other, _) in by_name.items()
+        }
         panel_rows.append(PanelRow(image_id, sort, sample.class_name, sample.image, sample.mask, maps, scores))
     path = panel_path(out, drawn.key, rows)
     draw_panel(panel_rows, list(by_name), path, title=f"{drawn.title}: best, median and worst of {row.name}")
@@ -290,4 +291,4 @@ def data_config(row: ScoreRow) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

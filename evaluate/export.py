@@ -18,11 +18,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from samis.cli import run
 from samis.config import Experiment, load_config
 from samis.core.shipped import find_run
+from samis.errors import Parser
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = found.add_argument
     add("run", type=Path, help="run folder of a tuned SAM, or the name of a shipped adapter")
     add("--out", type=Path, required=True, help="folder for what is written", metavar="DIR")

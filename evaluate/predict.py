@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from samis.cli import run
 from samis.config import Experiment, load_config
 from samis.core.shipped import find_run
-from samis.errors import ConfigError
+from samis.errors import ConfigError, Parser
 
 
 def numbers(text: str) -> list[float]:
@@ -36,7 +36,7 @@ def numbers(text: str) -> list[float]:
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = found.add_argument
     add("model", help="run folder, name of a shipped adapter (steel, tile, rail), or the config of a zero-shot SAM")
     add(

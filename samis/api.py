@@ -17,7 +17,8 @@ answer. Anything that has ``predict(batch) -> list of (H, W) maps`` can be score
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, overload
@@ -31,7 +32,7 @@ from samis.config import Experiment, PromptConfig, SegmenterConfig
 from samis.core.contracts import Batch, Dataset, Sample, Segmenter
 from samis.errors import UserError
 from samis.evaluation.rows import SPECIALISED, best_row, has, read_measured
-from samis.evaluation.score_row import ScoreRow
+from samis.evaluation.score_row import KINDS, ScoreRow
 from samis.jobs import score as scoring
 from samis.jobs.predict import load_model
 from samis.prediction import Prediction
@@ -124,9 +125,17 @@ class Rows(list[ScoreRow]):
             kinds: of the rows, see ``samis.evaluation.score_row.KINDS``.
 
         Raises:
-            UserError: rows of several data sets, splits, protocols or images are left to choose from.
+            UserError: a data set, split, protocol or kind that no row has; or rows of several data sets, splits, protocols or
+                images are left to choose from.
         """
         wanted = {"dataset": dataset, "split": split, "protocol": protocol}
+        kinds = [kinds] if isinstance(kinds, str) else list(kinds)
+        for key, value in wanted.items():
+            there = dict.fromkeys(str(getattr(row, key)) for row in self)
+            if value not in (None, *there):
+                raise UserError(f"best: expected {key} out of {', '.join(there) or 'no rows'}, got {value!r}")
+        for kind in set(kinds) - set(KINDS):
+            raise UserError(f"best: expected kinds out of {', '.join(KINDS)}, got {kind!r}")
         fitting = [row for row in self if all(value in (None, getattr(row, key)) for key, value in wanted.items())]
         fitting = [row for row in fitting if row.kind in set(kinds) and not row.oracle and has(row, metric)]
         keys = dict.fromkeys(row.table for row in fitting)
@@ -136,7 +145,7 @@ class Rows(list[ScoreRow]):
                 f"best: expected rows of one data set, split and protocol to choose from, got {several}; name one with dataset=, "
                 "split= or protocol="
             )
-        return best_row(fitting, metric, list(kinds))
+        return best_row(fitting, metric, kinds)
 
 
 class _Scored:
@@ -145,12 +154,45 @@ class _Scored:
     def __init__(self, inner: Any) -> None:
         self.inner = inner
 
+    @property
+    def _name(self) -> str:
+        return type(self.inner).__name__
+
     def predict(self, batch: Batch) -> list[torch.Tensor]:
-        return [torch.as_tensor(values) for values in self.inner.predict(batch)]
+        found = self.inner.predict(batch)
+        if isinstance(found, str | Mapping) or not isinstance(found, Iterable):
+            raise UserError(f"{self._name}.predict: expected a list of (H, W) maps, got {type(found).__name__}")
+        return [self._tensor(values) for values in found]
+
+    def _tensor(self, values: Any) -> torch.Tensor:
+        try:
+            tensor = values if isinstance(values, torch.Tensor) else torch.as_tensor(np.asarray(values))
+        except (TypeError, ValueError, RuntimeError):
+            tensor = None
+        if tensor is None or tensor.is_complex():
+            kind = type(values).__name__ if tensor is None else tensor.dtype
+            raise UserError(f"{self._name}.predict: expected (H, W) maps of numbers in [0, 1], got one of {kind}")
+        return tensor.float() if tensor.dtype in (torch.half, torch.bfloat16) else tensor
 
     def describe(self) -> dict[str, Any]:
-        said = self.inner.describe() if hasattr(self.inner, "describe") else {}
-        return {"kind": "baseline", "prompt": "none", "oracle": False, **said}
+        said = self.inner.describe() if hasattr(self.inner, "describe") else None
+        if not isinstance(said, Mapping | None):
+            raise UserError(f"{self._name}.describe: expected a dict, got {type(said).__name__}")
+        said = {"kind": "baseline", "prompt": "none", "oracle": False, **(said or {})}
+        said["prompt"] = said["prompt"] or "none"
+        for key, kind in {"kind": str, "prompt": str, "oracle": bool}.items():
+            if not isinstance(said[key], kind):
+                raise UserError(f"{self._name}.describe: expected {key} as {kind.__name__}, got {said[key]!r:.60}")
+        if said["kind"] not in KINDS:
+            raise UserError(f"{self._name}.describe: expected kind out of {', '.join(KINDS)}, got {said['kind']!r}")
+        for key, value in said.items():
+            try:
+                json.dumps(value)
+            except (TypeError, ValueError):
+                raise UserError(
+                    f"{self._name}.describe: expected plain values that JSON has, got {type(value).__name__} for {key!r}"
+                ) from None
+        return said
 
 
 def load_sam(
@@ -192,12 +234,18 @@ def score(model: Model | Any, dataset: Dataset, *, protocol: str = "pysod", name
     segmenter: Any = model.segmenter if isinstance(model, Model) else model
     if not callable(getattr(segmenter, "predict", None)):
         raise UserError(f"score: expected a model or an object with predict(batch), got {type(model).__name__}")
+    lacking = [name for name in ("name", "split", "ids", "class_names", "fingerprint") if not hasattr(dataset, name)]
+    if lacking:
+        raise UserError(
+            f"score: expected a data set with {', '.join(lacking)} (samis.core.contracts.Dataset), got one without"
+        )
     config = copy.deepcopy(model.config) if known else Experiment()
     loaded = getattr(dataset, "loaded_as", {"name": dataset.name, "root": None, "options": {}})
     config.data = replace(config.data, test=dataset.split, salt_pepper=0.0, label=None, **copy.deepcopy(loaded))
-    config.metrics.protocol = protocol
+    config.metrics.protocol, config.metrics.names = protocol, []  # a run's own are the few that training watched
     if not isinstance(segmenter, SavedMaps | SamSegmenter | FlippedSegmenter) and not known:
         segmenter = _Scored(segmenter)
+        segmenter.describe()  # a mistake in it is reported before the images are predicted
     threshold = model.threshold if known else prediction.SAMS_OWN
     name = name or (model.name if known else type(model).__name__)
     row = scoring.score(segmenter, config, dataset, name=name, threshold=threshold)[0]
@@ -212,5 +260,14 @@ def read_rows(folder: str | Path) -> Rows:
 
 
 def gap_closed(before: ScoreRow, after: ScoreRow, best: ScoreRow, *, metric: str = "s_measure") -> Gap:
-    """Return (after - before) / (best - before), sign-aware; refuses rows that must not be compared."""
+    """Return (after - before) / (best - before), sign-aware; refuses rows that must not be compared.
+
+    Raises:
+        UserError: a row is missing, as ``Rows.best`` returns None where no row fits. ValueError: rows of different images.
+    """
+    for name, row in {"before": before, "after": after, "best": best}.items():
+        if not isinstance(row, ScoreRow):
+            raise UserError(
+                f"gap_closed: expected a score row as {name}, got {row!r:.40}; Rows.best found none that fits"
+            )
     return _gap_closed(before, after, best, metric=metric)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from samis.config import describe_keys, keys_named, load_config
-from samis.errors import ConfigError, Interrupted, PeerError, UserError
+from samis.errors import ConfigError, Interrupted, Parser, PeerError, UserError
 
 T = TypeVar("T")
 DENIED = {
@@ -43,7 +43,7 @@ def parse(
     Raises:
         ConfigError: a mistake in the config or an override.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=description,
         epilog="keys of the config, their defaults and meanings; override any with key=value:\n\n"
         + describe_keys(schema),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 from collections.abc import Iterable
+from typing import NoReturn
 
 
 class SamisError(Exception):
@@ -19,6 +21,10 @@ class UserError(SamisError):
 
 class ConfigError(UserError, ValueError):
     """Mistakes in a config file or in overrides, each told in one line."""
+
+
+class NotFiniteError(UserError):
+    """A map holds NaN or infinity."""
 
 
 class PeerError(UserError):
@@ -52,11 +58,19 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return a proposal for a mistyped word, for the end of a message, or nothing.
 
     >>> did_you_mean("tset", ["train", "test"])
-    "; did you mean 'test'?"
+    "; did you mean test?"
     """
     near = near_name(word, known)
-    return f"; did you mean '{near}'?" if near else ""
+    return f"; did you mean {near}?" if near else ""
 
 
 def _plain(name: str) -> str:
     return name.lower().replace("_", "").replace("-", "").replace(" ", "")
+
+
+class Parser(argparse.ArgumentParser):
+    """A command line whose errors are one line, as all others are, and exit with code 2; usage is left to ``--help``."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the line and exit."""
+        self.exit(2, f"error: {' '.join(message.split())}; --help lists the options\n")

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from samis.cli import run
 from samis.config import Experiment, load_config
-from samis.errors import ConfigError
+from samis.errors import ConfigError, Parser
 
 VALIDATING = 1.15
 """What validations and resume points add to the steps, as a factor; seen on steel on a CPU, a rough figure."""
@@ -21,7 +21,7 @@ VALIDATING = 1.15
 
 def arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("commands", nargs=argparse.REMAINDER, help="training commands, with -- between them")
     return parser.parse_args()
 

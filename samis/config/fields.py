@@ -14,7 +14,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    TypeAdapter,
+)
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticCustomError, core_schema
 
@@ -57,6 +65,24 @@ class Section:
     )
 
 
+def _folder_name(value: str) -> str:
+    if (
+        value.startswith(".")
+        or not value.strip()
+        or not value.isprintable()
+        or set(value) & set("/\\")
+        or len(value) > 200
+    ):
+        raise PydanticCustomError(
+            "folder_name", "a name of a folder, without / and \\ and with no dot at its beginning"
+        )
+    return value
+
+
+FolderName = Annotated[Text, AfterValidator(_folder_name)]
+"""Names a folder in a place that the user does not choose by it."""
+
+
 class OneOf:
     """The names that a text may be.
 
@@ -88,8 +114,16 @@ class OneOf:
         proposal = f"; did you mean {near}?" if near else ""
         raise PydanticCustomError("one_of", "one of", {"known": ", ".join(known), "proposal": proposal})
 
+    def _checked(self, value: Any, inner: Callable[[Any], Any]) -> Any:
+        if isinstance(
+            value, bool | int | float
+        ):  # YAML reads true, or 5, as no text: the message names the choices, too
+            self.check(str(value).lower())
+        text = inner(value)
+        return text if text is None else self.check(text)
+
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return core_schema.no_info_after_validator_function(self.check, handler(source))
+        return core_schema.no_info_wrap_validator_function(self._checked, handler(source))
 
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler

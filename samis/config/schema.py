@@ -16,6 +16,7 @@ from samis.config.fields import (
     NUMBER,
     Count,
     Flag,
+    FolderName,
     OneOf,
     Positive,
     PositiveNumber,
@@ -168,7 +169,7 @@ class AdapterConfig(Section):
 class Experiment(Section):
     """One whole experiment, in the order of the pipeline."""
 
-    experiment: Text = "unnamed"
+    experiment: FolderName = "unnamed"
     """Name of the experiment, the run folder and the rows."""
     seed: Count = 0
     """Seed of everything drawn at random."""
@@ -211,7 +212,7 @@ class ScenesConfig(Section):
 class Pretraining(Section):
     """Promptable pretraining of a small SAM on drawn scenes."""
 
-    experiment: Text = "pretrain"
+    experiment: FolderName = "pretrain"
     """Names the run folder."""
     seed: Count = 0
     """Seed of weights and scenes."""

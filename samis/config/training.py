@@ -24,7 +24,14 @@ from samis.config.fields import (
 PRECISION = OneOf(
     table("samis.training.precision", "CHOICES"), fp32="no", float32="no", float16="fp16", bfloat16="bf16"
 )
-COMPILING = OneOf(table("samis.training.compiling", "CHOICES"), true="default", yes="default", graphs="reduce-overhead")
+COMPILING = OneOf(
+    table("samis.training.compiling", "CHOICES"),
+    true="default",
+    yes="default",
+    false="no",
+    off="no",
+    graphs="reduce-overhead",
+)
 
 
 @dataclass

@@ -200,6 +200,8 @@ class Evaluation:
         intervals: name -> (low, high), 95 % bootstrap. clean: defect-free images apart, or None.
         empty_maps: how many maps were all zero. full_maps: how many had one value above zero everywhere.
         seconds: time spent predicting, s.
+        flat_on_defects: whether the map of each defective image has one value everywhere.
+        few_levels: how many maps, not flat, span few of the 256 values, see ``samis.metrics.FEW_LEVELS``.
         nothing, everything: share of the defective images whose map has no pixel, or no other pixel, above one half;
             None where no maps were looked at.
     """
@@ -213,6 +215,8 @@ class Evaluation:
     empty_maps: int = 0
     full_maps: int = 0
     seconds: float = 0.0
+    flat_on_defects: bool = False
+    few_levels: int = 0
     nothing: float | None = None
     everything: float | None = None
 

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from samis.core.contracts import Batch, Evaluation, Segmenter
-from samis.errors import Interrupted, PeerError, UserError
+from samis.errors import Interrupted, NotFiniteError, PeerError, UserError
 from samis.evaluation.intervals import bootstrap
 from samis.metrics import (
+    FEW_LEVELS,
     SCORES_CLEAN,
     ImageScores,
     Judged,
@@ -38,6 +39,8 @@ NamedMaps = dict[str, list[Tensor]]
 """Name of a segmenter or mask rule -> one map for each sample of a batch."""
 
 
+ROUNDING = 1e-3
+"""A map's values may leave [0, 1] by so much, as resizing in half precision lets them."""
 Rows = dict[str, dict[str, dict[str, Any]]]
 """Name of a segmenter or mask rule -> image id -> what was measured."""
 
@@ -114,6 +117,11 @@ class Evaluator:
                 named = predict(batch.to(self.device))
                 share.seconds += time.perf_counter() - start
                 for name, maps in named.items():
+                    if len(maps) != len(batch.ids):
+                        raise UserError(
+                            f"expected a map for each of the {len(batch.ids)} images of a batch, got {len(maps)}; return one "
+                            f"for each, in order ({', '.join(batch.ids[:3])} ...)"
+                        )
                     for number, values in enumerate(maps):
                         row = self._row(name, batch, number, values)
                         share.rows.setdefault(name, {})[row["id"]] = row
@@ -130,14 +138,23 @@ class Evaluator:
             raise UserError(f"{sample_id}: expected a mask to score against, found none; score only labelled images")
         found = values.detach().cpu().numpy()
         if not np.isfinite(found).all():  # clipping would make 1 of infinity
-            raise UserError(f"{sample_id}: expected a map of finite numbers, got NaN or infinity; check the weights")
+            raise NotFiniteError(
+                f"{sample_id}: expected a map of finite numbers, got NaN or infinity; check the weights"
+            )
+        if found.size and not -ROUNDING <= found.min() <= found.max() <= 1 + ROUNDING:
+            raise UserError(
+                f"{sample_id}: expected a map of values in [0, 1], got {found.min():.4g}..{found.max():.4g}; apply the sigmoid, "
+                "or divide by 255"
+            )
         map_u8 = quantise(found.clip(0, 1), source=sample_id)
         if self.on_map:
             self.on_map(name, sample_id, map_u8)
         if map_u8.shape != truth.shape:
             raise UserError(f"{sample_id}: expected a map of {truth.shape}, the mask's size, got {map_u8.shape}")
         row: dict[str, Any] = {"id": sample_id, "class_name": batch.class_names[number], "empty_map": not map_u8.any()}
-        row["full_map"] = bool(map_u8.min() == map_u8.max() > 0)
+        low, high = int(map_u8.min()), int(map_u8.max())
+        row["full_map"] = low == high > 0
+        row["few_levels"] = 0 < high - low < FEW_LEVELS
         if truth.any():
             above = map_u8 > 127
             row["nothing"], row["everything"] = not above.any(), bool(above.all())
@@ -161,7 +178,9 @@ class Evaluator:
         full = sum(row["full_map"] for row in rows if row["id"] not in self.apart)
         evaluation = Evaluation({}, empty_maps=empty, full_maps=full, seconds=seconds)
         defective = [row for row in rows if "nothing" in row]
+        evaluation.few_levels = sum(row["few_levels"] for row in defective)
         if defective:
+            evaluation.flat_on_defects = all(row["empty_map"] or row["full_map"] for row in defective)
             evaluation.nothing = float(np.mean([row["nothing"] for row in defective]))
             evaluation.everything = float(np.mean([row["everything"] for row in defective]))
         if scored:

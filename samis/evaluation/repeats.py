@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from statistics import mean, stdev
 
 from samis.evaluation.labels import number
-from samis.evaluation.score_row import ScoreRow
+from samis.evaluation.score_row import ScoreRow, direction
 
 _REPEAT = re.compile(r", (draw|seed) \d+$")
 
@@ -38,8 +38,9 @@ def name_of(method: str, rows: Sequence[ScoreRow]) -> str:
 
 
 def median_row(rows: Sequence[ScoreRow], metric: str) -> ScoreRow:
-    """Return the row of median value, the lower of the two middle ones of an even number."""
-    ordered = sorted(rows, key=lambda row: row.metrics[metric])
+    """Return the row of median value, the worse of the two middle ones of an even number."""
+    sign = direction(metric, rows)
+    ordered = sorted(rows, key=lambda row: sign * row.metrics[metric])
     return ordered[(len(ordered) - 1) // 2]
 
 

@@ -9,10 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from samis.errors import UserError
-from samis.evaluation.score_row import read_row
+from samis.evaluation.score_row import read_row, rounded
 
 PROTOCOL = "pysod"
 """The protocol that file names do not mention."""
+SECTIONS = ("data", "frame", "prompt", "segmenter", "metrics")
+"""Sections of the config that a row depends on."""
+OF_NO_ROW = {
+    "data.root", "data.label", "data.train", "data.val", "data.test", "data.augment", "data.limit", "data.clean_share",
+    "data.check", "data.options", "segmenter.run", "segmenter.maps", "segmenter.weights", "segmenter.checkpoint_activations",
+    "segmenter.compile", "segmenter.tta", "segmenter.pretrained", "segmenter.name", "metrics.batch_size",
+}  # fmt: skip
+"""Keys of them that a row's numbers do not depend on, or that its fingerprint and weights tell."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +49,11 @@ class RowNames:
 
 
 def identity(provenance: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
-    """Return what makes two rows of one name the same row: the data, how it is put into the frame, and the weights."""
-    frame = config.get("frame") or {}
+    """Return what makes two rows of one name the same row: the data, how they are put into the frame, weights, metrics."""
+    keys = {f"{section}.{key}": value for section in SECTIONS for key, value in (config.get(section) or {}).items()}
     return {
         "data fingerprint": provenance.get("data_fingerprint"), "sha256 of the weights": provenance.get("weights_sha256"),
-        "frame.frame_px": frame.get("frame_px"), "frame.tile_px": frame.get("tile_px"), "frame.overlap": frame.get("overlap"),
+        **{key: rounded(value) for key, value in keys.items() if key not in OF_NO_ROW},  # as a row's file holds numbers
         "segmenter.tta": provenance.get("tta", "none"),
     }  # fmt: skip
 
@@ -70,7 +78,8 @@ def refuse_existing(names: RowNames, rules: Iterable[str], out: Path, maps: Path
                 theirs = identity(row.provenance, row.provenance.get("config") or {})
             except (ValueError, AttributeError):
                 raise UserError(f"{path}: expected no file of this name, found one that is no row; {advice}") from None
-            other = [f"{key} is {theirs[key]} there, {mine[key]} here" for key in mine if mine[key] != theirs[key]]
+            differ = [key for key in mine if mine[key] != theirs.get(key, mine[key])]
+            other = [f"{key} is {theirs[key]} there, {mine[key]} here" for key in differ]
             found = f"another row, {', '.join(other)}" if other else "the row of this very scoring"
             raise UserError(f"{path}: expected no row of this name, found {found}; {advice}")
         if maps and any((maps / stem).rglob("*.png")):

@@ -27,7 +27,7 @@ IMAGES_SHA256 = "images_sha256"
 _KINDS_OF_VALUES: dict[str, type] = {
     "name": str, "dataset": str, "split": str, "n_images": int, "prompt": str, "oracle": bool, "protocol": str,
     "metrics": dict, "directions": dict, "intervals": dict, "per_class": dict, "curves": dict, "empty_maps": int,
-    "full_maps": int, "budget": str, "cost": dict, "provenance": dict,
+    "full_maps": int, "flat_on_defects": bool, "budget": str, "cost": dict, "provenance": dict,
 }  # fmt: skip
 
 
@@ -54,6 +54,7 @@ class ScoreRow:
             ``image_auroc``, as ``samis.metrics.clean.inspect`` says; None if there are none.
         empty_maps: how many maps were all zero (SAM offered no mask at all).
         full_maps: how many maps had one value above zero at every pixel.
+        flat_on_defects: whether the map of each defective image was one of the two.
         budget: one of ``BUDGETS``; a row of a small budget is shown, but represents its kind in no comparison.
         cost: of one image as predicted: ``parameters``, ``multiply_adds``, ``views``, ``frame_px``, ``p50_ms``, ``p95_ms``,
             ``timed_images``, ``device`` as ``evaluation.cost.measure`` says; of published maps what others state, with ``source``.
@@ -79,6 +80,7 @@ class ScoreRow:
     clean: dict[str, float] | None = None
     empty_maps: int = 0
     full_maps: int = 0
+    flat_on_defects: bool = False
     budget: str = ""
     cost: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -96,7 +98,7 @@ class ScoreRow:
     def degenerate(self) -> str:
         """What is wrong with a row whose maps say nothing about where defects are; "" of any other row."""
         if not self.n_images or self.empty_maps + self.full_maps < self.n_images:
-            return ""
+            return "maps of all defects empty or full" if self.flat_on_defects else ""
         return (
             "all maps empty" if not self.full_maps else "all maps full" if not self.empty_maps else "maps empty or full"
         )
@@ -119,7 +121,7 @@ class ScoreRow:
             table = _csv(self.images)
             content["provenance"][IMAGES_SHA256] = hashlib.sha256(table.encode()).hexdigest()
             write_atomic(path.with_suffix(".csv"), table)
-        write_atomic(path, json.dumps(_rounded(content), indent=1, sort_keys=False, ensure_ascii=False) + "\n")
+        write_atomic(path, json.dumps(rounded(content), indent=1, sort_keys=False, ensure_ascii=False) + "\n")
         return path
 
 
@@ -218,7 +220,7 @@ def rows_of_training(folders: str | Path | Iterable[str | Path] | None, birth: d
         folders: of rows, or one. birth: the run's ``provenance.json``. Rows hold a copy of it with rounded numbers; what is
             added to the run later, such as a threshold, is not compared.
     """
-    known = {key: _rounded(birth.get(key)) for key in ("command", "commit", "data_fingerprint", "validation")}
+    known = {key: rounded(birth.get(key)) for key in ("command", "commit", "data_fingerprint", "validation")}
     places = [folders] if isinstance(folders, str | Path) else folders or []
     rows = []
     for path in sorted(
@@ -229,17 +231,17 @@ def rows_of_training(folders: str | Path | Iterable[str | Path] | None, birth: d
         except ValueError as error:
             print(f"left out of the card: {error}", file=sys.stderr)
     trainings = [(row, row.provenance.get("training") or {}) for row in rows]
-    return [row for row, own in trainings if own and all(_rounded(own.get(key)) == known[key] for key in known)]
+    return [row for row, own in trainings if own and all(rounded(own.get(key)) == known[key] for key in known)]
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
     """Round floats to 8 significant digits, so that rows stay readable and diffs small; what is no number becomes null."""
     if isinstance(value, float):
         return float(f"{value:.8g}") if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
+        return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_rounded(item) for item in value]
+        return [rounded(item) for item in value]
     return value
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+import numpy as np
+
 from samis.config import DataConfig, Experiment, check
 from samis.core.contracts import Dataset
 from samis.core.losses import PARTS
@@ -14,7 +16,7 @@ from samis.data.checks.findings import equal_splits
 from samis.data.checks.kinds import has_clean, has_defect
 from samis.data.configured import label_of, load_split
 from samis.errors import UserError, near_name
-from samis.metrics import CLEAN_NUMBERS, find_metrics, numbers_on
+from samis.metrics import CLEAN_NUMBERS, SCORES_CLEAN, find_metrics, numbers_on, score_image, summarise
 from samis.sam.framing import build_framing
 
 
@@ -85,6 +87,7 @@ def check_selection(config: Experiment, training: Dataset, watched: Dataset) -> 
         UserError: no training image has a defect, or no validation image is of the kind that ``keep_best`` is a number of.
     """
     data, m = config.data, config.metrics
+    other = "iou" if m.protocol == "inspection" else "s_measure"
     if not has_defect(training):
         raise UserError(
             f"data.train={data.train}: expected a defect to learn from in some image, got none in {len(training)}; add images "
@@ -94,7 +97,7 @@ def check_selection(config: Experiment, training: Dataset, watched: Dataset) -> 
     if chosen_by_clean(config) and not has_clean(watched):
         raise UserError(
             f"{place}: expected a defect-free image for keep_best={config.keep_best}, got none in {len(watched)}; add some "
-            "(docs/your-own-data.md says how), or choose another number, such as keep_best=s_measure"
+            f"(docs/your-own-data.md says how), or choose another number, such as keep_best={other}"
         )
     on_clean = numbers_on(defective=False, clean=True, metrics=m.names or None, protocol=m.protocol)
     if config.keep_best not in on_clean and not has_defect(watched):
@@ -102,6 +105,34 @@ def check_selection(config: Experiment, training: Dataset, watched: Dataset) -> 
             f"{place}: expected a defect in some image for keep_best={config.keep_best}, got {len(watched)} clean images only; "
             f"add defective ones with masks, or choose by what clean images have: keep_best={' or '.join(sorted(on_clean))}"
         )
+    if config.keep_best not in CLEAN_NUMBERS and not _has_number(config, watched):
+        raise UserError(
+            f"{place}: expected images that have keep_best={config.keep_best}, got none in {len(watched)}: it is not defined on "
+            "such truths (all of an image a defect, or none of the kind it counts); choose another number, such as "
+            f"keep_best={other}"
+        )
+
+
+def _has_number(config: Experiment, watched: Dataset) -> bool:
+    """Return whether a validation on these images has the number ``keep_best``, by the truths alone.
+
+    Images are looked at until they have it, those of each class in turn; ``aupro`` needs surface beside defects,
+    ``small_recall_10`` a small defect.
+    """
+    rounds: dict[str, int] = {}
+    ranked = []
+    for index, name in enumerate(watched.class_names):
+        rounds[name] = rounds.get(name, 0) + 1
+        ranked.append((rounds[name], index))
+    scores, protocol = [], config.metrics.protocol
+    for number, (_, index) in enumerate(sorted(ranked), 1):
+        truth = watched[index].mask
+        if truth is not None and (truth.any() or protocol in SCORES_CLEAN):
+            scores.append(score_image(truth.astype(np.uint8) * 255, truth, [config.keep_best], protocol))
+        looked = number == len(ranked) or number & (number - 1) == 0  # at 1, 2, 4 ... images and at the last
+        if scores and looked and config.keep_best in summarise(scores):
+            return True
+    return False
 
 
 def check_data(config: DataConfig, training: Dataset, validation: Dataset) -> str:

@@ -26,7 +26,7 @@ from samis.evaluation.score_row import ScoreRow
 from samis.factory import build_batch_maker
 from samis.jobs.cost import measure_cost
 from samis.jobs.load import Run, build_run
-from samis.metrics import directions_of
+from samis.metrics import FEW_LEVELS, directions_of
 from samis.reporting.render.terminal import table
 from samis.sam.caching import cache_embeddings
 from samis.sam.merge import MASK_RULES, SINGLE
@@ -168,6 +168,14 @@ def score(
         said = {rule: segmenter.describe(rule) for rule in found}
     else:
         found, said = {"": evaluator(segmenter)}, {"": segmenter.describe()}
+    few = {rule: each.few_levels for rule, each in found.items() if each.few_levels}
+    if few and config.metrics.protocol != "inspection" and processes.is_main_process:
+        rule, count = next(iter(few.items()))
+        print(
+            f"warning: {count} of {len(dataset)} maps{f' of {rule}' if rule else ''} span fewer than {FEW_LEVELS} of 256 levels: "
+            "stretching makes coarse steps of them; metrics.protocol=inspection does not stretch",
+            file=sys.stderr,
+        )
     rows = [build_row(f"{name}, {rule}" if rule else name, found[rule], said[rule], config, dataset) for rule in found]
     for row in rows:
         row.cost = cost
@@ -202,7 +210,7 @@ def build_row(
         metrics=evaluation.metrics, directions=directions_of([*evaluation.metrics, *(evaluation.clean or {})]),
         intervals=evaluation.intervals, per_class=evaluation.per_class, curves=evaluation.curves,
         clean=evaluation.clean, empty_maps=evaluation.empty_maps,
-        full_maps=evaluation.full_maps, provenance=birth, images=evaluation.images,
+        full_maps=evaluation.full_maps, flat_on_defects=evaluation.flat_on_defects, provenance=birth, images=evaluation.images,
     )  # fmt: skip
 
 

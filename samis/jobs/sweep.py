@@ -11,13 +11,13 @@ from pathlib import Path
 
 from samis.config import Experiment, load_config
 from samis.core.files import write_atomic
-from samis.errors import ConfigError
+from samis.errors import ConfigError, Parser
 from samis.sweeping import points
 
 
 def arguments(description: str | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="YAML file of the experiment, see configs/")
     parser.add_argument("keys", nargs="+", metavar="key=value[,value...]", help="what to search and what to set")
     parser.add_argument("--random", type=int, default=0, metavar="N", help="draw N points (default: the whole grid)")

@@ -41,7 +41,7 @@ from samis.metrics.mae import MAE
 from samis.metrics.msiou import MSIoU
 from samis.metrics.objects import Objects
 from samis.metrics.overlap_ratio import OverlapRatio
-from samis.metrics.pair import Pair, quantise
+from samis.metrics.pair import FEW_LEVELS, Pair, quantise
 from samis.metrics.pratt import Pratt
 from samis.metrics.rates import Rates
 from samis.metrics.s_measure import SMeasure
@@ -92,7 +92,8 @@ DIRECTIONS: dict[str, int] = {
     for metric in METRICS.values()
     for number, direction in {**metric.values, **metric.finished}.items()
 }
-"""Every number's direction: +1 higher is better, -1 lower is better."""
+"""Each number's direction, of the metrics above: +1 higher is better, -1 lower is better; `directions_of` also knows those
+that a caller has added to `METRICS`."""
 
 
 def directions_of(numbers: Iterable[str]) -> dict[str, int]:
@@ -111,6 +112,7 @@ def directions_of(numbers: Iterable[str]) -> dict[str, int]:
 __all__ = [
     "CLEAN_NUMBERS",
     "DIRECTIONS",
+    "FEW_LEVELS",
     "METRICS",
     "OPTIONAL",
     "PROTOCOLS",
@@ -180,7 +182,7 @@ def numbers_of(metrics: Sequence[str]) -> set[str]:
     """
     found: set[str] = set()
     for name in metrics:
-        found |= {name} if name in DIRECTIONS else {*METRICS[name].values, *METRICS[name].finished}
+        found |= {name} if directions_of([name]) else {*METRICS[name].values, *METRICS[name].finished}
     return found
 
 

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from samis.core.cells import text_cells
-from samis.errors import UserError
-from samis.metrics import DIRECTIONS, PROTOCOLS, THRESHOLDS, find_metrics, mean_curves, summarise
+from samis.errors import Parser, UserError
+from samis.metrics import PROTOCOLS, THRESHOLDS, directions_of, find_metrics, mean_curves, summarise
 from samis.metrics.folders import FolderScores, match_files, score_many
 
 
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m samis.metrics", description="Score saved maps against masks.")
+    parser = Parser(prog="python -m samis.metrics", description="Score saved maps against masks.")
     parser.add_argument(
         "folders", type=Path, nargs="+", metavar="FOLDER",
         help="MAPS MASKS: saved maps (8-bit grey, .npy or TIFF of floats in [0, 1]) and masks (0/255 or 0/1) of the same "
@@ -203,7 +203,7 @@ def _print_table(protocol: str, counts: dict[str, int], numbers: dict[str, float
     print(f"protocol {protocol}: {counts['images']} images, {counts['clean_images']} of them clean{apart}")
     width = max((len(name) for name in numbers), default=0)
     for name, value in numbers.items():
-        print(f"  {name:<{width}}  {value:.4f}  {'higher' if DIRECTIONS[name] > 0 else 'lower'} is better")
+        print(f"  {name:<{width}}  {value:.4f}  {'higher' if directions_of([name])[name] > 0 else 'lower'} is better")
 
 
 if __name__ == "__main__":

@@ -12,15 +12,15 @@ import cv2
 import numpy as np
 
 from samis.errors import UserError
+from samis.metrics.aupro import AUPRO
 from samis.metrics.base import ImageMetric, ImageScores, score_pair, score_pairs
 from samis.metrics.clean import Clean
-from samis.metrics.float_pair import make_pair
+from samis.metrics.float_pair import FloatPair, make_pair
 from samis.metrics.grey import read_grey
-from samis.metrics.pair import Pair
+from samis.metrics.image_level import ImageLevel
+from samis.metrics.pair import FEW_LEVELS, Pair
 from samis.metrics.truth import TruthFields
 
-FEW_LEVELS = 16
-"""A map of bytes that spans fewer levels, but more than one, is warned about where maps are stretched."""
 BLOCK, BLOCK_PX = 40, 1 << 22
 """Maps that are read before they are scored at once, and about as many pixels at most."""
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".npy")
@@ -45,6 +45,7 @@ class FolderScores:
         clean_rule: those images under the rule for clean images (`samis.metrics.clean`).
         few_levels, jpeg_masks: names of the images with a defect whose map spans few levels, and of those whose mask is a
             JPEG, where the protocol is misled by either.
+        faint: names of the images whose map of floats spans few of the thresholds that ``aupro`` and ``image_level`` have.
     """
 
     defective: dict[str, ImageScores] = field(default_factory=dict)
@@ -52,6 +53,7 @@ class FolderScores:
     clean_rule: dict[str, ImageScores] = field(default_factory=dict)
     few_levels: list[str] = field(default_factory=list)
     jpeg_masks: list[str] = field(default_factory=list)
+    faint: list[str] = field(default_factory=list)
 
     def warnings(self) -> list[str]:
         """Return what should be known before the numbers are used."""
@@ -60,6 +62,12 @@ class FolderScores:
             found.append(
                 f"{len(self.few_levels)} maps span fewer than {FEW_LEVELS} of 256 levels ({_few(self.few_levels)}): stretching "
                 "makes coarse steps of them; save maps as floats (.npy) or score with --protocol inspection"
+            )
+        if self.faint:
+            found.append(
+                f"{len(self.faint)} maps of floats span fewer than {FEW_LEVELS} of the 256 thresholds 0/255 .. 255/255 "
+                f"({_few(self.faint)}), the only ones at which aupro and the image-level numbers are computed: multiply all maps "
+                "by one factor, so that the largest value is 1"
             )
         if self.jpeg_masks:
             found.append(
@@ -222,8 +230,9 @@ def score_many(
     step = max(1, BLOCK // max(1, len(folders)))
     blocks = [groups[start : start + step] for start in range(0, len(groups), step)]
     for group in (group for block in _mapped(score, blocks, workers) for group in block):
-        for scores, (name, own, clean, few, jpeg) in zip(found, group, strict=True):
+        for scores, (name, own, clean, few, jpeg, faint) in zip(found, group, strict=True):
             scores.few_levels += [name] if few else []
+            scores.faint += [name] if faint else []
             scores.jpeg_masks += [name] if jpeg else []
             if clean is None:
                 scores.defective[name] = own
@@ -242,7 +251,7 @@ def _shown(values: Sequence[int] | None) -> str:
     return " ".join(map(str, values)) if values else "(not given)"
 
 
-Scored = tuple[str, ImageScores, ImageScores | None, bool, bool]
+Scored = tuple[str, ImageScores, ImageScores | None, bool, bool, bool]
 """Name, scores, those under the rule for clean images, and whether map and mask are of the kinds that are warned about."""
 
 
@@ -280,16 +289,24 @@ def _score_pairs(
 ) -> list[list[Scored]]:
     """Score what was read."""
     scores = iter(score_pairs([pair for _, pairs in groups for pair in pairs], parts))
-    return [[_scored(files, pair, next(scores)) for files, pair in zip(*group, strict=True)] for group in groups]
+    return [[_scored(files, pair, next(scores), parts) for files, pair in zip(*group, strict=True)] for group in groups]
 
 
-def _scored(files: Files, pair: Pair, scores: ImageScores) -> Scored:
+def _scored(files: Files, pair: Pair, scores: ImageScores, parts: tuple[type[ImageMetric], ...]) -> Scored:
     defective = pair.fields.area > 0
     clean = None if defective else score_pair(pair, (Clean,))
     low, high = pair.low_high
     few = defective and pair.protocol != "inspection" and pair.index.dtype == np.uint8 and 0 < high - low < FEW_LEVELS
     jpeg = pair.protocol == "published" and files.truth_path.suffix.lower() in (".jpg", ".jpeg")
-    return files.name, scores, clean, few, defective and jpeg
+    return files.name, scores, clean, few, defective and jpeg, _faint(pair, parts)
+
+
+def _faint(pair: Pair, parts: Iterable[type[ImageMetric]]) -> bool:
+    """Tell whether a map of floats has many levels and spans few of the thresholds of metrics that rank pixels or maps."""
+    ranking = any(part in (AUPRO, ImageLevel) for part in parts)
+    if not ranking or not isinstance(pair, FloatPair) or len(pair.levels) < FEW_LEVELS:
+        return False
+    return bool(pair.as_floor[-1] - pair.as_floor[0] < FEW_LEVELS)
 
 
 def _check_background(truth: TruthFields, path: Path) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LEVELS = np.arange(256) / 255
+FEW_LEVELS = 16
+"""A map of bytes that spans fewer levels, but more than one, is warned about where maps are stretched."""
 
 
 class Pair(Counted):
@@ -216,7 +218,7 @@ def quantise(values: np.ndarray, *, rounding: str = "round", source: str = "map"
     if values.size and not np.isfinite(values).all():
         raise UserError(f"{source}: expected numbers in [0, 1], got NaN or infinity; look for a diverged network")
     if values.size and not (values.min() >= 0 and values.max() <= 1):
-        came = f"{values.min():.4g}..{values.max():.4g}"
-        raise UserError(f"{source}: expected values in [0, 1], got {came}; apply the sigmoid, or divide by 255")
+        came = f"{values.min():.9g}..{values.max():.9g}"
+        raise UserError(f"{source}: expected values in [0, 1], got {came}; apply the sigmoid, divide by 255, or clip")
     scaled = values.astype(np.float64) * 255
     return np.floor(scaled + 0.5 if rounding == "round" else scaled).astype(np.uint8)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 
 from samis.config import Experiment, TrainingConfig
-from samis.errors import UserError
+from samis.errors import Parser, UserError
 from samis.training.precision import has_bf16
 
 
@@ -146,7 +146,7 @@ def naming_the_knob(
 
 def main() -> None:
     """Print the ladder, and the step for the free memory."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--free-gb", type=float, help="free memory in GB (default: that of the first GPU)")
     given = parser.parse_args().free_gb
     free = free_gb() if given is None else given

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from samis.config import OptimConfig, TrainingConfig, to_dict
 from samis.core.contracts import Batch, Evaluation
-from samis.errors import Interrupted, PeerError, UserError
+from samis.errors import Interrupted, NotFiniteError, PeerError, UserError
 from samis.training import agree
 from samis.training.batches import Loader, grouped
 from samis.training.compiling import CompiledSteps
@@ -293,7 +293,7 @@ class Trainer:
         self.learner.eval()
         self.shards.gather()
         with self.run.ema.applied():
-            evaluation = self.validate(self.learner)
+            evaluation = self._validated()
         if self.selection.metric not in evaluation.metrics:
             known = ", ".join(evaluation.metrics)
             told = f"keep_best: expected one of the validation's metrics ({known}), got {self.selection.metric}"
@@ -317,6 +317,16 @@ class Trainer:
         if warning:
             progress.say(warning)
             self.tracker.text("warning", warning, step=self.position.step)
+
+    def _validated(self) -> Evaluation:
+        try:
+            return self.validate(self.learner)
+        except NotFiniteError as error:  # finite losses, but weights so large that a map is not
+            found = str(error).partition(";")[0]
+            raise UserError(
+                f"validation after step {self.position.step}: {found}; the weights have grown too large: lower optim.lr "
+                f"({self.optim.lr:g}) and start anew"
+            ) from error
 
     def _over(self) -> bool:
         patience_over = 0 < self.training.patience <= self.position.waiting

@@ -39,7 +39,7 @@ def refused(monkeypatch, capsys, *arguments, script="train/adapt.py"):
             "split: by_tle",
             "split: expected one of usual, by_tile, got 'by_tle'; did you mean by_tile?",
         ),
-        ("magnetic_tile", "split: 3", "split: expected str, got 3"),
+        ("magnetic_tile", "split: 3", "split: expected one of usual, by_tile, got 3"),
         ("magnetic_tile", "clean: yes", "clean: expected bool, got 'yes'"),
         ("folder", "grey_masks: no", "grey_masks: expected bool, got 'no'"),
         ("folder", "csv: 3", "csv: expected str, got 3"),
@@ -90,7 +90,7 @@ def test_a_loss_without_a_part(monkeypatch, capsys):
 
 def test_a_split_to_score(monkeypatch, capsys):
     said = refused(monkeypatch, capsys, "configs/demo.yaml", "--split", "tset", "--dry-run", script="evaluate/score.py")
-    assert "--split: expected a split of procedural" in said and "did you mean 'test'?" in said
+    assert "--split: expected a split of procedural" in said and "did you mean test?" in said
 
 
 def test_memory_that_is_refused_is_one_line(monkeypatch, capsys):
@@ -133,3 +133,24 @@ def test_a_download_without_a_network_looks_into_the_cache_alone(monkeypatch):
     monkeypatch.setattr("urllib.request.getproxies", lambda: {"https": "http://proxy:3128"})
     with encoder.offline_without_network():  # what a proxy reaches is not known
         assert constants.HF_HUB_OFFLINE is before
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "told"),
+    [
+        ("evaluate/compare.py", ["no/such/folder"], "no/such/folder: expected a score row or a folder of them"),
+        ("evaluate/compare.py", [], "the following arguments are required: ROWS; --help lists the options"),
+        ("evaluate/compare.py", ["a", "--gallery", "many"], "argument --gallery: invalid int value: 'many'"),
+        (
+            "evaluate/export.py",
+            ["steel", "--out", "x", "--formats", "onx"],
+            "argument --formats: invalid choice: 'onx'",
+        ),
+        ("evaluate/predict.py", ["steel"], "the following arguments are required"),
+        ("evaluate/doctor.py", ["--jsn"], "unrecognized arguments: --jsn"),
+        ("evaluate/score.py", ["configs/demo.yaml", "--budget", "long"], "argument --budget: invalid choice: 'long'"),
+        ("train/sweep.py", [], "the following arguments are required"),
+    ],
+)
+def test_mistakes_in_options_are_one_line_too(script, arguments, told, monkeypatch, capsys):
+    assert told in refused(monkeypatch, capsys, *arguments, script=script)

@@ -77,7 +77,12 @@ def test_the_best_is_of_one_data_set_and_the_gap_that_of_the_report(rows, tmp_pa
         found.best("s_measure", dataset=empty.dataset)
     best = found.best("s_measure", dataset=empty.dataset, split="test")
     assert best.name == "here" and found.best("s_measure", dataset="steel").name == "better elsewhere"
-    assert found.best("s_measure", dataset="rail") is None
+    with pytest.raises(UserError, match=r"expected dataset out of steel, .*got 'rail'"):
+        found.best("s_measure", dataset="rail")
+    with pytest.raises(UserError, match=r"expected kinds out of zero_shot, .*got 'network'"):
+        found.best("s_measure", kinds="network")
+    with pytest.raises(UserError, match="expected a score row as best, got None"):
+        samis.gap_closed(empty, empty, found.best("kappa"))
     read = {row.name: row for row in found}
     gap = samis.gap_closed(read[empty.name], read["tuned"], best)
     (reported,) = (g[0].gap for g in answers([read[empty.name], read["tuned"], best], ["s_measure"]).values())
@@ -115,6 +120,71 @@ def test_any_object_that_predicts_is_scored():
     assert (row.name, row.kind, row.provenance["weights_sha256"]) == ("mine", "tuned", "abc")
     with pytest.raises(UserError, match=r"predict\(batch\), got int"):
         samis.score(3, test)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda truth: truth * np.uint8(255), r"values in \[0, 1\], got 0..255; apply the sigmoid, or divide by 255"),
+        (lambda truth: truth * 20.0 - 10, r"values in \[0, 1\], got -10..10"),
+        (lambda truth: truth * 1j, r"numbers in \[0, 1\], got one of torch.complex128"),
+        (lambda truth: None, r"numbers in \[0, 1\], got one of NoneType"),
+        (lambda truth: truth[1:], "the mask's size"),
+        (lambda truth: np.where(truth, np.nan, 0), "finite numbers, got NaN"),
+    ],
+)
+def test_maps_of_an_object_that_are_none_are_refused(answer, said):
+    test = samis.load_dataset("procedural", split="test", surface="steel", count=2, clean_share=0)
+
+    class Wrong:
+        def predict(self, batch):
+            return [answer(truth) for truth in batch.truths]
+
+    with pytest.raises(UserError, match=said):
+        samis.score(Wrong(), test)
+
+
+@pytest.mark.parametrize(
+    "answers_of", [lambda maps: maps[:-1], lambda maps: maps * 2, lambda maps: dict(enumerate(maps)), lambda _: None]
+)
+def test_a_map_for_each_image_is_expected(answers_of):
+    test = samis.load_dataset("procedural", split="test", surface="steel", count=2, clean_share=0)
+
+    class Wrong:
+        def predict(self, batch):
+            return answers_of([truth * 1.0 for truth in batch.truths])
+
+    with pytest.raises(UserError, match=r"expected a (map for each of the 2 images of a batch, got [14]|list of)"):
+        samis.score(Wrong(), test)
+
+
+@pytest.mark.parametrize(
+    ("said", "word"),
+    [
+        ({"kind": "magic"}, "expected kind out of zero_shot"),
+        ({"oracle": "no"}, "expected oracle as bool, got 'no'"),
+        ({"weights": np.float32(1)}, "plain values that JSON has, got float32 for 'weights'"),
+        ([1], "expected a dict, got list"),
+    ],
+)
+def test_what_an_object_says_of_itself_must_fit_a_row(said, word):
+    test = samis.load_dataset("procedural", split="test", surface="steel", count=2, clean_share=0)
+
+    class Wrong(Bright):
+        def describe(self):
+            return said
+
+    with pytest.raises(UserError, match=word):
+        samis.score(Wrong(), test)
+
+
+def test_a_row_of_a_run_has_all_metrics_of_its_protocol(rows):
+    model, _, _ = rows
+    watching = copy.deepcopy(model.config)
+    watching.metrics.names = ["s_measure", "mae"]  # as a run's config has them
+    test = samis.load_dataset("procedural", split="test", surface="steel", count=2, clean_share=0)
+    row = samis.score(samis.api.Model(model.segmenter, watching, "run"), test, protocol="inspection")
+    assert {"aupro", "boundary_f"} <= set(row.metrics) and watching.metrics.names == ["s_measure", "mae"]
 
 
 def test_unknown_names_are_told():

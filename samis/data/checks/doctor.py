@@ -7,6 +7,8 @@ training begins with. All of it can be written as JSON.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import inspect
 import os
 from collections import Counter
@@ -35,12 +37,17 @@ from samis.data.checks.findings import (
     passed_over,
     same_content,
     shared_ids,
+    unlisted,
 )
 from samis.data.pairing import PairingError
 from samis.data.reading import FileError, peculiarities, picture_hw, read_image, read_mask
 from samis.errors import UserError
 
 __all__ = ["Examination", "Finding", "check", "examine", "examine_named", "quick_check", "write_contact_sheet"]
+
+
+CHEAP_PX = 60_000_000
+"""Pixels that a training's check decodes at most to find photos saved again in another format, about a second's."""
 
 
 @dataclass
@@ -111,7 +118,7 @@ def examine(datasets: Dataset | Mapping[str, Dataset]) -> Examination:
             seen.append(_look(dataset, index, split, row, result.findings))
         result.classes += [rows[name] for name in sorted(rows)]
         result.findings += split_without_defect(split, rows.values())
-        result.findings += name_clashes(dataset)
+        result.findings += [*name_clashes(dataset), *unlisted(dataset)]
     result.findings += [*class_clashes(table.values()), *shared_ids(table)]
     result.findings += passed_over(record for dataset in table.values() for record in records_of(dataset))
     result.findings += same_content(seen) + near_across(seen)
@@ -179,6 +186,7 @@ def quick_check(splits: Mapping[str, Dataset], *, masks: int = 24) -> Examinatio
     """
     result = Examination()
     seen: list[Seen] = []
+    shapes: list[tuple[int, int] | None] = []
     for split, dataset in splits.items():
         records = records_of(dataset)
         labelled = [record for record in records if record.mask_path is not None]
@@ -188,11 +196,14 @@ def quick_check(splits: Mapping[str, Dataset], *, masks: int = 24) -> Examinatio
             if image_hw and mask_hw and image_hw != mask_hw:
                 _read_whole(dataset, index, record, result.findings)
             seen.append(Seen(split, str(record.image_path), None, None, None))
+            shapes.append(image_hw)
         for number in np.unique(np.linspace(0, len(labelled) - 1, min(masks, len(labelled))).round().astype(int)):
             grey = bool(getattr(dataset, "grey_masks", False))
             _tried(partial(read_mask, grey=grey), labelled[number].mask_path, result.findings)
     _hash_those_of_one_size(seen)
+    _hash_pixels(seen, shapes)
     result.findings += [*class_clashes(splits.values()), *shared_ids(splits)]
+    result.findings += [finding for dataset in splits.values() for finding in unlisted(dataset)]
     result.findings += same_content(seen)
     return result.sort()
 
@@ -224,6 +235,28 @@ def _hash_those_of_one_size(seen: list[Seen]) -> None:
             item.content = _content(Path(item.file))
 
 
+def _hash_pixels(seen: list[Seen], shapes: list[tuple[int, int] | None]) -> None:
+    """Fill in the hash of the pixels of images that share their size with one of another split.
+
+    All of them where that is ``CHEAP_PX`` at most; else those alone whose names, without ending, are the same.
+    """
+    places: dict[Any, set[str]] = {}
+    for item, hw in zip(seen, shapes, strict=True):
+        places.setdefault(hw, set()).add(item.split)
+        places.setdefault((hw, Path(item.file).stem.casefold()), set()).add(item.split)
+    chosen = [(item, hw) for item, hw in zip(seen, shapes, strict=True) if hw and len(places[hw]) > 1]
+    if sum(hw[0] * hw[1] for _, hw in chosen) > CHEAP_PX:
+        chosen = [(item, hw) for item, hw in chosen if len(places[hw, Path(item.file).stem.casefold()]) > 1]
+    for item, _ in chosen:
+        with contextlib.suppress(UserError):  # is reported when it is read
+            item.pixels = pixels_sha256(read_image(Path(item.file)))
+
+
+def pixels_sha256(image: np.ndarray) -> str:
+    """Return a hash of an image's size and pixels, (H, W, 3) uint8, whatever file they came from."""
+    return hashlib.sha256(str(image.shape).encode() + np.ascontiguousarray(image).data).hexdigest()
+
+
 def _length(path: Path) -> int:
     try:
         return os.stat(path).st_size
@@ -248,7 +281,8 @@ def _look(dataset: Dataset, index: int, split: str, row: ClassRow, findings: lis
         row.empty_masks += not sample.mask.any()
         findings += mask_findings(sample, str(record.mask_path or file) if record else file)
     image_path, mask_path = (record.image_path, record.mask_path) if record else (None, None)
-    return Seen(split, file, _content(image_path), _content(mask_path), thumbnail(sample.image))
+    thumb, pixels = thumbnail(sample.image), pixels_sha256(sample.image)
+    return Seen(split, file, _content(image_path), _content(mask_path), thumb, pixels)
 
 
 def _read(dataset: Dataset, index: int, record: Record | None, findings: list[Finding]) -> Sample | None:

@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 
@@ -47,6 +48,7 @@ class Seen:
     content: str | None
     mask_content: str | None
     thumb: np.ndarray | None
+    pixels: str | None = None
 
 
 def image_findings(sample: Sample, file: str) -> Iterable[Finding]:
@@ -153,6 +155,17 @@ def passed_over(records: Iterable[Record]) -> Iterable[Finding]:
             yield Finding("warning", "passed_over", str(entry), text)
 
 
+def unlisted(dataset: Dataset) -> Iterable[Finding]:
+    """Tell how many pictures lie among a data set's own that its annotation file does not list, and so are left out."""
+    left: list[Path] = list(getattr(dataset, "unlisted", ()))
+    if left:
+        text = (
+            f"{left[0].parent}: expected each picture in the annotation file, got {len(left)} that it does not list and that are "
+            f"left out, the first {left[0].name}; annotate them, or move them away"
+        )
+        yield Finding("warning", "unlisted", str(left[0]), text)
+
+
 def equal_splits(names: Mapping[str, str]) -> list[Finding]:
     """Report roles that name one split: what is trained or selected on the images it is scored on proves nothing.
 
@@ -188,16 +201,19 @@ def shared_ids(datasets: Mapping[str, Dataset]) -> list[Finding]:
 
 
 def same_content(seen: list[Seen]) -> list[Finding]:
-    """Tell of images of the same bytes, within and across splits, and whether their truths differ."""
+    """Tell of images of the same bytes or pixels, within and across splits, and whether their truths differ.
+
+    A photo that was saved again in another lossless format has other bytes and the same pixels.
+    """
     findings: list[Finding] = []
-    first: dict[str, Seen] = {}
+    first: dict[tuple[str, str | None], Seen] = {}
     for item in seen:
-        if item.content is None:
-            continue
-        other = first.setdefault(item.content, item)
+        keys = [(word, key) for word, key in (("bytes", item.content), ("pixels", item.pixels)) if key is not None]
+        others = [(word, first.setdefault((word, key), item)) for word, key in keys]
+        word, other = next(((word, each) for word, each in others if each is not item), ("", item))
         if other is item:
             continue
-        same = f"{item.file}: expected images that differ, got the same bytes as {other.file}"
+        same = f"{item.file}: expected images that differ, got the same {word} as {other.file}"
         if other.split != item.split:
             text = f"{same}; one is in split {other.split}, the other in {item.split}: keep them on one side"
             findings.append(Finding("error", "leak", item.file, text))
@@ -216,7 +232,10 @@ def near_across(seen: list[Seen]) -> list[Finding]:
         return []
     best: dict[int, tuple[float, int]] = {}
     for i, j, likeness in near_pairs(np.stack([item.thumb for item in known if item.thumb is not None])):
-        if known[i].split != known[j].split and known[i].content != known[j].content:
+        same = known[i].content == known[j].content or (
+            known[i].pixels is not None and known[i].pixels == known[j].pixels
+        )
+        if known[i].split != known[j].split and not same:
             best[j] = max(best.get(j, (0.0, i)), (likeness, i))
     findings: list[Finding] = []
     for j, (likeness, i) in sorted(best.items()):

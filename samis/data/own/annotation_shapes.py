@@ -252,7 +252,7 @@ def _line(points: Sequence[tuple[float, float]], hw: tuple[int, int], width: flo
     if len(points) < 2:
         raise ShapeError(f"a line of {len(points)} points, not 2 or more")
     canvas = Image.new("1", (hw[1], hw[0]))
-    ImageDraw.Draw(canvas).line(list(points), fill=1, width=max(1, round(width)), joint="curve")
+    ImageDraw.Draw(canvas).line(list(points), fill=1, width=max(1, int(width + 0.5)), joint="curve")
     return np.array(canvas, dtype=bool)
 
 

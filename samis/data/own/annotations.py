@@ -37,6 +37,9 @@ class AnnotatedDataset(RecordDataset):
         sizes: id -> (height, width) that the annotations were made at, where they say.
         source: id -> the JSON file, for errors.
         labels: all names of defects in the annotations, those that name no image's class too.
+
+    Attributes:
+        unlisted: pictures beside the images that no annotation file lists, and which are left out.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class AnnotatedDataset(RecordDataset):
         super().__init__(name, split, records)
         self.shapes, self.sizes, self.source = shapes, sizes, source
         self.labels = sorted(set(labels))
+        self.unlisted: list[Path] = []
         for text in similar_names(self.labels):
             warnings.warn(text, stacklevel=2)
 

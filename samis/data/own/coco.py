@@ -18,12 +18,14 @@ of it, ``clean`` without any.
 from __future__ import annotations
 
 import math
+import warnings
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from samis.data.base import CLEAN, Record, check_split
+from samis.data.checks.findings import unlisted
 from samis.data.own.annotation_shapes import Shape, ShapeError, area_of, check_shape, fits_box
 from samis.data.own.annotations import (
     SPLITS,
@@ -36,6 +38,8 @@ from samis.data.own.annotations import (
     refuse_unlabelled,
 )
 from samis.data.own.coco_files import HOW_TO_GET, AnnotationFile, annotation_files, find_image
+from samis.data.pairing import portable
+from samis.data.reading import IMAGE_SUFFIXES
 from samis.errors import UserError
 
 
@@ -75,12 +79,16 @@ def load_coco(
     found = _Found()
     for file in annotation_files(base, json):
         places = [base / images / file.subset, base / images, base / file.subset, file.path.parent, base]
-        found.items += _read(file, places, unlabelled)
+        found.items += _read(file, places, unlabelled, found.skipped)
     found.name_items()
     records = choose_split(found.records, found.splits, split, val_share=val_share, test_share=test_share, seed=seed)
-    return AnnotatedDataset(
+    dataset = AnnotatedDataset(
         "coco", split, records, shapes=found.shapes, sizes=found.sizes, source=found.source, labels=found.labels
     )
+    dataset.unlisted = found.unlisted()
+    for finding in unlisted(dataset):
+        warnings.warn(finding.message, stacklevel=2)
+    return dataset
 
 
 @dataclass(frozen=True)
@@ -110,6 +118,17 @@ class _Found:
         self.source: dict[str, Path] = {}
         self.splits: dict[str, str] = {}
         self.labels: set[str] = set()
+        self.skipped: set[str] = set()
+
+    def unlisted(self) -> list[Path]:
+        """Return the pictures beside those of the annotation files that none of these lists."""
+        listed = {item.image for item in self.items}
+        beside = {path for folder in {path.parent for path in listed} for path in folder.iterdir()}
+        return [
+            path
+            for path in sorted(beside - listed)
+            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.name not in self.skipped
+        ]
 
     def name_items(self) -> None:
         """Give each image its id, and keep what is known of it under that."""
@@ -128,8 +147,8 @@ class _Found:
                 self.splits[key] = item.file.split
 
 
-def _read(file: AnnotationFile, folders: list[Path], unlabelled: str) -> list[_Item]:
-    """Return the images of one annotation file."""
+def _read(file: AnnotationFile, folders: list[Path], unlabelled: str, skipped: set[str]) -> list[_Item]:
+    """Return the images of one annotation file; add the names of those that are listed and left out to `skipped`."""
     content = read_json(file.path, what="COCO annotations")
     try:
         names = _by_id(content["categories"], "category", file.path)
@@ -147,7 +166,9 @@ def _read(file: AnnotationFile, folders: list[Path], unlabelled: str) -> list[_I
         if unlabelled == "error":
             refuse_unlabelled(bare, len(images), where=file.path, missing="an annotation")
         for number, entry in images.items():
-            if of_image[number] or unlabelled != "skip":
+            if unlabelled == "skip" and not of_image[number]:
+                skipped.add(PurePosixPath(portable(str(entry["file_name"]))).name)
+            else:
                 found.append(_item(file, folders, entry, of_image[number], names))
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(

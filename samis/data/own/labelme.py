@@ -65,7 +65,7 @@ def load_labelme(
     check_split(split, SPLITS, name="labelme")
     check_unlabelled(unlabelled, name="labelme")
     if isinstance(line_width, bool) or not isinstance(line_width, int | float) or not 0 <= line_width <= 1000:
-        raise UserError(f"data set labelme: expected line_width from 0 to 1000 px, got {line_width}")
+        raise UserError(f"data set labelme: expected line_width from 0 to 1000 px, got {line_width!r}")
     if root is None:
         raise UserError(f"data set labelme: expected root=FOLDER, got nothing; {HOW_TO_GET}")
     base = find_root(root, "your data", HOW_TO_GET)

@@ -280,20 +280,25 @@ def tuned_table(
         lead, chosen = group[0].metric, group[0].chosen
         rows = [row for row in groups[key] if row.kind == "tuned" and not row.oracle and has(row, lead)]
         methods = {method: (median_row(repeats, lead), repeats) for method, repeats in families(rows).items()}
-        order = sorted(
-            methods, key=lambda method: methods[method][0].metrics[lead], reverse=not rows or direction(lead, rows) > 0
-        )
+        sign = direction(lead, rows) if rows else 1
+
+        def place(method: str) -> tuple[bool, float]:
+            row = methods[method][0]  # noqa: B023 - sorted at once
+            return bool(row.degenerate), -sign * row.metrics[lead]  # noqa: B023
+
+        order = sorted(methods, key=place)
         lines = []
         for position, method in enumerate(order):
             row, repeats = methods[method]
             known = [name for name in names if all(has(repeat, name) for repeat in repeats)]
             cells = [Cell(*mean_and_spread(repeats, name)) if name in known else Cell("–") for name in names]
             gap = None
-            if chosen.zero_shot and chosen.best:
+            if chosen.zero_shot and chosen.best and not row.degenerate:
                 gap = gap_closed(chosen.zero_shot, row, chosen.best, metric=lead)
             cells += clean_cells(row, beside)
-            heads = [group[0].title if position == 0 else "", name_of(method, repeats)]
-            lines.append(Line(heads, [*cells, _gap_cell(gap)]))
+            called = name_of(method, repeats) + (f" ({row.degenerate})" if row.degenerate else "")
+            heads = [group[0].title if position == 0 else "", called]
+            lines.append(Line(heads, [*cells, Cell("–") if row.degenerate else _gap_cell(gap)]))
         if lines:
             table.blocks.append(Block("", lines))
     table.note = f"Gap closed: in {label(names[0])}, with its 95 % bootstrap interval over images." if names else ""

@@ -90,7 +90,8 @@ def memory_tables(rows: Sequence[ScoreRow], seen: Sequence[ScoreRow]) -> dict[st
         rows: rows of held-out images. seen: rows of splits in ``SEEN``.
 
     Returns:
-        Data set -> table and sentence; without those of which no method was scored on both.
+        Data set (of a second protocol, with its name) -> table and sentence; without those of which no method was scored on
+        both.
     """
     found = {}
     for dataset, protocol in dict.fromkeys((row.dataset, row.protocol) for row in seen):
@@ -100,7 +101,8 @@ def memory_tables(rows: Sequence[ScoreRow], seen: Sequence[ScoreRow]) -> dict[st
                 parts.setdefault(row.split, {})[row.name] = row
         names = [name for name in parts.get("test", {}) if any(name in parts.get(split, {}) for split in SEEN)]
         if names:
-            found[dataset] = _memory(dataset, names, parts)
+            called = f"{dataset}, protocol {protocol}" if dataset in found else dataset
+            found[called] = _memory(called, names, parts)
     return found
 
 
@@ -147,7 +149,7 @@ def _worth(
     trained = [name for name in names if name not in LEARN_NOTHING]
     free = [name for name in names if name in LEARN_NOTHING]
     rows = [row for of_split in parts.values() for row in of_split.values()]
-    sign = direction(metric, rows)
+    sign, protocol = direction(metric, rows), rows[0].protocol
 
     def gains(of: Sequence[str], part: str) -> list[float]:
         both = [(parts[part][n], parts["test"][n]) for n in of if n in parts.get(part, {})]
@@ -157,19 +159,20 @@ def _worth(
     learnt, nothing = gains(trained, split), gains(free, split)
     if learnt:
         text += (
-            f"{_listed(trained)} score {_range(learnt, metric)} better in {label(metric)} on the {sizes[split]} images that they "
-            f"were trained on than on the {sizes['test']} held out."
+            f"{_listed(trained)} score {_range(learnt, metric, protocol)} better in {label(metric)} on the {sizes[split]} images "
+            f"that they were trained on than on the {sizes['test']} held out."
         )
     if learnt and nothing and max(map(abs, nothing)) < min(learnt):
+        most = number(max(map(abs, nothing)), metric, protocol)
         text += (
-            f" Without any training, the scores of {_listed(free)} differ by {number(max(map(abs, nothing)), metric)} at most: "
+            f" Without any training, the scores of {_listed(free)} differ by {most} at most: "
             "the held-out images are not harder, the difference is memorised training images."
         )
     over_all = gains(trained, "all")
     if over_all:
         text += (
-            f" A table over all {sizes['all']} images shows these methods {_range(over_all, metric)} better than they are on "
-            "images that they have not seen."
+            f" A table over all {sizes['all']} images shows these methods {_range(over_all, metric, protocol)} better than they "
+            "are on images that they have not seen."
         )
     return text.strip()
 
@@ -194,8 +197,8 @@ def _text(row: ScoreRow | None, metric: str) -> str:
     return "–" if row is None else number(row.metrics.get(metric, math.nan), metric, row.protocol)
 
 
-def _range(values: Sequence[float], metric: str) -> str:
-    low, high = number(min(values), metric), number(max(values), metric)
+def _range(values: Sequence[float], metric: str, protocol: str) -> str:
+    low, high = (number(value, metric, protocol) for value in (min(values), max(values)))
     return low if low == high else f"{low} to {high}"
 
 

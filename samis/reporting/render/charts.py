@@ -232,6 +232,7 @@ def area_histogram(areas: Mapping[str, float], chosen: Chosen, metric: str) -> H
         role: {str(image["id"]): image[metric] for image in row.images if _finite(image.get(metric))}
         for role, row in chosen.by_role.items()
     }
+    protocol = chosen.present[0].protocol if chosen.present else ""
     members = {edges: [key for key, a in areas.items() if edges[0] < a <= edges[1]] for edges in pairwise(AREA_EDGES)}
     filled = [position for position, ids in enumerate(members.values()) if ids]
     top = max(map(len, members.values()))
@@ -241,7 +242,7 @@ def area_histogram(areas: Mapping[str, float], chosen: Chosen, metric: str) -> H
         for role, table in values.items():
             inside = [table[key] for key in ids if key in table]
             if inside:
-                means.append((role, number(sum(inside) / len(inside), metric)))
+                means.append((role, number(sum(inside) / len(inside), metric, protocol)))
         text = f"< {100 * high:g} %" if low == 0 else f"{100 * low:g}–{100 * high:g} %"
         words = "".join(f", {ROLES[role]} {text_}" for role, text_ in means)
         described = f"{text} of the image: {len(ids)} images{words}"

@@ -148,7 +148,8 @@ def pack(
         scores = {}
         for role, table in tables.items():
             value = table.get(one.id)
-            scores[role] = f"{label(metric)} {number(value, metric)}" if isinstance(value, int | float) else ""
+            text = number(value, metric, rows[role].protocol) if isinstance(value, int | float) else ""
+            scores[role] = f"{label(metric)} {text}" if text else ""
         sign = direction(metric, chosen.present)
         exhibit = Exhibit(
             one.id,

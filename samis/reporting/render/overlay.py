@@ -83,10 +83,10 @@ def choose_images(
     return list({name: (name, sort) for name, sort in reversed(picked)}.values())[::-1]
 
 
-def score_text(images: Sequence[Mapping[str, object]], image_id: str, metric: str) -> str:
+def score_text(images: Sequence[Mapping[str, object]], image_id: str, metric: str, protocol: str = "") -> str:
     """Return what a row scored on one image, e.g. ``"S 0.931"``; "" if it is not known."""
     value = next((image.get(metric) for image in images if image["id"] == image_id), None)
-    return f"{label(metric)} {number(value, metric)}" if isinstance(value, int | float) else ""
+    return f"{label(metric)} {number(value, metric, protocol)}" if isinstance(value, int | float) else ""
 
 
 def read_map(folder: str | Path, image_id: str, *, hw: tuple[int, int]) -> np.ndarray:

@@ -1,3 +1,5 @@
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from samis.core.contracts import Batch
 from samis.core.geometry import place
 from samis.errors import UserError
 from samis.evaluation.evaluator import Evaluator
+from samis.metrics import METRICS, directions_of, numbers_of
 
 
 class Given:
@@ -178,3 +181,41 @@ def test_inspection_counts_clean_images_too(drawn):
 def test_only_what_was_asked_for_comes_back(drawn):
     assert set(evaluate(*drawn, names=["iou"]).metrics) == {"iou"}
     assert set(evaluate(*drawn, names=["mae", "f_measure"]).metrics) == {"mae", "f_adaptive", "f_mean", "f_max"}
+
+
+def test_maps_that_say_nothing_of_defects_are_counted_apart_from_clean_ones(drawn):
+    truths, maps = drawn
+    for k, sample_id in enumerate(maps):
+        if k != 3:
+            maps[sample_id][:] = k % 2  # empty or full; the clean image's map has values
+    found = evaluate(truths, maps)
+    assert found.flat_on_defects and found.empty_maps + found.full_maps == 6
+    maps["image_0"][2] = 0.5
+    assert not evaluate(truths, maps).flat_on_defects
+
+
+def test_faint_maps_are_counted(drawn):
+    truths, maps = drawn
+    assert evaluate(truths, maps).few_levels == 0
+    maps["image_1"] *= 0.02
+    assert evaluate(truths, maps).few_levels == 1
+
+
+@pytest.mark.parametrize(("factor", "refused"), [(255, True), (1.01, True), (1.0005, False)])
+def test_a_map_beyond_1_is_refused_not_cut(drawn, factor, refused):
+    truths, maps = drawn
+    maps["image_1"] /= maps["image_1"].max()
+    maps["image_1"] *= factor
+    if not refused:
+        assert evaluate(truths, maps).metrics
+        return
+    with pytest.raises(UserError, match=r"image_1: expected a map of values in \[0, 1\], got .*; apply the sigmoid"):
+        evaluate(truths, maps)
+
+
+def test_the_direction_of_a_metric_that_was_added_counts(monkeypatch):
+    class Hausdorff(METRICS["mae"]):
+        values: ClassVar[dict[str, int]] = {"hausdorff": -1}
+
+    monkeypatch.setitem(METRICS, "hausdorff", Hausdorff)
+    assert directions_of(["hausdorff"]) == {"hausdorff": -1} and numbers_of(["hausdorff"]) == {"hausdorff"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from samis.evaluation.rows import choose, group_rows, read_images, read_measured, title
+from samis.evaluation.rows import best_row, choose, group_rows, read_images, read_measured, title
 
 
 def test_reads_rows_with_their_images(saved_rows):
@@ -102,3 +102,13 @@ def test_a_row_that_answers_nothing_is_never_the_best(make_row):
     nothing = make_row(values={"mae": [0.01, 0.01]}, name="nothing", empty_maps=2)
     something = make_row(values={"mae": [0.05, 0.05]}, name="something", empty_maps=1)
     assert choose([nothing, something], "mae").zero_shot is something
+
+
+@pytest.mark.parametrize(("metric", "chosen"), [("mae", "LoRA, draw 2"), ("s_measure", "LoRA, draw 1")])
+def test_of_two_repeats_the_worse_stands_for_both_whichever_way_is_better(make_row, metric, chosen):
+    rows = [
+        make_row("tuned", {"mae": [0.1], "s_measure": [0.6]}, name="LoRA, draw 1"),
+        make_row("tuned", {"mae": [0.2], "s_measure": [0.7]}, name="LoRA, draw 2"),
+    ]
+    best = best_row(rows, metric, ("tuned",))
+    assert best is not None and best.name == chosen

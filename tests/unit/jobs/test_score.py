@@ -86,6 +86,8 @@ def test_the_same_again_is_refused_unless_asked_for(photos):
         ("second", ["data.label=mine"], "data fingerprint is"),
         ("first", ["data.label=mine", "frame.frame_px=128"], "frame.frame_px is 64 there, 128 here"),
         ("first", ["data.label=mine", "segmenter.weights=random"], "sha256 of the weights is"),
+        ("first", ["data.label=mine", "segmenter.min_iou=0.5"], "segmenter.min_iou is 0.88 there, 0.5 here"),
+        ("first", ["data.label=mine", "metrics.names=[mae]"], "metrics.names is [] there, ['mae'] here"),
     ],
 )
 def test_another_row_of_the_same_name_is_refused_with_what_differs(photos, root, overrides, word):

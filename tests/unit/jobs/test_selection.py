@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samis.config import load_config
+from samis.config import Experiment, load_config
+from samis.core.contracts import Sample
 from samis.data.checks.doctor import examine
 from samis.data.own.folder import load_folder
 from samis.errors import UserError
-from samis.jobs.check import check_experiment
+from samis.jobs.check import check_experiment, check_selection
 from samis.jobs.train import train
 from samis.metrics import METRICS, PROTOCOLS, directions_of, numbers_on, score_image, summarise
 from samis.sweeping.trial import read_validations
@@ -133,3 +134,24 @@ def test_a_number_that_the_protocol_does_not_compute_is_refused_at_once():
     config = load_config("configs/own.yaml", ["metrics.protocol=published", "keep_best=iou_mean"])
     with pytest.raises(UserError, match=r"keep_best: expected one of mae, .*kept_clean, .*got 'iou_mean'"):
         check_experiment(config)
+
+
+@pytest.mark.parametrize(
+    ("number", "masks"),
+    [("aupro", [np.ones((32, 32), bool)] * 2), ("small_recall_10", [np.pad(np.ones((30, 30), bool), 1)] * 2)],
+)
+def test_a_number_that_the_validation_truths_do_not_have_is_refused_before_the_first_step(number, masks):
+    class Split(list):
+        @property
+        def class_names(self):
+            return [sample.class_name for sample in self]
+
+    def split(masks):
+        return Split(Sample(str(k), np.zeros((32, 32, 3), np.uint8), mask, "hole") for k, mask in enumerate(masks))
+
+    few, some = split(masks), split([*masks, np.eye(32) > 0])
+    config = Experiment(keep_best=number)
+    config.metrics.protocol = "inspection"
+    with pytest.raises(UserError, match=f"data.val=val: expected images that have keep_best={number}, got none in 2"):
+        check_selection(config, some, few)
+    check_selection(config, some, some)

@@ -179,7 +179,7 @@ def test_quantise_rounds_half_up_or_truncates():
 @pytest.mark.parametrize(
     ("metrics", "protocol", "message"),
     [
-        (["s_mesure"], "pysod", "did you mean 's_measure'"),
+        (["s_mesure"], "pysod", "did you mean s_measure"),
         (None, "pysodd", "choose one of"),
         (["aupro"], "pysod", "unknown"),
     ],

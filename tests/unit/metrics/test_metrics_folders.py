@@ -275,3 +275,14 @@ def test_a_tiff_that_lies_on_its_side_is_turned(tmp_path):
     values = np.arange(15, dtype=np.uint8).reshape(3, 5)
     Image.fromarray(values).save(tmp_path / "a.tif", tiffinfo={274: 6})
     np.testing.assert_array_equal(read_grey(tmp_path / "a.tif"), np.rot90(values, -1))
+
+
+@pytest.mark.parametrize(("factor", "warned"), [(1, False), (0.004, True)])
+def test_faint_floats_are_warned_about_where_thresholds_are_few(folders, capsys, factor, warned):
+    for index in range(3):
+        path = folders / "maps" / f"{index}.png"
+        np.save(path.with_suffix(".npy"), np.asarray(Image.open(path)) / 256 * factor)
+        path.unlink()
+    assert run(folders, "--protocol", "inspection") == 0
+    assert ("3 maps of floats span fewer than 16 of the 256 thresholds" in capsys.readouterr().err) == warned
+    assert run(folders) == 0 and "thresholds" not in capsys.readouterr().err

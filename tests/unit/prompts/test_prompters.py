@@ -154,9 +154,9 @@ class TestPoint:
 class TestMistakes:
     @pytest.mark.parametrize(("options", "message"), [
         ({"kind": "boxes"},
-         "prompt.kind: expected one of empty, grid, whole, box, point, got 'boxes'; did you mean 'box'?"),
+         "prompt.kind: expected one of empty, grid, whole, box, point, got 'boxes'; did you mean box?"),
         ({"kind": "box", "per": "images"},
-         "prompt.per: expected one of component, image, got 'images'; did you mean 'image'?"),
+         "prompt.per: expected one of component, image, got 'images'; did you mean image?"),
         ({"kind": "point", "per": "x"}, "prompt.per: expected one of component, image, got 'x'"),
         ({"kind": "box", "jitter": -0.1}, "prompt.jitter: expected a share in [0, 0.5), got -0.1"),
         ({"kind": "grid", "points_per_side": 0}, "prompt.points_per_side: expected at least 1, got 0"),

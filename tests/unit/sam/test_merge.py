@@ -180,6 +180,6 @@ class TestOracleBest:
 
 def test_an_unknown_rule_is_answered_with_the_near_one():
     with pytest.raises(
-        UserError, match=r"mask_rule: expected one of top_iou, .*, got 'top_ious'; did you mean 'top_iou'\?"
+        UserError, match=r"mask_rule: expected one of top_iou, .*, got 'top_ious'; did you mean top_iou\?"
     ):
         check_rule("top_ious")

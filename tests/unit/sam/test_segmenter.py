@@ -155,7 +155,7 @@ class TestMaskChoice:
             segmenter(sam, "grid", mask_rule="single")
 
     def test_an_unknown_rule_is_refused_at_once(self, sam):
-        with pytest.raises(UserError, match=r"got 'contrsat'; did you mean 'contrast'\?"):
+        with pytest.raises(UserError, match=r"got 'contrsat'; did you mean contrast\?"):
             segmenter(sam, "grid", mask_rule="contrsat")
 
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from samis.config import OptimConfig, TrainingConfig
 from samis.core.contracts import Batch, Evaluation, Learner, Loss
 from samis.core.geometry import place
-from samis.errors import UserError
+from samis.errors import NotFiniteError, UserError
 from samis.training.optim import build_optimizer, rate_factor
 from samis.training.tracking import flattened
 from samis.training.trainer import Selection, Trainer
@@ -239,3 +239,12 @@ def test_tensorboard_holds_what_the_run_did(tmp_path):
 
 def test_flattened():
     assert flattened({"a": {"b": None, "c": [1, 2]}, "d": 3}) == {"a.b": "null", "a.c": "1,2", "d": 3}
+
+
+def test_a_map_of_the_validation_that_is_not_finite_is_the_learning_rates_doing(tmp_path):
+    def validate(learner):
+        raise NotFiniteError("a.png: expected a map of finite numbers, got NaN or infinity; check the weights")
+
+    with pytest.raises(UserError, match=r"validation after step \d+: a.png: .* lower optim.lr \(0.05\)") as caught:
+        trainer(tmp_path / "run", validate=validate, optim=OptimConfig(lr=0.05), epochs=1).fit()
+    assert "check the weights" not in str(caught.value)

@@ -17,6 +17,7 @@ from samis.config import DataConfig
 from samis.core.contracts import Dataset
 from samis.data import load_dataset
 from samis.data.base import subset
+from samis.data.checks import doctor
 from samis.data.checks.doctor import examine, quick_check
 from samis.data.own.folder import load_folder
 from samis.errors import UserError
@@ -125,3 +126,24 @@ def test_a_training_with_errors_exits_with_2_before_it_writes(
     assert ended.value.code == 2
     assert "error: data check: 1 errors, the first: " in capsys.readouterr().err
     assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+@pytest.mark.parametrize(("name", "cheap_px", "leaks"), [("q.bmp", 10**9, 1), ("p0.tif", 0, 1), ("q.bmp", 0, 0)])
+def test_a_photo_saved_again_in_another_format_is_a_leak(
+    tmp_path: Path, draw: Draw, monkeypatch: pytest.MonkeyPatch, name: str, cheap_px: int, leaks: int
+) -> None:
+    """By its pixels; where decoding all photos would be slow, by those of the photos that share a name."""
+    monkeypatch.setattr(doctor, "CHEAP_PX", cheap_px)
+    for number in range(3):
+        draw(tmp_path / "train" / "images" / f"p{number}.png", number)
+        draw(tmp_path / "train" / "masks" / f"p{number}.png", number, mask=True)
+    again = tmp_path / "val" / "images" / name
+    again.parent.mkdir(parents=True)
+    Image.open(tmp_path / "train/images/p0.png").convert("RGB").save(again)
+    draw(tmp_path / "val" / "masks" / f"{again.stem}.png", 0, mask=True)
+    draw(tmp_path / "val" / "images" / "other.png", 9)
+    draw(tmp_path / "val" / "masks" / "other.png", 9, mask=True)
+    tables = {split: load_folder(root=tmp_path / split, split="all") for split in ("train", "val")}
+    found = [f.message for f in quick_check(tables).findings if f.code == "leak"]
+    assert len(found) == leaks and all("got the same pixels as" in text for text in found)
+    assert sum(f.code == "leak" for f in examine(tables).findings) == 1

@@ -359,3 +359,24 @@ def test_class_folders_that_differ_in_spelling_are_warned_about(tmp_path: Path) 
         Image.fromarray(np.eye(*HW, dtype=np.uint8) * 255).save(tmp_path / "masks" / kind / f"{kind}.png")
     found = quick_check({"all": load_dataset("folder", root=tmp_path, split="all")})
     assert ["'Pit' and 'pit'" in f.message for f in found.findings if f.code == "class_clash"] == [True]
+
+
+def test_photos_that_the_file_does_not_list_are_counted(tmp_path: Path) -> None:
+    names = ["a.png", "b.png", "c.png", "skipped.png"]
+    for number, name in enumerate([*names, "new1.png", "new2.png"]):
+        photo(tmp_path / "images" / name, number)
+    listed = content(names)
+    del listed["annotations"][-1]
+    write(tmp_path / "annotations.json", listed)
+    with pytest.warns(UserWarning, match="got 2 that it does not list and that are left out, the first new1.png"):
+        dataset = load_dataset("coco", root=tmp_path, split="all", unlabelled="skip")
+    assert len(dataset) == 3
+    for check in (examine, quick_check):
+        assert [f.severity for f in check({"all": dataset}).findings if f.code == "unlisted"] == ["warning"]
+
+
+@pytest.mark.parametrize(("width", "px"), [(1, 21), (2.5, 63), (3, 63)])
+def test_a_line_has_the_width_asked_for_halves_upwards(tmp_path: Path, width: float, px: int) -> None:
+    labelme(tmp_path / "a.json", [{"label": "crack", "shape_type": "line", "points": [[5, 10], [25, 10]]}])
+    dataset = load_dataset("labelme", root=tmp_path, split="all", line_width=width)
+    assert int(dataset[0].mask.sum()) == px

@@ -68,11 +68,11 @@ def test_salt_and_pepper() -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ("defalt", "did you mean 'default'"),
-        ({"salt_peper": 0.1}, "did you mean 'salt_pepper'"),
+        ("defalt", "did you mean default"),
+        ({"salt_peper": 0.1}, "did you mean salt_pepper"),
         ({"salt_pepper": 2}, r"\[0, 1\]"),
         ({"transforms": ["Affine"]}, "entries like"),
-        ({"transforms": [{"Afine": {}}]}, "did you mean 'Affine'"),
+        ({"transforms": [{"Afine": {}}]}, "did you mean Affine"),
         ({"transforms": [{"Affine": {"rotation": 5}}]}, "rotation"),
         ({"transforms": [{"GaussNoise": {"var_limit": 5}}]}, "var_limit"),
         ({"transforms": [{"Affine": {"rotate": "much"}}]}, "Affine"),

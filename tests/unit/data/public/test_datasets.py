@@ -129,7 +129,7 @@ def test_a_wrong_split_is_told(name: str, tmp_path: Path) -> None:
 
 
 def test_wrong_names_are_told() -> None:
-    with pytest.raises(UserError, match="did you mean 'magnetic_tile'"):
+    with pytest.raises(UserError, match="did you mean magnetic_tile"):
         load_dataset("magnetictile")
     with pytest.raises(UserError, match="did you mean masks"):
         load_dataset("folder", maks="x")

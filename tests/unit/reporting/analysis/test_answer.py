@@ -155,3 +155,11 @@ def test_clean_kept_clean_stands_in_the_answer(three_rows):
     for row in three_rows:
         row.clean = None
     assert "clean" not in to_markdown(answer_table(found)) + to_markdown(tuned_table(group_rows(three_rows), found))
+
+
+def test_a_tuned_row_without_information_stands_last(three_rows, make_row):
+    blank = make_row("tuned", {"s_measure": [0.99] * 3}, name="blank")
+    blank.full_maps = blank.n_images
+    rows = [*three_rows, blank]
+    lines = tuned_table(group_rows(rows), answers(rows, ["s_measure"])).blocks[0].lines
+    assert lines[-1].heads[1] == "blank (all maps full)" and lines[-1].cells[-1].text == "–"

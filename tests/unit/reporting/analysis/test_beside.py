@@ -1,5 +1,7 @@
 """Noisy rows beside clean ones, and what images seen in training are worth."""
 
+from dataclasses import replace
+
 import pytest
 
 from samis.reporting.analysis.answer import answers
@@ -122,3 +124,12 @@ def test_noise_without_clean_rows_or_of_other_data_keeps_its_section(make_row):
     assert sort_rows([noisy]).main == [noisy] and sort_rows([noisy, other]).main == [noisy, other]
     clean = row_of(make_row, "U-Net", 0.8, kind="baseline")
     assert sort_rows([noisy, clean]).noisy == [noisy]
+
+
+def test_each_protocol_has_a_table_of_seen_images_and_its_own_decimals(memory):
+    again = [replace(row, protocol="published", metrics=dict(row.metrics)) for row in memory]
+    parted = sort_rows([*memory, *again])
+    tables = memory_tables(parted.main, parted.seen)
+    assert list(tables) == ["steel", "steel, protocol published"]
+    assert "score 0.097 to 0.133 better" in tables["steel"][1]
+    assert "score 0.0970 to 0.1330 better" in tables["steel, protocol published"][1]
