@@ -97,7 +97,7 @@ def test_memory_that_is_refused_is_one_line(monkeypatch, capsys):
     def too_much(*_, **__):
         raise MemoryError("Unable to allocate 74.5 GiB")
 
-    monkeypatch.setattr("samis.factory.build_learner", too_much)
+    monkeypatch.setattr("samis.jobs.train.build_learner", too_much)
     assert "out of memory (Unable to allocate 74.5 GiB)" in refused(
         monkeypatch, capsys, "configs/demo.yaml", "--dry-run"
     )
