@@ -199,18 +199,6 @@ def check_images(row: ScoreRow, table: Path) -> None:
         raise ValueError(f"{table}: expected the per-image values of the row beside it, got others; score it again")
 
 
-def read_rows(folder: str | Path) -> list[ScoreRow]:
-    """Read every ``*.json`` row below a folder, sorted by path.
-
-    Raises:
-        ValueError: the folder holds no row, or a file in it is none.
-    """
-    paths = sorted(Path(folder).rglob("*.json"))
-    if not paths:
-        raise ValueError(f"{folder}: expected score rows (*.json) here, found none; write some with evaluate/score.py")
-    return [read_row(path) for path in paths]
-
-
 def rows_of_training(folders: str | Path | Iterable[str | Path] | None, birth: dict[str, Any]) -> list[ScoreRow]:
     """Return the rows below folders that were scored from one training; none where there is no folder or no row.
 

@@ -67,14 +67,16 @@ def score_and_save(
     with watching(processes):
         with together(processes):
             dataset = load_split(config.data, split or config.data.test)  # first: most mistakes are about the data
+            label, split = row_label(config.data, dataset), row_split(config.data, dataset)
+            fingerprint = dataset.fingerprint()
             run = build_run(config)
             segmenter, config = run.segmenter, run.config
             if isinstance(segmenter, SavedMaps):
                 segmenter.check(dataset.ids)  # which also says whether several folders are one set or several methods
-            names = _names(run, dataset, name)
+            names = RowNames(_named(run, name), label, split, config.metrics.protocol)
             on_map = _map_writer(maps, names) if maps else None
             every_rule = config.segmenter.name == "sam" and config.segmenter.mask_rule == "all"
-            about = {**segmenter.describe(), "data_fingerprint": dataset.fingerprint()}
+            about = {**segmenter.describe(), "data_fingerprint": fingerprint}
             if not overwrite:
                 rules = [SINGLE, *MASK_RULES] if every_rule else [""]
                 refuse_existing(names, rules, out, maps, identity(about, to_dict(config)))
@@ -96,13 +98,10 @@ def score_and_save(
     return rows
 
 
-def _names(run: Run, dataset: Dataset, name: str | None) -> RowNames:
+def _named(run: Run, name: str | None) -> str:
     """Return what the rows are called; with mirrored copies, neither the row nor its file is that of the same without."""
     name = name or run.name
-    if "tta" in run.segmenter.describe() and "flip" not in name:
-        name += ", flips"
-    data = run.config.data
-    return RowNames(name, row_label(data, dataset), row_split(data, dataset), run.config.metrics.protocol)
+    return f"{name}, flips" if "tta" in run.segmenter.describe() and "flip" not in name else name
 
 
 def _show(rows: list[ScoreRow], paths: list[Path], maps: Path | None, *, as_json: bool) -> None:
@@ -146,13 +145,17 @@ def score(
     whole = whole or dataset
     processes = processes or Processes(0, 1, default_device())
     apart = set(whole.ids) - set(dataset.ids)
+    cost: dict[str, Any] = {}
     with together(processes):
-        if isinstance(segmenter, SavedMaps):
-            _check_maps(segmenter, config, dataset)
-        # before embeddings are cached, which would hide the encoder
         make_batches = build_batch_maker(config)
-        cost: dict[str, Any] = {}
-        if processes.is_main_process:
+        if isinstance(segmenter, SavedMaps):
+            if config.data.salt_pepper:
+                raise UserError(
+                    f"data.salt_pepper: expected 0 for saved maps, got {config.data.salt_pepper}: they were made without this "
+                    "noise; score maps of noisy images under a name that says so"
+                )
+            segmenter.check(dataset.ids)
+        if processes.is_main_process:  # before embeddings are cached, which would hide the encoder
             cost = measure_cost(segmenter, make_batches, dataset, latency=config.metrics.latency)
         inner, passes = (segmenter.inner, len(FLIPS)) if isinstance(segmenter, FlippedSegmenter) else (segmenter, 1)
         told = cache_embeddings(config.cache, inner, whole, make_batches.framing, passes=passes)
@@ -182,15 +185,6 @@ def score(
         row.provenance["seconds_per_image"] *= len(dataset) / len(whole)
         row.provenance |= {"clean_fingerprint": whole.fingerprint()} if apart else {}
     return rows
-
-
-def _check_maps(segmenter: SavedMaps, config: Experiment, dataset: Dataset) -> None:
-    if config.data.salt_pepper:
-        raise UserError(
-            f"data.salt_pepper: expected 0 for saved maps, got {config.data.salt_pepper}: they were made without this noise; "
-            "score maps of noisy images under a name that says so"
-        )
-    segmenter.check(dataset.ids)
 
 
 def build_row(

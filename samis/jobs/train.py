@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 
 from samis.config import Experiment, to_yaml
 from samis.core.contracts import Batch, Dataset, Evaluation, Segmenter
@@ -21,7 +23,7 @@ from samis.data.configured import label_of, load_split, load_training, with_clea
 from samis.data.pipeline.loading import BatchMaker
 from samis.errors import UserError
 from samis.evaluation.evaluator import Evaluator
-from samis.evaluation.score_row import read_rows
+from samis.evaluation.rows import read_measured
 from samis.factory import build_batch_maker, build_learner
 from samis.jobs.check import check_data, check_experiment, check_selection, chosen_by_clean
 from samis.metrics import CLEAN_NUMBERS, directions_of
@@ -58,37 +60,21 @@ def train(config: Experiment, *, dry_run: bool = False) -> Path:
         return Path()
     accelerator = open_accelerator(config.training.mixed_precision)
     folder = Path(config.training.out or f"checkpoints/runs/{config.experiment}")
-    training = load_training(config)
-    validation = load_split(config.data, config.data.val)
-    judged = with_clean(config.data, validation)
-    watched = judged if config.data.clean_share or chosen_by_clean(config) else validation
-    with together(accelerator):
-        for finding in shared_ids({config.data.train: training, config.data.val: judged}):  # also with data.check=false
-            raise UserError(finding.message)
-        if accelerator.is_main_process:
-            said = check_data(config.data, training, judged) if config.data.check else ""
-            check_selection(config, training, watched)
-            print(said, end="\n" if said else "")
-        prints = (
-            {"data.train": training.fingerprint(), "data.val": judged.fingerprint()}
-            if accelerator.is_main_process
-            else {}
-        )
+    data = load_data(config, accelerator)
     rank, world = accelerator.process_index, accelerator.num_processes
     stop = StopRequest()
     plain = build_batch_maker(config)
     evaluator = Evaluator(
-        plain(watched, rank=rank, world=world), watched.ids, protocol=config.metrics.protocol, names=config.metrics.names,
+        plain(data.watched, rank=rank, world=world), data.watched.ids, protocol=config.metrics.protocol, names=config.metrics.names,
         device=accelerator.device, stop=stop,
     )  # fmt: skip
-    fixed = gallery_batch(plain, validation, config.training.gallery) if config.training.gallery else None
+    fixed = gallery_batch(plain, data.validation, config.training.gallery) if config.training.gallery else None
     if accelerator.is_main_process:
-        print(
-            f"{config.experiment}: {len(training)} training images, {len(validation)} for validation, run folder {folder}"
-        )
+        sizes = f"{len(data.training)} training images, {len(data.validation)} for validation"
+        print(f"{config.experiment}: {sizes}, run folder {folder}")
         print(parameter_table(learner))
-    batches = build_batch_maker(config, training=True)(training, rank=rank, world=world)
-    said = cache_embeddings(config.cache, learner, judged, plain.framing, training=batches)
+    batches = build_batch_maker(config, training=True)(data.training, rank=rank, world=world)
+    said = cache_embeddings(config.cache, learner, data.judged, plain.framing, training=batches)
     if said:
         accelerator.print(said)
     trainer = Trainer(
@@ -104,40 +90,84 @@ def train(config: Experiment, *, dry_run: bool = False) -> Path:
         config=config,
         stop=stop,
         references=references(config) if accelerator.is_main_process else None,
-        data=prints,
+        data=data.fingerprints,
     )
     best = trainer.fit()
     if accelerator.is_main_process and not (trainer.finished and (folder / "provenance.json").exists()):
-        birth = provenance() | trainer.record()
-        birth |= {
-            "validation": best.metrics,
-            "data_fingerprint": prints["data.train"],
-            "photo_px": usual_side(training),
-        }
-        if (folder / "best").exists():
-            learner.load(folder / "best")
-            birth |= recompute_statistics(config, learner, training, watched, folder=folder / "best")
-            found = search_threshold(
-                build_tta(learner.eval().segmenter(), config.segmenter.tta),
-                plain(judged),
-                device=accelerator.device,
-            )
-            birth["threshold"] = found
-        write_atomic(folder / "provenance.json", json.dumps(birth, indent=1) + "\n")
-        metrics = birth["validation"]
-        shown = ", ".join(
-            f"{name} {metrics[name]:.4f}"
-            for name in dict.fromkeys((config.keep_best, "s_measure", "weighted_f", "mae", "iou"))
-            if name in metrics
-        )
-        if birth.get("threshold") and "kept_clean" in birth["threshold"]:
-            at = birth["threshold"]
-            shown += (
-                f"; at threshold {at['value']:.3f} {at['kept_clean']:.0%} of {at['clean_images']} clean images are kept clean "
-                f"and {at['defect_recall']:.0%} of {at['images']} defective ones found"
-            )
-        print(f"best validation: {shown}; score it with: python evaluate/score.py {folder}")
+        found = provenance() | trainer.record() | {"validation": best.metrics}
+        found |= finish(config, learner, data, plain, folder=folder, device=accelerator.device)
+        write_atomic(folder / "provenance.json", json.dumps(found, indent=1) + "\n")
+        print(f"best validation: {best_line(config, found)}; score it with: python evaluate/score.py {folder}")
     return folder
+
+
+@dataclass
+class TrainingData:
+    """The data of one training.
+
+    Attributes:
+        training: what is learnt from. validation: as the config names it. judged: with its defect-free images.
+        watched: which of the two the epochs are validated on.
+        fingerprints: of training and validation, by config key; empty but on the main process.
+    """
+
+    training: Dataset
+    validation: Dataset
+    judged: Dataset
+    watched: Dataset
+    fingerprints: dict[str, str]
+
+
+def load_data(config: Experiment, accelerator: Accelerator) -> TrainingData:
+    """Load what is trained and validated on; the main process checks it and prints what it found.
+
+    Raises:
+        UserError: the splits share images, the data has errors, or it cannot be trained on.
+    """
+    training = load_training(config)
+    validation = load_split(config.data, config.data.val)
+    judged = with_clean(config.data, validation)
+    watched = judged if config.data.clean_share or chosen_by_clean(config) else validation
+    fingerprints: dict[str, str] = {}
+    with together(accelerator):
+        for finding in shared_ids({config.data.train: training, config.data.val: judged}):  # also with data.check=false
+            raise UserError(finding.message)
+        if accelerator.is_main_process:
+            said = check_data(config.data, training, judged) if config.data.check else ""
+            check_selection(config, training, watched)
+            print(said, end="\n" if said else "")
+            fingerprints = {"data.train": training.fingerprint(), "data.val": judged.fingerprint()}
+    return TrainingData(training, validation, judged, watched, fingerprints)
+
+
+def finish(
+    config: Experiment, learner: Any, data: TrainingData, plain: BatchMaker, *, folder: Path, device: torch.device
+) -> dict[str, Any]:
+    """Recompute statistics and search the threshold with the best epoch's weights; return what provenance says of them."""
+    found: dict[str, Any] = {
+        "data_fingerprint": data.fingerprints["data.train"],
+        "photo_px": usual_side(data.training),
+    }
+    if (folder / "best").exists():
+        learner.load(folder / "best")
+        found |= recompute_statistics(config, learner, data.training, data.watched, folder=folder / "best")
+        segmenter = build_tta(learner.eval().segmenter(), config.segmenter.tta)
+        found["threshold"] = search_threshold(segmenter, plain(data.judged), device=device)
+    return found
+
+
+def best_line(config: Experiment, found: dict[str, Any]) -> str:
+    """Return the best epoch's numbers in one line, with what the threshold does to clean images."""
+    metrics = found["validation"]
+    names = dict.fromkeys((config.keep_best, "s_measure", "weighted_f", "mae", "iou"))
+    shown = ", ".join(f"{name} {metrics[name]:.4f}" for name in names if name in metrics)
+    at = found.get("threshold") or {}
+    if "kept_clean" in at:
+        shown += (
+            f"; at threshold {at['value']:.3f} {at['kept_clean']:.0%} of {at['clean_images']} clean images are kept clean "
+            f"and {at['defect_recall']:.0%} of {at['images']} defective ones found"
+        )
+    return shown
 
 
 def recompute_statistics(
@@ -193,7 +223,7 @@ def references(config: Experiment) -> dict[str, dict[str, float]]:
     if place is None or not Path(place).is_dir():
         return {}
     try:
-        rows = read_rows(place)
+        rows = read_measured([place]).values()
     except ValueError as error:  # a training does not fail over a line in a chart
         print(f"no reference lines in TensorBoard: {error}")
         return {}

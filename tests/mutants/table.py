@@ -272,8 +272,8 @@ MUTANTS = [
     Mutant(
         "map_folder_without_noise",
         SCORING,
-        "row_split(data, dataset), run.config.metrics",
-        "dataset.split, run.config.metrics",
+        "label, split = row_label(config.data, dataset), row_split(config.data, dataset)",
+        "label, split = row_label(config.data, dataset), dataset.split",
         SCORING_TESTS,
     ),
     Mutant(

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from samis.core.files import write_atomic
-from samis.evaluation.score_row import ScoreRow, direction, read_row, read_rows, rows_of_training
+from samis.evaluation.rows import read_measured
+from samis.evaluation.score_row import ScoreRow, direction, read_row, rows_of_training
 
 
 def make(**changes) -> ScoreRow:
@@ -85,9 +86,9 @@ def test_a_file_that_is_no_row_is_named(tmp_path, text):
 def test_a_folder_is_read_in_order_with_its_subfolders(tmp_path):
     for name in ("b/x.json", "a.json"):
         make(name=name).save(tmp_path / name)
-    assert [row.name for row in read_rows(tmp_path)] == ["a.json", "b/x.json"]
-    with pytest.raises(ValueError, match="found none"):
-        read_rows(tmp_path / "nothing")
+    assert [row.name for row in read_measured([tmp_path]).values()] == ["a.json", "b/x.json"]
+    with pytest.raises(ValueError, match="found nothing"):
+        read_measured([tmp_path / "nothing"])
 
 
 def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
