@@ -6,7 +6,7 @@ import torch
 from samis.config import Experiment, apply_overrides
 from samis.data import load_dataset
 from samis.evaluation import cost
-from samis.factory import build_batches, build_segmenter
+from samis.factory import build_batch_maker, build_segmenter
 
 pytestmark = pytest.mark.gpu
 
@@ -15,7 +15,7 @@ def test_counts_are_those_of_a_cpu_and_the_device_is_named(device, note):
     keys = ["data.name=procedural", "segmenter.weights=random", "segmenter.mask_rule=single"]
     config = apply_overrides(Experiment(), keys)
     dataset = load_dataset("procedural", split="test", surface="steel", count=4)
-    single = list(build_batches(config, dataset, batch_size=1))
+    single = list(build_batch_maker(config)(dataset, batch_size=1))
     segmenter = build_segmenter(config)
     said = cost.measure(segmenter, single, device=device)
     segmenter.sam.cpu()
