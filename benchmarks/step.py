@@ -2,7 +2,7 @@
 
   python benchmarks/step.py                  counts on a CPU: the same at each run, so that a test holds them
   python benchmarks/step.py --device cuda    besides: kernel launches, and the share of the step in which the GPU works
-  python benchmarks/step.py --device cuda --compile reduce-overhead    the step with training.compile, that is, CUDA graphs
+  python benchmarks/step.py --device cuda --compile default    the step with training.compile
   python benchmarks/step.py --tree FOLDER    the step of another checkout, with this script's counting
 
 The step is the trainer's own (LoRA on encoder and decoder as in configs/adapt/steel_lora.yaml, batch 16, frames of 256 px, bf16
@@ -37,6 +37,7 @@ NO_WORK = {
     "empty_strided", "new_empty_strided", "new_empty", "resize_", "result_type", "resolve_conj", "resolve_neg", "lift_fresh", "to",
     "view_as", "expand_as", "contiguous", "mT", "item", "_local_scalar_dense", "size", "stride", "is_same_size",
     "broadcast_tensors", "split_with_sizes", "matrix_H", "unflatten", "diagonal", "movedim", "swapaxes", "numpy_T", "set_",
+    "as_strided_",
 }  # fmt: skip
 """Operators that start no kernel: they give memory, or another view of it."""
 CPU_ONLY = {

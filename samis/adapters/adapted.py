@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,13 @@ class AdaptedSam(nn.Module):
             with torch.no_grad():
                 for name, value in tuned.items():
                     parameters[name].copy_(value)
+
+    def whole_weights(self, dtype: torch.dtype) -> AbstractContextManager[set[nn.Module]]:
+        """Return a block in which some layers use weights that were made beforehand, in `dtype`, from those that are trained.
+
+        It yields the modules whose own weights are not used inside. Here none.
+        """
+        return nullcontext(set())
 
     def merged(self) -> dict[str, Tensor]:
         """Return the weights of a stock Sam that answers as this one, on the CPU, for a strict load."""

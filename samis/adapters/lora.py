@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from samis.adapters.targets import (
     keep_rows_1_to_3,
     split_qkv,
 )
+from samis.adapters.whole import WholeWeights
 from samis.config import AdapterConfig
 from samis.errors import UserError
 
@@ -58,6 +59,7 @@ class LoraSam(AdaptedSam):
                 layer.register_forward_pre_hook(_cast_once)  # type: ignore[attr-defined]
             if isinstance(layer, Linear):
                 use_few_products(layer)
+        self._whole = WholeWeights(self.sam)
         if config.decoder == ["full"]:
             keep_rows_1_to_3(sam.mask_decoder.mask_tokens.weight)  # type: ignore[union-attr, arg-type]
         self.sam.eval()
@@ -79,6 +81,10 @@ class LoraSam(AdaptedSam):
         """Switch the adapter off: inside, SAM answers as before tuning, bit for bit."""
         with self._peft[0].disable_adapter():
             yield
+
+    def whole_weights(self, dtype: torch.dtype) -> AbstractContextManager[set[nn.Module]]:
+        """Return a block in which small layers use one weight each (``samis.adapters.whole``)."""
+        return self._whole.swapped(dtype)
 
     def merged(self) -> dict[str, Tensor]:
         """Return the weights of a stock Sam with the low-rank updates added in, on the CPU, for a strict load."""

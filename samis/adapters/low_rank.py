@@ -21,7 +21,10 @@ def use_few_products(layer: Linear) -> None:
 
 
 def _forward(self: Linear, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    name = _plain_adapter(self)
+    whole = getattr(self, "whole", None)
+    if whole is not None and not (args or kwargs):  # made beforehand (``samis.adapters.whole``)
+        return torch.nn.functional.linear(x, *whole)
+    name = plain_adapter(self)
     if name is None or args or kwargs or torch.compiler.is_compiling():
         found: Tensor = type(self).forward(self, x, *args, **kwargs)
         return found
@@ -32,7 +35,7 @@ def _forward(self: Linear, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     return made
 
 
-def _plain_adapter(layer: Linear) -> str | None:
+def plain_adapter(layer: Linear) -> str | None:
     """Return the one adapter of a layer that is its frozen linear plus two factors, and nothing else; else None."""
     names = [name for name in layer.active_adapters if name in layer.lora_A]
     if layer.disable_adapters or layer.merged or len(names) != 1 or names[0] in layer.lora_variant:

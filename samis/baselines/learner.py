@@ -22,7 +22,7 @@ from samis.config import LossConfig
 from samis.core.contracts import Batch, Loss, Placement
 from samis.core.files import file_sha256
 from samis.core.geometry import shown_inside, to_file_size, to_frame
-from samis.core.losses import MaskLoss
+from samis.core.losses import MaskLoss, foreground_shares
 from samis.core.weight_files import read_tensors, write_tensors
 from samis.errors import UserError
 
@@ -112,10 +112,7 @@ class BaselineLearner(nn.Module):
         shown = shown_inside(batch, logits.device)
         own = getattr(self.network, "loss", None)
         each, parts = own(outputs, batch, self.mask_loss) if own else self.mask_loss(logits, batch.masks, shown)
-        area = shown.sum().clamp_min(1)
-        parts["predicted_share"] = ((logits.detach() > 0) & shown).sum() / area
-        parts["truth_share"] = (batch.masks * shown).sum() / area
-        return Loss(each.mean(), parts)
+        return Loss(each.mean(), parts, foreground_shares(logits.detach(), batch.masks, shown))
 
     def compiled_parts(self) -> list[tuple[Any, str]]:
         """Return what ``training.compile`` compiles: the network."""

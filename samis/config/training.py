@@ -24,14 +24,7 @@ from samis.config.fields import (
 PRECISION = OneOf(
     table("samis.training.precision", "CHOICES"), fp32="no", float32="no", float16="fp16", bfloat16="bf16"
 )
-COMPILING = OneOf(
-    table("samis.training.compiling", "CHOICES"),
-    true="default",
-    yes="default",
-    false="no",
-    off="no",
-    graphs="reduce-overhead",
-)
+COMPILING = OneOf(table("samis.training.compiling", "CHOICES"), true="default", yes="default", false="no", off="no")
 
 
 @dataclass
@@ -95,8 +88,7 @@ class TrainingConfig(Section):
     """Precision of the arithmetic; no is float32; auto is what accelerate launch was given, else bf16 where the GPU has it,
     else no."""
     compile: Annotated[Text, COMPILING] = "no"
-    """Mode of torch.compile for full training batches; reduce-overhead records CUDA graphs too (not with accumulation);
-    where it cannot, the run says so and goes on without."""
+    """Mode of torch.compile for full training batches; where it cannot, the run says so and goes on without."""
     workers: Annotated[int, Field(strict=True, ge=0, le=1024)] = 0
     """Loader processes."""
     prefetch: Positive = 2

@@ -6,6 +6,7 @@ size -> metric -> ScoreRow -> report.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -228,10 +229,16 @@ class Loss:
     Attributes:
         total: scalar tensor to minimise, a mean over the batch's images.
         parts: named scalar tensors, detached, for the log.
+        later: returns further such parts, which cost kernels and are therefore computed only for a step that is logged.
     """
 
     total: Tensor
     parts: dict[str, Tensor]
+    later: Callable[[], dict[str, Tensor]] = dict
+
+    def all_parts(self) -> dict[str, Tensor]:
+        """Return all parts, those of ``later`` among them."""
+        return self.parts | self.later()
 
 
 @runtime_checkable

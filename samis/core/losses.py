@@ -163,7 +163,7 @@ class MaskLoss:
         """Return (B,) float32, the loss of each image, and the parts' means, detached, for the log."""
         c = self.config
         parts: dict[str, Tensor] = {}
-        total = torch.zeros(logits.shape[0], device=logits.device)
+        weighted = list[Tensor]()
         terms: dict[str, tuple[float, Callable[[], Tensor]]] = {
             "bce": (c.bce, lambda: bce(logits, truth, inside, edge_weight=c.edge_weight, balance=c.balance)),
             "iou": (c.iou, lambda: iou(logits, truth, inside)),
@@ -176,8 +176,21 @@ class MaskLoss:
             if weight:
                 value = term()
                 parts[name] = value.detach().mean()
-                total = total + weight * value
-        return total, parts
+                weighted.append(value if weight == 1 else weight * value)
+        return sum(weighted[1:], weighted[0]) if weighted else torch.zeros(len(logits), device=logits.device), parts
+
+
+def foreground_shares(logits: Tensor, truth: Tensor, inside: Tensor) -> Callable[[], dict[str, Tensor]]:
+    """Return what gives ``predicted_share`` and ``truth_share``, the foreground's share of the pixels inside.
+
+    A prediction that falls to nothing shows in them first. Logits without a gradient; computed when it is called.
+    """
+
+    def shares() -> dict[str, Tensor]:
+        area = inside.sum().clamp_min(1)
+        return {"predicted_share": ((logits > 0) & inside).sum() / area, "truth_share": (truth * inside).sum() / area}
+
+    return shares
 
 
 def _ones(truth: Tensor, inside: Tensor | None) -> Tensor:
@@ -190,22 +203,24 @@ def _rim_weight(truth: Tensor, inside: Tensor | None, edge_weight: float) -> Ten
     if not edge_weight:
         return weight
     window = 2 * round((31 * truth.shape[-1] / 352 - 1) / 2) + 1
-    local = _window_mean(truth * weight, window) / _window_mean(weight, window).clamp_min(1e-6)
-    return weight * (1 + edge_weight * (local - truth).abs())
+    defect, shown = _window_sum(torch.cat([truth * weight, weight], 1), window).chunk(2, 1)
+    local = defect / shown.clamp_min(1e-6 * window**2)
+    return torch.addcmul(weight, weight, (local - truth).abs(), value=edge_weight)
 
 
-def _window_mean(x: Tensor, window: int) -> Tensor:
-    """Return the mean over a square window of odd side around each pixel, zeros beyond the border.
+def _window_sum(x: Tensor, window: int) -> Tensor:
+    """Return the sum over a square window of odd side around each pixel, zeros beyond the border.
 
-    By running sums: ``avg_pool2d`` adds up each window anew, which at 1024 px costs more than the network.
+    By running sums: ``avg_pool2d`` adds up each window again, which at 1024 px costs more than the network.
 
-    >>> (9 * _window_mean(torch.ones(1, 1, 3, 3), 3)[0, 0, 0]).round().tolist()
+    >>> _window_sum(torch.ones(1, 1, 3, 3), 3)[0, 0, 0].tolist()
     [4.0, 6.0, 4.0]
     """
-    for dim, padding in ((-1, (window // 2 + 1, window // 2)), (-2, (0, 0, window // 2 + 1, window // 2))):
-        sums = F.pad(x, padding).cumsum(dim)
-        x = sums.narrow(dim, window, x.shape[dim]) - sums.narrow(dim, 0, x.shape[dim])
-    return x / window**2
+    padded = F.pad(x, (window // 2 + 1, window // 2) * 2)
+    for dim in (-1, -2):
+        sums = padded.cumsum(dim)
+        padded = sums.narrow(dim, window, x.shape[dim]) - sums.narrow(dim, 0, x.shape[dim])
+    return padded
 
 
 def _blur(x: Tensor, window: int) -> Tensor:

@@ -25,7 +25,7 @@ from segment_anything.modeling.image_encoder import Attention, Block
 from torch import Tensor, nn
 
 from samis.core.sdpa import exclude_cudnn
-from samis.sam.extended import Extended, few_offsets, may_keep, resized
+from samis.sam.extended import Cropped, Extended, few_offsets, may_keep, resized
 
 MANY_PLACES = 1024
 """Fewest places of a grid for the kernel that adds positions inside: smaller ones cost little either way."""
@@ -67,9 +67,9 @@ def _fused_forward(self: Attention, x: Tensor) -> Tensor:
         return self.proj(found.reshape(batch, height, width, -1))  # type: ignore[no-any-return]
     if self.use_rel_pos and (offsets := few_offsets(self, qkv, height, width)) is not None:
         spare = _spare(qkv.shape[-1], height, width)
-        places = _kept_places(height, width, spare, qkv.dtype, qkv.device)
-        q, k, v = Extended.apply(qkv, offsets, places, (height, width))  # type: ignore[no-untyped-call]
-        out = F.scaled_dot_product_attention(q, k, v, scale=self.scale)[..., : qkv.shape[-1]]
+        further = _kept_channels(height, width, spare, qkv.dtype, qkv.device)
+        q, k, v = Extended.apply(qkv, offsets, further, (height, width))  # type: ignore[no-untyped-call]
+        out = Cropped.apply(F.scaled_dot_product_attention(q, k, v, scale=self.scale), further[1])  # type: ignore[no-untyped-call]
         return self.proj(out.transpose(1, 2).reshape(batch, height, width, -1))  # type: ignore[no-any-return]
     q, k, v = qkv.unbind(0)
     if not self.use_rel_pos:
@@ -160,6 +160,14 @@ def _kept_places(height: int, width: int, spare: int, dtype: torch.dtype, device
     """Return ``_places``, made once for all blocks; an ordinary tensor, since training may use what scoring made."""
     with torch.inference_mode(False):
         return _places(height, width, spare, dtype, device)
+
+
+@lru_cache(maxsize=8)
+def _kept_channels(height: int, width: int, spare: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return (2, 1, 1, N, height + width + spare), made once: the further channels of keys (``_places``) and of values (zeros)."""
+    places = _kept_places(height, width, spare, dtype, device)
+    with torch.inference_mode(False):
+        return torch.stack([places, torch.zeros_like(places)])[:, None, None]
 
 
 def _norm_cast(self: nn.LayerNorm, x: Tensor) -> Tensor:

@@ -59,28 +59,27 @@ def resized(table: Tensor, size: int) -> Tensor:
 class Extended(torch.autograd.Function):
     """(3, B, heads, N, C) q, k, v as the fused projection lays them out -> each (B, heads, N, C + height + width + spare).
 
-    Further arguments: the (C, 2 height - 1 + 2 width - 1) offsets and the (N, height + width + spare) channels of the keys, both
-    without gradient, and (height, width). Queries get their products with all offsets, the last row and column first; values
-    get zeros.
+    Further arguments: the (C, 2 height - 1 + 2 width - 1) offsets and the (2, 1, 1, N, height + width + spare) channels of keys
+    and values, both without gradient, and (height, width). Queries get their products with all offsets, the last row and column
+    first. Constants are written as tensors: assigning a number goes through one that the host reads, on CUDA.
     """
 
     @staticmethod
-    def forward(ctx: Any, qkv: Tensor, offsets: Tensor, places: Tensor, grid: tuple[int, int]) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, qkv: Tensor, offsets: Tensor, constant: Tensor, grid: tuple[int, int]) -> tuple[Tensor, ...]:
         _, batch, heads, many, channels = qkv.shape
         ctx.save_for_backward(offsets)
         ctx.shape, ctx.grid = qkv.shape, grid
-        whole = qkv.new_empty(3, batch, heads, many, channels + places.shape[-1])
+        whole = qkv.new_empty(3, batch, heads, many, channels + constant.shape[-1])
         whole[..., :channels] = qkv
-        whole[1, ..., channels:] = places
-        whole[2, ..., channels:] = 0
+        whole[1:, ..., channels:] = constant
         products = torch.bmm(_by_head(qkv[0].transpose(1, 2)), offsets.expand(heads, -1, -1))
         height, width = grid
         further = whole[0, ..., channels:].view(batch, heads, *grid, -1)
         rows, columns = _in_place(products, batch, grid)
         further[..., :height] = rows
         further[..., height : height + width] = columns
-        if places.shape[-1] > height + width:
-            further[..., height + width :] = 0
+        if constant.shape[-1] > height + width:
+            further[..., height + width :].zero_()
         return whole[0], whole[1], whole[2]
 
     @staticmethod
@@ -96,6 +95,20 @@ class Extended(torch.autograd.Function):
         columns.copy_(further[..., height : height + width])
         _by_head(whole[:, :, :heads]).baddbmm_(products, offsets.mT.expand(heads, -1, -1))
         return whole.view(batch, many, 3, heads, channels).permute(2, 0, 3, 1, 4), None, None, None
+
+
+class Cropped(torch.autograd.Function):
+    """The first C of (B, heads, N, C + further) channels; the gradient gets the (1, 1, N, further) zeros back in one kernel."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, zeros: Tensor) -> Tensor:
+        ctx.save_for_backward(zeros)
+        return x[..., : x.shape[-1] - zeros.shape[-1]]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (zeros,) = ctx.saved_tensors
+        return torch.cat([gradients[0], zeros.expand(*gradients[0].shape[:2], -1, -1)], -1), None
 
 
 def _by_head(x: Tensor) -> Tensor:

@@ -216,5 +216,5 @@ def _draw(decoder: MaskDecoder, tokens: Tensor, places: Tensor, grid_hw: tuple[i
 def _quartered(layer: Any, x: Tensor) -> Tensor:
     """Return (..., 4, C'), what a stride-2 transposed convolution makes of each of (..., C) places."""
     weight = layer.weight.permute(0, 2, 3, 1).flatten(1)
-    bias = None if layer.bias is None else layer.bias.repeat(4)
+    bias = None if layer.bias is None else layer.bias.expand(4, -1).flatten()  # ``repeat`` takes four kernels
     return F.linear(x, weight.mT, bias).reshape(*x.shape[:-1], 4, layer.out_channels)

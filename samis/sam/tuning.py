@@ -8,7 +8,7 @@ IoU head among it, stands with each adapter in ``samis.adapters``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from samis.config import LossConfig
 from samis.core.contracts import Batch, Loss, Prompt, Segmenter
 from samis.core.geometry import shown_inside, to_frame
-from samis.core.losses import MaskLoss
+from samis.core.losses import MaskLoss, foreground_shares
 from samis.sam.forward import Embed, decode_single, embed
 from samis.sam.two_way import use_broadcast_attention
 
@@ -33,6 +33,9 @@ class Adapted(Protocol):
 
     def parameter_groups(self, pretrained_lr_scale: float = 1.0) -> list[dict[str, Any]]:
         """Return the optimizer's groups."""
+
+    def whole_weights(self, dtype: torch.dtype) -> AbstractContextManager[set[nn.Module]]:
+        """Return a block in which some layers use weights made beforehand; it yields the modules that are then not used."""
 
     def save(self, folder: Path) -> None:
         """Write the adapter into the folder."""
@@ -75,8 +78,7 @@ class SamTuning(nn.Module):
     def forward(self, batch: Batch) -> Loss:
         """Return the mean loss over the batch's views, each an image or a random crop of one.
 
-        Parts, besides the loss's own: ``predicted_share`` and ``truth_share``, the foreground's share of the pixels
-        inside; a prediction that falls to nothing shows in them first.
+        Parts, besides the loss's own: ``samis.core.losses.foreground_shares``.
         """
         if batch.masks is None:
             raise ValueError("batch: expected masks to learn from, got none")
@@ -90,10 +92,7 @@ class SamTuning(nn.Module):
         logits = to_frame(unite(answers, batch.prompt.present)[:, None], batch.images.shape[-1])
         shown = shown_inside(batch, logits.device)
         each, parts = self.mask_loss(logits, batch.masks, shown)
-        area = shown.sum().clamp_min(1)
-        parts["predicted_share"] = ((logits.detach() > 0) & shown).sum() / area
-        parts["truth_share"] = (batch.masks * shown).sum() / area
-        return Loss(each.mean(), parts)
+        return Loss(each.mean(), parts, foreground_shares(logits.detach(), batch.masks, shown))
 
     def half_modules(self) -> Iterator[nn.Module]:
         """Yield the modules that training under autocast may give half-precision copies of their weights.
@@ -107,6 +106,10 @@ class SamTuning(nn.Module):
             if len(getattr(module, "lora_magnitude_vector", ())):
                 kept |= set(module.modules())
         return (module for module in self.adapted.sam.modules() if module not in kept)
+
+    def whole_weights(self, dtype: torch.dtype) -> AbstractContextManager[set[nn.Module]]:
+        """Return the adapter's block, for training under autocast."""
+        return self.adapted.whole_weights(dtype)
 
     def compiled_parts(self) -> list[tuple[Any, str]]:
         """Return what ``training.compile`` compiles: the encoder, unless it stands behind a cache, and the decoder."""
@@ -150,7 +153,7 @@ def unite(answers: Tensor, present: Tensor | None) -> Tensor:
     1.0
     """
     if present is None:
-        return answers.amax(1)
+        return answers[:, 0] if answers.shape[1] == 1 else answers.amax(1)
     largest = answers.masked_fill(~present[:, :, None, None], float("-inf")).amax(1)
     return torch.where(present.any(1)[:, None, None], largest, torch.full_like(largest, NOTHING))
 

@@ -10,7 +10,7 @@ weight is the same float32 parameter as ever.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -30,13 +30,16 @@ class HalfWeights:
     into the copy of its weight, and its shift as a bias; the norm, ``folded``, then does nothing.
 
     Args:
-        learner: a torch module. Its method ``half_modules``, if it has one, yields the modules that may be changed; else all.
+        learner: a torch module. Its method ``half_modules``, if it has one, yields the modules that may be changed; else all. Its
+            method ``whole_weights(dtype)``, if it has one, is a block in which some layers use weights that it made itself; it
+            yields the modules that are then not used, and are left alone.
         dtype: of the copies; None (float32 training) changes nothing.
     """
 
     def __init__(self, learner: nn.Module, dtype: torch.dtype | None) -> None:
         self.dtype = dtype
         self._made: dict[Any, tuple[tuple[Tensor, ...], list[int], Tensor]] = {}
+        self._whole = getattr(learner, "whole_weights", lambda dtype: nullcontext(set()))
         self._modules: Callable[[], Iterable[nn.Module]] = getattr(learner, "half_modules", learner.modules)
 
     @contextmanager
@@ -45,7 +48,13 @@ class HalfWeights:
         if self.dtype is None:
             yield
             return
-        frozen, trained = self._places()
+        with self._whole(self.dtype) as unused, self._copied(unused):
+            yield
+
+    @contextmanager
+    def _copied(self, unused: set[nn.Module]) -> Iterator[None]:
+        """Let all modules but those `unused` see the copies inside the block."""
+        frozen, trained = self._places(unused)
         normed = [(owner, norm) for owner, _, _ in [*frozen, *trained] if (norm := _norm_of(owner)) is not None]
         try:
             for owner, norm in normed:
@@ -66,11 +75,11 @@ class HalfWeights:
             for owner, name, parameter in [*frozen, *trained]:
                 owner._parameters[name] = parameter
 
-    def _places(self) -> tuple[list[Any], list[Any]]:
+    def _places(self, unused: set[nn.Module]) -> tuple[list[Any], list[Any]]:
         """Return (module, name, parameter) of the frozen and of the trained weights that autocast would cast."""
         frozen, trained = list[Any](), list[Any]()
         for owner in self._modules():
-            if isinstance(owner, CAST):
+            if isinstance(owner, CAST) and owner not in unused:
                 for name, parameter in owner._parameters.items():
                     if parameter is not None and parameter.dtype == torch.float32:
                         (trained if parameter.requires_grad else frozen).append((owner, name, parameter))

@@ -74,9 +74,9 @@ class Stepper:
                     loss = self.model(batch.to(self.accelerator.device))
                 total = loss.total.detach()
                 poison = poison + (total - total)  # 0, or NaN for ever
-                self.accelerator.backward(loss.total * (share + poison))
+                self.accelerator.backward(loss.total, gradient=(share + poison).to(total.dtype))
             losses.append(total)
-            for name, value in {"loss": total, **loss.parts}.items() if collect else ():
+            for name, value in {"loss": total, **loss.all_parts()}.items() if collect else ():
                 parts[name] = parts.get(name, 0.0) + value * (batch.counted / own)
         norm, norms, names = self._clip()
         self._update(poison, norm)
@@ -98,7 +98,7 @@ class Stepper:
         norms = torch.stack(torch._foreach_norm(gradients))  # type: ignore[attr-defined]
         norm = torch.linalg.vector_norm(norms)
         if self.clip_norm:
-            torch._foreach_mul_(gradients, (self.clip_norm / (norm + 1e-6)).clamp(max=1.0))  # type: ignore[attr-defined]
+            torch._foreach_div_(gradients, (norm / self.clip_norm).clamp_min(1.0))  # type: ignore[attr-defined]
         return norm, norms, [name for name, _ in having]
 
     def _update(self, poison: Tensor, norm: Tensor) -> None:

@@ -99,12 +99,12 @@ def test_every_precision_trains_and_reloads(device, small, tmp_path, precision):
     assert f'"mixed_precision": "{wanted}"' in used
 
 
-def test_cuda_graphs_learn_what_the_plain_step_learns(device, small, tmp_path, note, capsys):
-    """``training.compile=reduce-overhead`` over the trunk and two blocks, to keep the compiler's time short; a short last batch."""
+def test_a_compiled_step_learns_what_the_plain_step_learns(device, small, tmp_path, note, capsys):
+    """``training.compile=default`` over the trunk and two blocks, to keep the compiler's time short; a short last batch."""
     if small:
         pytest.skip("needs a GPU: a CPU's compiler takes minutes (tests/unit/training/test_compiling.py has the rest)")
     losses = {}
-    for mode in ("no", "reduce-overhead"):
+    for mode in ("no", "default"):
         config = drawn(
             10, "training.batch_size=4", "training.epochs=3", f"training.compile={mode}", "frame.frame_px=256"
         )
@@ -122,8 +122,8 @@ def test_cuda_graphs_learn_what_the_plain_step_learns(device, small, tmp_path, n
         with torch.no_grad():
             losses[mode] = float(learner(batch).total)
     assert "going on without" not in capsys.readouterr().err
-    note(f"training.compile: loss {losses['reduce-overhead']:.4f}, without {losses['no']:.4f}")
-    assert losses["reduce-overhead"] == pytest.approx(losses["no"], rel=0.03)
+    note(f"training.compile: loss {losses['default']:.4f}, without {losses['no']:.4f}")
+    assert losses["default"] == pytest.approx(losses["no"], rel=0.03)
 
 
 class StopsAt(StopRequest):

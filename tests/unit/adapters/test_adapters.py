@@ -2,13 +2,15 @@
 
 import json
 from collections import OrderedDict
+from contextlib import nullcontext
 
 import pytest
 import torch
 from peft import PeftModel
+from peft.tuners.lora import Linear
 
 import samis.sam.architectures as architectures
-from samis.adapters import ADAPTERS, apply_adapter, read_record, split_qkv
+from samis.adapters import ADAPTERS, apply_adapter, read_record, split_qkv, whole
 from samis.adapters.low_rank import LowRank
 from samis.adapters.targets import MASK_0_PATH, SplitQkv
 from samis.config import AdapterConfig
@@ -235,6 +237,40 @@ def test_few_products_give_pefts_own_numbers(monkeypatch):
         assert bool(calls) == (name == "few")
     assert len(found["few"]) > 20
     torch.testing.assert_close(found["few"], found["peft"], atol=1e-6, rtol=1e-4)
+
+
+def test_whole_weights_give_the_low_rank_layers_numbers(monkeypatch):
+    """Forward and gradient in float32, two shapes of layers and two scales; large layers and switched-off ones stay as they are."""
+    config = AdapterConfig(encoder=["qkv", "proj", "mlp"], decoder=["attention"], rank=4, alpha=6)
+    adapted = shake(apply_adapter(fresh("stock"), config))
+    layers = [layer for layer in adapted.sam.modules() if isinstance(layer, Linear)]
+    layers[0].scaling["default"] = 0.7
+    trained = [each for _, _, each in adapted.trained()]
+    calls = []
+    monkeypatch.setattr(LowRank, "apply", lambda *given, real=LowRank.apply: calls.append(1) or real(*given))
+
+    def seen(block):
+        calls.clear()
+        with block as unused:
+            answered = answer(adapted.sam, images("stock"), Prompt("empty")).logits
+            answered.square().mean().backward()
+        grads = [each.grad.clone() for each in trained]
+        for each in trained:
+            each.grad = None
+        return unused, len(calls), [answered.detach(), *grads]
+
+    for _ in range(2):
+        _, apart, wanted = seen(nullcontext())
+        unused, none, found = seen(adapted.whole_weights(torch.float32))
+        assert apart == len(layers) > 8 and none == 0 and len(unused) == 3 * len(layers)
+        torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-4)
+        assert not any("whole" in vars(layer) for layer in layers)
+        with torch.no_grad():  # what is kept of the frozen weights is made again
+            layers[1].base_layer.weight.mul_(1.5)
+    monkeypatch.setattr(whole, "SMALL", 0)
+    assert seen(adapted.whole_weights(torch.float32))[:2] == (set(), apart)
+    with adapted.disabled(), adapted.whole_weights(torch.float32) as unused:
+        assert not unused
 
 
 def test_only_the_low_rank_layers_are_switched_to_training():

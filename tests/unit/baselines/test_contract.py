@@ -83,8 +83,8 @@ def test_gradients_reach_every_parameter(name, network, draw_batch):
     learner = BaselineLearner(network, LossConfig(), name=name).train()
     loss = learner(draw_batch())
     loss.total.backward()
-    assert isinstance(learner, Learner) and {"predicted_share", "truth_share"} <= set(loss.parts)
-    assert all(value.ndim == 0 and not value.requires_grad for value in loss.parts.values())
+    assert isinstance(learner, Learner) and {"predicted_share", "truth_share"} <= set(loss.all_parts())
+    assert all(value.ndim == 0 and not value.requires_grad for value in loss.all_parts().values())
     checked = 0
     for parameter_name, parameter in network.named_parameters():
         assert parameter.requires_grad and parameter.grad is not None and parameter.grad.any(), parameter_name

@@ -52,7 +52,7 @@ def test_a_network_may_bring_its_own_loss_and_side_outputs(draw_batch):
             return 3 * each, {"sided": each.detach().mean()}
 
     loss = BaselineLearner(Sided(), LossConfig(), name="unet")(draw_batch())
-    assert set(loss.parts) == {"sided", "predicted_share", "truth_share"}
+    assert set(loss.all_parts()) == {"sided", "predicted_share", "truth_share"}
     assert loss.total.item() == pytest.approx(3 * loss.parts["sided"].item())
     assert main_logits({"logits": torch.ones(1), "edge": torch.zeros(1)}).item() == 1
 

@@ -50,11 +50,11 @@ def test_loss_is_that_of_mask_0_inside():
     shown = inside(given.placements)
     each, _ = MaskLoss(LossConfig())(logits, given.masks, shown)
     assert torch.allclose(loss.total, each.mean(), atol=1e-6)
-    assert set(loss.parts) == {"bce", "iou", "predicted_share", "truth_share"}
+    assert set(loss.all_parts()) == {"bce", "iou", "predicted_share", "truth_share"}
     # The first view is 43 rows high in its frame, the second fills it; the mask is 20 x 32.
-    assert loss.parts["truth_share"].item() == pytest.approx(640 / (43 * 64 + 64 * 64))
+    assert loss.all_parts()["truth_share"].item() == pytest.approx(640 / (43 * 64 + 64 * 64))
     predicted = ((logits > 0) & shown).sum() / shown.sum()
-    assert loss.parts["predicted_share"].item() == pytest.approx(predicted.item())
+    assert loss.all_parts()["predicted_share"].item() == pytest.approx(predicted.item())
     assert isinstance(tuning, Learner)
 
 

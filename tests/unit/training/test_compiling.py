@@ -142,7 +142,7 @@ def test_what_cannot_be_compiled_is_told(tmp_path, capsys):
     assert CompiledSteps(Deep(), run.training, sharded=True).used == "no, since the weights are sharded (FSDP)"
 
 
-@pytest.mark.parametrize("given", [{"compile": "yes"}, {"compile": "reduce-overhead", "accumulation": 2}])
+@pytest.mark.parametrize("given", [{"compile": "yes"}, {"compile": "reduce-overhead"}])
 def test_refused(tmp_path, given):
     with pytest.raises(UserError, match=r"training\.compile"):
         trainer(tmp_path, learner=Deep(), **given)
