@@ -387,6 +387,21 @@ MUTANTS = [
         "largest = answers.amax(1)",
         "--doctest-modules samis/sam/tuning.py tests/unit/sam_tuning/test_tuning.py",
     ),
+    # A step by fewer kernels
+    Mutant(
+        "sums_forget_the_scale",
+        "samis/adapters/whole.py",
+        "torch.baddbmm(weights, b, a, alpha=scale)",
+        "torch.baddbmm(weights, b, a)",
+        "tests/unit/adapters/test_adapters.py -kwhole_weights",
+    ),
+    Mutant(
+        "a_number_is_assigned_on_the_device",
+        "samis/sam/extended.py",
+        "further[..., height + width :].zero_()",
+        "further[..., height + width :] = 0",
+        "tests/unit/sam_tuning/test_cuda_dispatch.py -kpositions",
+    ),
     # Annotations and maps as other tools write them
     Mutant(
         "brushed_mask_cut_at_half",
