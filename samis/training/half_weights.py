@@ -10,7 +10,7 @@ weight is the same float32 parameter as ever.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -39,7 +39,9 @@ class HalfWeights:
     def __init__(self, learner: nn.Module, dtype: torch.dtype | None) -> None:
         self.dtype = dtype
         self._made: dict[Any, tuple[tuple[Tensor, ...], list[int], Tensor]] = {}
-        self._whole = getattr(learner, "whole_weights", lambda dtype: nullcontext(set()))
+        self._whole: Callable[[torch.dtype], AbstractContextManager[set[nn.Module]]] = getattr(
+            learner, "whole_weights", lambda dtype: nullcontext(set())
+        )
         self._modules: Callable[[], Iterable[nn.Module]] = getattr(learner, "half_modules", learner.modules)
 
     @contextmanager
