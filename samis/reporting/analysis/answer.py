@@ -9,6 +9,14 @@ from samis.evaluation.labels import label, signed, span, value_of
 from samis.evaluation.repeats import families, mean_and_spread, median_row, name_of
 from samis.evaluation.rows import Chosen, TableKey, choose, group_metrics, group_rows, has, title
 from samis.evaluation.score_row import ScoreRow, direction
+from samis.reporting.analysis.comparator import (
+    best_words,
+    is_ahead,
+    lead_words,
+    repeats_of,
+    spread_words,
+    training_note,
+)
 from samis.reporting.analysis.gap import LEVEL, NO_COMPARATOR, Difference, Gap, difference, gap_closed, percent
 from samis.reporting.analysis.table import (
     CLEAN_NOTE,
@@ -25,7 +33,8 @@ from samis.reporting.analysis.table import (
 BEGIN, END = "<!-- answer:begin -->", "<!-- answer:end -->"
 HOW_CHOSEN = (
     "Each kind is represented by the row that is best by the metric in question on these images, zero-shot, tuned and "
-    "specialised alike; give --tuned NAME to fix the tuned row instead."
+    "specialised alike; a training that was repeated with other seeds or draws by its median one. A kind with more methods gains "
+    "from that; give --tuned NAME to fix the tuned row instead."
 )
 
 REPEATS_NOTE = "±: standard deviation over draws or seeds; the gap and the clean images are those of the median one."
@@ -41,6 +50,8 @@ class Answer:
         chosen: the rows compared.
         gain: tuned - zero-shot; None if one of the two is missing.
         gap: the gap closed; None if one of the three rows is missing.
+        lead: tuned - specialised; None if one of the two is missing.
+        repeats: the rows of the training that the specialised row stands for, itself among them.
     """
 
     title: str
@@ -48,6 +59,8 @@ class Answer:
     chosen: Chosen
     gain: Difference | None = None
     gap: Gap | None = None
+    lead: Difference | None = None
+    repeats: Sequence[ScoreRow] = ()
 
     @property
     def worse(self) -> bool:
@@ -79,7 +92,9 @@ def answers(
             chosen = choose(group, metric, tuned=tuned)
             if not chosen.present:
                 continue
-            answer = Answer(titles[key], metric, chosen)
+            answer = Answer(titles[key], metric, chosen, repeats=repeats_of(chosen.best, group))
+            if chosen.tuned and chosen.best:
+                answer.lead = difference(chosen.best, chosen.tuned, metric=metric)
             if chosen.zero_shot and chosen.tuned:
                 answer.gain = difference(chosen.zero_shot, chosen.tuned, metric=metric)
                 if chosen.best:
@@ -122,7 +137,9 @@ def _statement(answer: Answer) -> str:
         return f"{'; '.join(map(reached, chosen.present))}. Without a {missing} row there is nothing to compare."
     before = f"zero-shot SAM ({zero.name}) reaches {label(metric)} {value_of(zero, metric)}"
     after = f"{tuned.name} reaches {value_of(tuned, metric)}"
-    best = f"the best specialised network ({chosen.best.name}, {value_of(chosen.best, metric)})" if chosen.best else ""
+    best = best_words(chosen.best, answer.repeats, metric) if chosen.best else ""
+    unlike = training_note(tuned, chosen.best) if chosen.best else ""
+    unlike = f" {unlike}" if unlike else ""
     gap = answer.gap
     if answer.worse:
         ahead = f"; {best} is ahead of both" if gap and gap.closed is not None else ""
@@ -135,10 +152,10 @@ def _statement(answer: Answer) -> str:
             f"{before}; {after} ({answer.gain}). Zero-shot is level with or ahead of {best}, so that no share of a way "
             "to it can be stated."
         )
-    if gap.closed > 1:
-        return f"{before}; {after}, past {best}: {gap.percent} of the gap."
+    if gap.closed > 1 and answer.lead:
+        return f"{before}; {after}, {lead_words(answer.lead, best)}.{unlike}"
     sure = f" (95 % interval {percent(gap.interval[0])} to {percent(gap.interval[1])} %)" if gap.interval else ""
-    return f"{before}; {after}, {percent(gap.closed)} %{sure} of the way to {best}."
+    return f"{before}; {after}, {percent(gap.closed)} %{sure} of the way to {best}.{unlike}"
 
 
 def headline(found: dict[TableKey, list[Answer]]) -> str:
@@ -149,6 +166,7 @@ def headline(found: dict[TableKey, list[Answer]]) -> str:
     worse: list[str] = []
     closed: list[str] = []
     past: list[str] = []
+    even: list[str] = []
     level: list[str] = []
     unknown: list[str] = []
     for key, group in tested(found).items():
@@ -165,13 +183,14 @@ def headline(found: dict[TableKey, list[Answer]]) -> str:
         elif lead.gap.closed is None:
             level.append(f"{key[0]} ({values}, best {value_of(best, lead.metric)})")
         elif lead.gap.closed > 1:  # a small gap passed by far makes a percentage that says nothing
-            past.append(f"{key[0]} ({values}, best {value_of(best, lead.metric)})")
+            (past if is_ahead(lead.lead) else even).append(f"{key[0]} ({values}, best {value_of(best, lead.metric)})")
         else:
             goal = "" if closed else " of the gap to the best specialised network"
             reach = value_of(best, lead.metric)
             closed.append(f"{percent(lead.gap.closed)} %{goal} on {key[0]} ({values}, best {reach})")
     parts = [f"makes it WORSE on {_listed(worse)}"] if worse else []
     parts += [f"closes {_listed(closed)}"] if closed else []
+    parts += [f"comes level with the best specialised network on {_listed(even)}"] if even else []
     parts += [f"goes past the best specialised network on {_listed(past)}"] if past else []
     parts += [f"starts level with or ahead of the best specialised network on {_listed(level)}"] if level else []
     parts += [f"improves {_listed(unknown)}, where there is {NO_COMPARATOR}"] if unknown else []
@@ -187,21 +206,25 @@ def gap_table(answers_of_group: Sequence[Answer]) -> Table:
     table = Table(
         f"{answers_of_group[0].title}: gap closed",
         ["Metric", "Zero-shot SAM", "Tuned SAM", "Best specialised"],
-        ["Tuned − zero-shot", "p", "Gap closed"],
+        ["Tuned − zero-shot", "p", "Tuned − specialised", "Gap closed"],
     )
-    notes = [HOW_CHOSEN, f"p: two-sided paired sign-flip test over images. {INTERVAL_NOTE}"]
+    notes = [HOW_CHOSEN, f"p: two-sided paired sign-flip test of tuned against zero-shot over images. {INTERVAL_NOTE}"]
     lines = []
     for answer in answers_of_group:
         rows = (answer.chosen.zero_shot, answer.chosen.tuned, answer.chosen.best)
         named = [f"{value_of(row, answer.metric)} {row.name}" if row else "–" for row in rows]
+        spread = spread_words(answer.repeats, answer.metric)
+        named[-1] += f" ({spread})" if spread else ""
         lines.append(
             Line(
                 [column(answer.metric, answer.chosen.present), *named],
-                [*_gain_cells(answer.gain), _gap_cell(answer.gap)],
+                [*_gain_cells(answer.gain), _gain_cells(answer.lead)[0], _gap_cell(answer.gap)],
             )
         )
         if answer.gap and answer.gap.note:
             notes.append(f"{label(answer.metric)}: {answer.gap.note}.")
+    pairs = [(answer.chosen.tuned, answer.chosen.best) for answer in answers_of_group]
+    notes += dict.fromkeys(filter(None, (training_note(tuned, best) for tuned, best in pairs if tuned and best)))
     table.blocks.append(Block("", lines))
     table.note = " ".join(notes)
     return table
@@ -239,6 +262,8 @@ def answer_table(found: dict[TableKey, list[Answer]], *, metrics: int = 3, clean
             cells = []
             for row in (answer.chosen.zero_shot, answer.chosen.tuned, answer.chosen.best):
                 cells.append(Cell(value_of(row, answer.metric), row.name) if row else Cell("–"))
+            spread = spread_words(answer.repeats, answer.metric)
+            cells[-1].interval += f": {spread}" if spread else ""
             heads = [answer.title if position == 0 else "", column(answer.metric, answer.chosen.present)]
             lines.append(Line(heads, [*cells, _gap_cell(answer.gap)]))
         lines += _clean_lines(group[0].chosen) if clean else []

@@ -60,9 +60,12 @@ def cost_line(row: ScoreRow) -> str:
 
 
 def cheaper_sentence(rows: Sequence[ScoreRow], metrics: Sequence[str]) -> str:
-    """Say which specialised network with fewer parameters is at least as good as tuned rows; "" if none is.
+    """Say which much cheaper specialised network is at least as good as tuned rows; "" if none is.
 
-    Of several the one that reaches the best tuned row (by the first metric) is named, of equals the one with the fewest parameters.
+    Much cheaper: at most half of the parameters or of the multiply-adds, and not more of either; what is not known decides nothing.
+    Rows tuned on a part of the training images have no part in it.
+
+    Of several the one that reaches the best tuned row (by the first metric) is named, of equals the better one by that metric.
     "At least as good" is by the means, in the first ``MAIN_METRICS`` metrics. Repeated trainings count once, by their median row.
 
     Args:
@@ -70,38 +73,71 @@ def cheaper_sentence(rows: Sequence[ScoreRow], metrics: Sequence[str]) -> str:
     """
     main = [metric for metric in metrics if any(has(row, metric) for row in rows)][:MAIN_METRICS]
     tuned, special = (_fair(rows, kinds, main) for kinds in (("tuned",), SPECIALISED))
+    tuned = [row for row in tuned if not _limited(row)]
     if not main or not tuned or not special:
         return ""
     signs = {metric: direction(metric, rows) for metric in main}
 
     def reaches(small: ScoreRow, large: ScoreRow) -> bool:
         good = all(signs[m] * (small.metrics[m] - large.metrics[m]) >= 0 for m in main)
-        return good and small.cost["parameters"] < large.cost["parameters"]
+        shares = [small.cost[key] / large.cost[key] for key in _shared(small, large)]
+        return good and max(shares) <= 1 and min(shares) <= 0.5
 
     tuned.sort(key=lambda row: -signs[main[0]] * row.metrics[main[0]])
     reached = [(row, [other for other in tuned if reaches(row, other)]) for row in special]
-    named = [(tuned.index(others[0]), row.cost["parameters"], row, others) for row, others in reached if others]
+    named = [
+        (tuned.index(others[0]), -signs[main[0]] * row.metrics[main[0]], row, others)
+        for row, others in reached
+        if others
+    ]
     if not named:
         return ""
     _, _, row, others = min(named, key=lambda item: item[:2])
     first = others[0]
     values = ", ".join(f"{label(m)} {value_of(row, m)} against {value_of(first, m)}" for m in main)
     more = f", and as {len(others) - 1} of the other tuned rows" if len(others) > 1 else ""
-    return (
-        f"{row.name} has {_size(row)} and is at least as good as {first.name} with {_size(first, '')} ({values}){more}."
-    )
+    small, large = _sizes(row, first)
+    return f"{row.name} has {small} and is at least as good as {first.name} with {large} ({values}){more}."
 
 
 def _fair(rows: Sequence[ScoreRow], kinds: Sequence[str], metrics: Sequence[str]) -> list[ScoreRow]:
     """Return the rows of some kinds whose parameters and metrics are known, one for each repeated training."""
     fair = [row for row in rows if row.kind in kinds and not (row.oracle or row.budget or row.degenerate)]
-    fair = [row for row in fair if _known(row, "parameters") and all(has(row, metric) for metric in metrics)]
+    fair = [
+        row
+        for row in fair
+        if row.cost.get("parameters") and _known(row, "parameters") and all(has(row, metric) for metric in metrics)
+    ]
     return [median_row(repeats, metrics[0]) for repeats in families(fair).values()]
 
 
-def _size(row: ScoreRow, unit: str = " parameters") -> str:
-    stated = " (stated)" if "source" in row.cost else ""
-    return f"{_number(row.cost['parameters'] / 1e6)} M{unit}{stated}"
+def _limited(row: ScoreRow) -> bool:
+    """Whether a row says that it was trained on a part of the training images (``data.limit``)."""
+    config = row.provenance.get("config")
+    data = config.get("data") if isinstance(config, dict) else None
+    return bool(data.get("limit")) if isinstance(data, dict) else False
+
+
+def _shared(small: ScoreRow, large: ScoreRow) -> list[str]:
+    """Return by what two rows' costs compare: parameters, and multiply-adds where both say them and the larger has some."""
+    return [
+        key for key in ("parameters", "multiply_adds") if _known(small, key) and _known(large, key) and large.cost[key]
+    ]
+
+
+def _sizes(small: ScoreRow, large: ScoreRow) -> tuple[str, str]:
+    """Return two rows' costs as words, without the units in the second."""
+    keys = _shared(small, large)
+    stated = " (stated)" if "source" in small.cost else ""
+    units = {"parameters": ("M", " parameters"), "multiply_adds": ("G", " multiply-adds")}
+    first, second = (
+        [
+            f"{_number(row.cost[key] / COLUMNS[key][1])} {units[key][0]}{units[key][1] if row is small else ''}"
+            for key in keys
+        ]
+        for row in (small, large)
+    )
+    return " and ".join(first) + stated, " and ".join(second) + (" (stated)" if "source" in large.cost else "")
 
 
 def _cell(row: ScoreRow, key: str) -> tuple[str, str]:

@@ -79,6 +79,11 @@ CLEAN_NOTE = (
     "Clean kept clean: share of the defect-free images without a single pixel above the row's threshold. Defective found: "
     "share of the defective images whose pixels above it have an IoU of at least 0.1 with the truth."
 )
+HELPED_TITLES = {
+    "zero_shot": "SAM, helped by the ground truth",
+    "baseline": "Without any learning: what a box of the ground truth alone is worth",
+}
+"""Kind of row -> title of its block where all rows saw the ground truth; a specialised network takes no prompt and never does."""
 INTERVAL_NOTE = "Small: 95 % bootstrap interval over images."
 
 
@@ -159,8 +164,8 @@ def _fill(table: Table, rows: Sequence[ScoreRow], line: Callable[[ScoreRow], Lin
     for kind, block_title in KIND_TITLES.items():
         lines = [line(row) for row in rows if row.kind == kind]
         if lines:
-            helped = kind == "zero_shot" and all(row.oracle for row in rows)
-            table.blocks.append(Block("SAM, helped by the ground truth" if helped else block_title, lines, kind))
+            helped = HELPED_TITLES.get(kind) if all(row.oracle for row in rows) else None
+            table.blocks.append(Block(helped or block_title, lines, kind))
     ranked = [row for kind in KIND_TITLES for row in rows if row.kind == kind]  # as the blocks are
     lines = [line for block in table.blocks for line in block.lines]
     for index, metric in enumerate(metrics):

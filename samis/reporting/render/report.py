@@ -17,6 +17,7 @@ from samis.evaluation.rows import TableKey, choose, group_metrics, group_rows
 from samis.evaluation.score_row import ScoreRow
 from samis.reporting.analysis.answer import Answer, answers, gap_table, headline, sentence, titles
 from samis.reporting.analysis.beside import memory_tables, noise_table, sort_rows
+from samis.reporting.analysis.comparator import repeats_table
 from samis.reporting.analysis.costs import cheaper_sentence
 from samis.reporting.analysis.table import (
     Table,
@@ -142,6 +143,7 @@ def _section(
     lead = next((metric for metric in metrics if any(metric in row.metrics for row in rows)), metrics[0])
     tables: list[Table | None] = [
         main_table(title, rows, metrics) if any(not row.oracle for row in rows) else None,
+        repeats_table(title, rows, metrics),
         per_class_table(title, rows, lead),
         clean_table(title, rows),
         oracle_table(title, rows, metrics),

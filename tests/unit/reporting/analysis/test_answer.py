@@ -75,7 +75,7 @@ def test_past_the_best_and_no_gap(make_row):
         kinds = ("zero_shot", "tuned", "saved_maps")
         return sentence(one([make_row(k, metrics={"s_measure": v}) for k, v in zip(kinds, values, strict=True)]))
 
-    assert "tuned reaches 0.900, past the best specialised network (saved_maps, 0.800): 133 % of the gap." in said(
+    assert "tuned reaches 0.900, ahead of the best specialised network (saved_maps, 0.800) by +0.100." in said(
         0.5, 0.9, 0.8
     )
     assert "Zero-shot is level with or ahead of the best" in said(0.85, 0.9, 0.8)

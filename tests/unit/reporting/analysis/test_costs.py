@@ -76,6 +76,11 @@ def test_the_cheaper_row_is_named_with_what_it_reaches(rows, make_row):
         make_row, "baseline", "tiny", (0.85, 0.81, 0.03), cost={"parameters": 1000}
     )  # reaches the weaker one alone
     assert cheaper_sentence([weaker, smaller, *rows], METRICS).startswith("MINet has")
+    smallest = row_of(make_row, "saved_maps", "GMBINet", (0.862, 0.823, 0.0287), cost={"parameters": 200_000})
+    assert cheaper_sentence([smallest, *rows], METRICS).startswith("MINet has")  # reaches as much, but is not as good
+    few = row_of(make_row, "tuned", "10 images", (0.5, 0.5, 0.5), cost=MEASURED)
+    few.provenance["config"] = {"data": {"limit": 10}}
+    assert cheaper_sentence([few, *rows], METRICS) == said
     better = row_of(make_row, "tuned", "best", (0.88, 0.8, 0.03), cost=MEASURED)
     assert "LoRA with 6.12 M" in cheaper_sentence([better, *rows], METRICS)
 
@@ -85,6 +90,8 @@ def test_the_cheaper_row_is_named_with_what_it_reaches(rows, make_row):
     [
         {"cost": {}},
         {"cost": {"parameters": 7_000_000}},
+        {"cost": {"parameters": 5_000_000}},
+        {"cost": {"parameters": 280_000, "multiply_adds": 6_000_000_000}},
         {"metrics": {"s_measure": 0.866, "weighted_f": 0.831, "mae": 0.0292}},
         {"budget": "short"},
         {"kind": "ceiling"},
@@ -94,6 +101,14 @@ def test_no_sentence_where_none_is_both_cheaper_and_as_good(rows, change):
     for name, value in change.items():
         setattr(rows[2], name, value)
     assert cheaper_sentence(rows, METRICS) == ""
+
+
+def test_half_of_the_multiply_adds_is_cheaper_and_said(rows):
+    rows[2].cost = {"parameters": 5_000_000, "multiply_adds": 2_600_000_000}
+    said = cheaper_sentence(rows, METRICS)
+    assert said.startswith(
+        "MINet has 5.00 M parameters and 2.60 G multiply-adds and is at least as good as LoRA with 6.12 M and 5.25 G ("
+    )
 
 
 def test_a_ceiling_is_shown_never_ranked_never_compared(rows, make_row, tmp_path):
