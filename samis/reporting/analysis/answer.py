@@ -238,6 +238,12 @@ def _gain_cells(gain: Difference | None) -> list[Cell]:
     return [Cell(signed(gain.value, gain.metric, gain.protocol), " to ".join(bounds)), Cell(text)]
 
 
+def _past_cell(lead: Difference) -> Cell:
+    """Return what stands for a share above 100 %, which says little where the gap is small: tuned - specialised."""
+    cell = _gain_cells(lead)[0]
+    return Cell(f"{'ahead' if is_ahead(lead) else 'level'}, {cell.text}", cell.interval)
+
+
 def _gap_cell(gap: Gap | None) -> Cell:
     if gap is None:
         return Cell(NO_COMPARATOR)
@@ -265,10 +271,14 @@ def answer_table(found: dict[TableKey, list[Answer]], *, metrics: int = 3, clean
             spread = spread_words(answer.repeats, answer.metric)
             cells[-1].interval += f": {spread}" if spread else ""
             heads = [answer.title if position == 0 else "", column(answer.metric, answer.chosen.present)]
-            lines.append(Line(heads, [*cells, _gap_cell(answer.gap)]))
+            past = answer.lead if answer.gap and (answer.gap.closed or 0) > 1 else None
+            lines.append(Line(heads, [*cells, _past_cell(past) if past else _gap_cell(answer.gap)]))
         lines += _clean_lines(group[0].chosen) if clean else []
         table.blocks.append(Block("", lines))
-    table.note = "Small: the row's name; for the gap its 95 % bootstrap interval over images."
+    table.note = (
+        "Small: the row's name; for the gap its 95 % bootstrap interval over images. Ahead, level: tuned − specialised, "
+        "where tuned SAM has the better mean, clear of zero or not."
+    )
     shown = [row for group in tested(found).values() for row in group[0].chosen.present]
     table.note += f" {CLEAN_NOTE}" if clean and clean_metrics(shown) else ""
     return table

@@ -8,6 +8,7 @@ from dataclasses import replace
 from samis.evaluation.rows import TableKey, group_metrics, group_rows
 from samis.reporting.analysis.answer import Answer, answer_table, sentence, tested, tuned_table
 from samis.reporting.analysis.beside import Sorted, memory_tables, noise_table
+from samis.reporting.analysis.comparator import repeats_table
 from samis.reporting.analysis.costs import cheaper_sentence
 from samis.reporting.analysis.summary import summary
 from samis.reporting.analysis.table import clean_table, main_table
@@ -42,7 +43,8 @@ def results_block(rows: Sorted, found: dict[TableKey, list[Answer]], metrics: Se
         text = cheaper_sentence(groups[key], columns)
         parts += [f"## {escape_markdown(title)}", *([escape_markdown(text)] if text else [])]
         parts.append(to_markdown(replace(main_table(title, groups[key], columns), title="")))
-        for table in (clean_table(title, groups[key]), noise_table(title, key, groups[key], rows.noisy)):
+        repeated = repeats_table(title, groups[key], columns)
+        for table in (repeated, clean_table(title, groups[key]), noise_table(title, key, groups[key], rows.noisy)):
             if table:
                 parts += [f"### {escape_markdown(table.title.partition(': ')[2].capitalize())}"]
                 parts.append(to_markdown(replace(table, title="")))

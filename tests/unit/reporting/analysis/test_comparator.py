@@ -34,6 +34,7 @@ def test_a_clear_lead_is_stated_as_a_difference(make_row):
     said = sentence(group)
     assert "ahead of the best specialised network (baseline, 0.550) by +0.200 (95 % interval +0.200 to +0.200)." in said
     assert "% of the gap" not in said and headline(found).startswith("Tuning SAM goes past")
+    assert "ahead, +0.200<br><sub>+0.200 to +0.200" in to_markdown(answer_table(found))
     assert "| +0.200<br>" in to_markdown(gap_table(group))
 
 
