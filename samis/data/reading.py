@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from samis.data.mapped import converted, mapped, pixels_begin
+from samis.data.mapped import assembled, converted, mapped, pixels_begin
 from samis.errors import UserError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
@@ -72,7 +72,8 @@ def read_image(path: Path | str) -> np.ndarray:
 
     Returns:
         (H, W, 3) uint8, RGB; grey is repeated over the channels, in a large picture as a read-only view, so that it takes
-        one byte a pixel. A large uncompressed TIFF or PGM/PPM is a read-only view of the file (`samis.data.mapped`).
+        one byte a pixel. A large uncompressed TIFF or PGM/PPM is a read-only view of the file, a deflated or tiled TIFF is
+        decoded part by part (`samis.data.mapped`).
 
     Raises:
         UserError: if the file is missing, unreadable, truncated, too large, of several pictures or of an unknown kind.
@@ -80,6 +81,8 @@ def read_image(path: Path | str) -> np.ndarray:
     with _header(Path(path)) as picture:
         large = picture.width * picture.height >= _AS_VIEW
         pixels = mapped(picture) if large else None
+        if large and pixels is None:
+            pixels = assembled(picture)
     if pixels is not None:
         return repeat_grey(pixels) if pixels.ndim == 2 else pixels
     picture = _open(Path(path))

@@ -68,19 +68,35 @@ class Predictor:
         return maps
 
     def _in_parts(self, sample: Sample, placements: list[Placement]) -> np.ndarray:
-        """Answer a photo's tiles a few at a time; each part's blend counts with the weight of its tiles."""
-        total = np.zeros(placements[0].file_hw, np.float32)
-        weight = np.zeros_like(total)
+        """Answer a photo's tiles a few at a time; each part's blend counts with the weight of its tiles.
+
+        Weights are kept only of the rows that tiles still to come may cover: the map is what is held of the whole photo.
+        """
+        height, width = placements[0].file_hw
+        total = np.zeros((height, width), np.float32)
+        first, weight = 0, np.zeros((0, width), np.float32)  # of the rows from `first` on
         for start in range(0, len(placements), self.views_at_once):
             part = placements[start : start + self.views_at_once]
+            done = max(first, min(p.crop_xyxy[1] for p in placements[start:]) - 1)  # less what `_in_window` adds
+            _divide(total[first:done], weight[: done - first])
+            first, weight = done, weight[done - first :]
             framed = self._framed(sample, part)
-            window, framed.placements = _in_window(part)
+            (rows, columns), framed.placements = _in_window(part)
+            missing = rows.stop - first - len(weight)
+            if missing > 0:
+                weight = np.concatenate([weight, np.zeros((missing, width), np.float32)])
             covered = coverage(framed.placements).numpy()
-            total[window] += self._answer([framed])[0] * covered
-            weight[window] += covered
-        np.maximum(weight, 1e-12, out=weight)
-        np.divide(total, weight, out=total)
-        return np.clip(total, 0, 1, out=total)
+            total[rows, columns] += self._answer([framed])[0] * covered
+            weight[rows.start - first : rows.stop - first, columns] += covered
+        _divide(total[first:], weight)
+        return total
+
+
+def _divide(total: np.ndarray, weight: np.ndarray) -> None:
+    """Turn sums of weighted values into values in [0, 1], in place; rows beyond those of `weight` are covered by no tile."""
+    total = total[: len(weight)]
+    np.divide(total, np.maximum(weight, 1e-12), out=total)
+    np.clip(total, 0, 1, out=total)
 
 
 def _in_window(placements: Sequence[Placement]) -> tuple[tuple[slice, slice], list[Placement]]:

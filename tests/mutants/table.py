@@ -211,6 +211,20 @@ MUTANTS = [
         "return first",
         "tests/unit/metrics/test_grey.py",
     ),
+    Mutant(
+        "tiff_differences_stay",
+        "samis/data/mapped.py",
+        "return np.add.accumulate(part, axis=1, dtype=np.uint8) if tags.get(317, 1) == 2 else part",
+        "return part",
+        "tests/unit/data/test_mapped.py -kpredictor",
+    ),
+    Mutant(
+        "weights_of_rows_still_to_come_are_dropped",
+        "samis/prediction/predictor.py",
+        "- 1)  # less what `_in_window` adds",
+        "+ 3)",
+        "tests/unit/prediction/test_predictor.py -kblended",
+    ),
     # Losses
     Mutant(
         "balance_counts_padding",

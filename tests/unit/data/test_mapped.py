@@ -28,10 +28,15 @@ COLOUR = RNG.integers(0, 256, (57, 43, 3), np.uint8)
         ("a.tif", {"tiffinfo": {278: 5}}),  # strips of five rows
         ("a.tif", {"tiffinfo": {274: 6}}),  # lying on its side
         ("a.tif", {"compression": "tiff_deflate"}),
+        (
+            "a.tif",
+            {"compression": "tiff_adobe_deflate", "tiffinfo": {278: 5, 317: 2}},
+        ),  # strips, differences along rows
+        ("a.tif", {"compression": "tiff_lzw"}),
         ("a.pgm", {}),
         ("a.png", {}),
     ],
-    ids=["tiff", "strips", "turned", "deflate", "pnm", "png"],
+    ids=["tiff", "strips", "turned", "deflate", "predictor", "lzw", "pnm", "png"],
 )
 def test_a_large_picture_holds_the_pixels_of_a_small_one(tmp_path, monkeypatch, pixels, name, options) -> None:
     path = tmp_path / name
@@ -42,6 +47,33 @@ def test_a_large_picture_holds_the_pixels_of_a_small_one(tmp_path, monkeypatch, 
     np.testing.assert_array_equal(read_image(path), small)
     expected = np.rot90(pixels, -1) if "tiffinfo" in options and 274 in options["tiffinfo"] else pixels
     np.testing.assert_array_equal(small, expected if expected.ndim == 3 else expected[..., None].repeat(3, 2))
+
+
+@pytest.mark.parametrize("pixels", [GREY, COLOUR], ids=["grey", "colour"])
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}], ids=str)
+def test_tiles_are_read_where_they_belong(tmp_path, monkeypatch, pixels, options) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    path = tmp_path / "a.tif"
+    photometric = "minisblack" if pixels.ndim == 2 else "rgb"
+    tifffile.imwrite(path, pixels, tile=(16, 32), photometric=photometric, **options)
+    monkeypatch.setattr(reading, "_AS_VIEW", 1)
+    monkeypatch.setattr(reading, "_open", None)  # not by Pillow
+    found = read_image(path)
+    np.testing.assert_array_equal(found, pixels if pixels.ndim == 3 else pixels[..., None].repeat(3, 2))
+
+
+def test_a_damaged_strip_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.tif"
+    Image.fromarray(GREY).save(path, compression="tiff_adobe_deflate", tiffinfo={278: 5})
+    with Image.open(path) as picture:
+        begin, length = picture.tag_v2[273][3], picture.tag_v2[279][3]
+    sound = path.read_bytes()
+    monkeypatch.setattr(reading, "_AS_VIEW", 1)
+    for place in (begin, begin + length // 2, begin + length - 1):
+        path.write_bytes(sound[:place] + bytes([sound[place] ^ 255]) + sound[place + 1 :])
+        with pytest.raises(FileError) as caught:
+            read_image(path)
+        assert caught.value.code == "damaged"
 
 
 def test_a_file_that_was_cut_short_is_not_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +106,9 @@ print(json.dumps({"mb": peak() - before, "tiles": tiles, "shape": image.shape}))
     [
         ("scan.tif", 1, {}, 0.25),  # mapped: only the tiles looked at
         ("scan.tif", 3, {}, 0.25),
-        ("scan.tif", 1, {"compression": "tiff_deflate"}, 2.6),  # Pillow's pixels and ours
+        ("scan.tif", 1, {"compression": "tiff_deflate"}, 1.3),  # decoded strip by strip
+        ("scan.tif", 3, {"compression": "tiff_adobe_deflate"}, 1.3),
+        ("scan.tif", 1, {"compression": "tiff_lzw"}, 2.6),  # Pillow's pixels and ours
         ("scan.png", 3, {"compress_level": 1}, 3.2),  # Pillow keeps four bytes a pixel
     ],
 )

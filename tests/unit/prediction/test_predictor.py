@@ -1,16 +1,20 @@
 """Maps for prediction: the scorer's own, whatever the batch; prompts of a person as segment_anything answers them."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
 from segment_anything import SamPredictor
 
 from samis import factory
-from samis.config import Experiment, FrameConfig, SegmenterConfig
+from samis.config import Experiment, FrameConfig, PromptConfig, SegmenterConfig
 from samis.core.contracts import Sample
+from samis.core.geometry import Framing, coverage
 from samis.data.pipeline.loading import FramedDataset, collate
 from samis.errors import UserError
 from samis.prediction import Loaded, Options, Predictor, how_asked
+from samis.prediction.predictor import _in_window
 from samis.prompts import build_prompter
 from samis.prompts.given import Asked
 from samis.sam.framing import build_framing
@@ -113,3 +117,40 @@ def test_an_oracles_prompt_cannot_be_had(config, segmenter):
 def test_options_out_of_range_are_told(option):
     with pytest.raises(UserError, match="expected"):
         Options(**option)
+
+
+class Shades:
+    """A segmenter for one image, whose map is noise that depends on the views' pixels."""
+
+    def predict(self, batch):
+        drawn = np.random.default_rng(int(1000 * batch.images.abs().sum()))
+        return [torch.from_numpy(drawn.random(batch.placements[0].file_hw, np.float32))]
+
+
+@pytest.mark.parametrize("views", [1, 2, 3, 5])
+def test_parts_are_blended_as_with_weights_of_the_whole_photo(views):
+    image = np.random.default_rng(0).integers(0, 256, (130, 97, 3), np.uint8)
+    framing, sample = Framing(32, 24), Sample("a", image)
+    predictor = Predictor(Shades(), framing, build_prompter(PromptConfig()), views_at_once=views)
+    (found,) = predictor.maps([sample])
+    placements = framing.placements((130, 97))
+    total, weight = np.zeros((130, 97), np.float32), np.zeros((130, 97), np.float32)
+    for start in range(0, len(placements), views):
+        framed = predictor._framed(sample, placements[start : start + views])
+        window, framed.placements = _in_window(placements[start : start + views])
+        covered = coverage(framed.placements).numpy()
+        total[window] += predictor._answer([framed])[0] * covered
+        weight[window] += covered
+    np.testing.assert_array_equal(found, np.clip(total / np.maximum(weight, 1e-12), 0, 1))
+    assert weight.min() > 0 and len(placements) > 20
+
+
+def test_of_a_whole_photo_only_the_map_is_held():
+    image = np.broadcast_to(np.uint8(90), (4000, 500, 3))
+    predictor = Predictor(Shades(), Framing(64, 64), build_prompter(PromptConfig()), views_at_once=8)
+    predictor.maps([Sample("small", image[:200])])
+    tracemalloc.start()
+    (found,) = predictor.maps([Sample("a", image)])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.3 * found.nbytes, "another array of the photo's size would make it 2"
