@@ -1,8 +1,8 @@
 """AUPRO: area under the per-region overlap over the false positive rate, up to a rate of 0.3 (``inspection``).
 
 Paper: Bergmann et al., The MVTec Anomaly Detection Dataset, IJCV 2021, doi 10.1007/s11263-020-01400-4.
-Every defect counts the same, however small. Maps are bytes, so 256 thresholds are all there are, and the counts add up
-over batches and processes.
+Every defect counts the same, however small. There are 256 thresholds, k / 255, which are all that maps of bytes have, and the
+counts add up over batches and processes; floats that span few of them are warned about in `samis.metrics.folders`.
 A map of zeros everywhere scores 0.15, not 0: its curve has two points, nothing at a rate of 0 and everything at a rate of 1,
 and the straight line between them has that area below 0.3. So does any constant map.
 Agrees with: the definition computed pixel by pixel over sorted scores (in the tests) to 1e-12.

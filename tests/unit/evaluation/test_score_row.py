@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from samis.core.files import write_atomic
-from samis.evaluation.rows import read_measured
+from samis.evaluation.row_files import identity
+from samis.evaluation.rows import best_row, read_measured
 from samis.evaluation.score_row import ScoreRow, direction, read_row, rows_of_training
 
 
@@ -158,3 +159,16 @@ def test_a_metric_that_is_no_finite_number_is_refused(tmp_path, value):
     path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match=rf"odd\.json: expected {metric} to be a finite number"):
         read_row(path)
+
+
+def test_a_row_whose_maps_are_flat_on_defects_is_marked_and_never_the_best(make_row, tmp_path):
+    blank = make_row("tuned", {"mae": [0.01, 0.01]}, name="blank", flat_on_defects=True, empty_maps=1)
+    other = make_row("tuned", {"mae": [0.2, 0.2]}, name="other")
+    assert blank.degenerate == "maps of all defects empty or full" and not other.degenerate
+    assert best_row([blank, other], "mae", ("tuned",)) is other
+    assert read_row(blank.save(tmp_path / "row.json")).flat_on_defects
+
+
+def test_an_overlap_of_a_third_is_the_same_in_a_rows_file_and_in_a_config():
+    config = {"frame": {"overlap": 1 / 3}, "metrics": {"batch_size": 4}}
+    assert identity({}, config)["frame.overlap"] == 0.33333333 and "metrics.batch_size" not in identity({}, config)
