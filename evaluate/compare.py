@@ -87,6 +87,8 @@ def compare(args: argparse.Namespace) -> None:
     from samis.reporting.render.readme import readme_block, results_block
     from samis.reporting.render.report import build_document, check_metrics, write_document
 
+    if args.out.exists() and not args.out.is_dir():
+        raise ValueError(f"--out {args.out}: expected a folder for the report, got a file; name another")
     rows = read_measured(args.rows)
     check_metrics(rows.values(), args.metrics)
     pages = {path: path.read_text(encoding="utf-8") for path in (args.readme, args.results) if path}

@@ -3,7 +3,7 @@
 Paper: Liu, Hou, Cheng, Feng, Jiang, "A Simple Pooling-Based Design for Real-Time Salient Object Detection", CVPR 2019 (doi
 10.1109/CVPR.2019.00404). Blocks by the paper's names: global guidance module (GGM) of a pyramid pooling module (PPM) and global
 guiding flows (GGFs), feature aggregation module (FAM). Loss: cross-entropy of the one output.
-Differs: the paper's option of training jointly with edge detection on another data set is left out, as the data street has no
+Differs: the paper's option of training jointly with edge detection on another data set is left out, as the data pipeline has no
 second set; batch norm after the new convolutions, because training here may start from scratch; AdamW instead of Adam.
 Levels of the pyramid have 128, 256, 256, 512 and 512 channels, shallow to deep, a second convolution fuses each with its
 guiding flow and the level below, and the pyramid pooling has a reduction of its own, as in the authors' public code for

@@ -1,6 +1,6 @@
 """The words every room shares: Sample, Prompt, Placement, Batch, and the protocols Segmenter and Learner.
 
-One street runs through them: image file -> Sample -> Batch (framed views + prompt) -> logits -> map at the file's own
+Data pass through them in this order: image file -> Sample -> Batch (framed views + prompt) -> logits -> map at the file's own
 size -> metric -> ScoreRow -> report.
 """
 

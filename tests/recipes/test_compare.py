@@ -126,6 +126,7 @@ def test_draws_panels_from_maps(rows, tmp_path):
         (["rows", "--readme", "rows/tuned.json"], "expected the markers"),
         (["rows", "--readme", "missing.md"], "missing.md"),
         (["broken"], "bad.json"),
+        (["rows", "--out", "rows/tuned.json"], "expected a folder for the report"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(rows, tmp_path, arguments, word):
