@@ -273,7 +273,7 @@ MUTANTS = [
         '"empty_map": False',
         EVALUATOR_TESTS,
     ),
-    Mutant("evaluator_counts_no_full_maps", EVALUATOR, "map_u8.min() == map_u8.max() > 0", "False", EVALUATOR_TESTS),
+    Mutant("evaluator_counts_no_full_maps", EVALUATOR, "low == high > 0", "False", EVALUATOR_TESTS),
     # Rows
     Mutant("row_replaced_unasked", SCORING, "if not overwrite:", "if False:", SCORING_TESTS),
     Mutant(
