@@ -70,6 +70,7 @@ OWNERS: dict[str, set[str]] = {
     "accelerate": {"training", "factory", "jobs"},
     "filelock": {"training", "sweeping"},
     "optuna": {"sweeping"},
+    "tqdm": {"core"},
     "tensorboard": {"training"},
     "torch.utils.tensorboard": {"training"},
     "matplotlib": {"reporting.render"},

@@ -7,8 +7,9 @@ per-image rows are gathered with their ids, never means of means.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from samis.core.contracts import Batch, Evaluation, Segmenter
+from samis.core.progress import Progress
 from samis.errors import Interrupted, NotFiniteError, PeerError, UserError
 from samis.evaluation.intervals import bootstrap
 from samis.metrics import (
@@ -71,6 +73,7 @@ class Evaluator:
         apart: ids of clean images scored in addition to a split; their empty maps are not counted.
         truth_cache: bytes of what is computed from truths to keep between evaluations; 0 where there is only one.
         alone: this process has all batches and joins nothing, though there may be others.
+        progress: whether to show how far an evaluation is.
     """
 
     def __init__(
@@ -88,11 +91,12 @@ class Evaluator:
         apart: Collection[str] = (),
         truth_cache: int = 1 << 30,
         alone: bool = False,
+        progress: bool = False,
     ) -> None:
         self.batches, self.ids, self.protocol, self.names = batches, list(ids), protocol, list(names) or None
         self.bootstrap, self.device, self.on_map = bootstrap, device, on_map
         self.stop = stop or (lambda: 0)
-        self.alone = alone
+        self.alone, self.progress = alone, progress
         self.threshold, self.apart = threshold, frozenset(apart)
         self._truths = TruthCache(truth_cache)
 
@@ -109,7 +113,7 @@ class Evaluator:
         """
         share = _Share()
         try:
-            for batch in self.batches:
+            for batch in self._shown():
                 share.signal = self.stop()
                 if share.signal:
                     break
@@ -131,6 +135,17 @@ class Evaluator:
             share.failure = error
         gathered, seconds = _gather(share, alone=self.alone)
         return {name: self._evaluation(found, seconds) for name, found in gathered.items()}
+
+    def _shown(self) -> Iterator[Batch]:
+        """Yield the batches, and show how many of this process's images are done."""
+        world = torch.distributed.get_world_size() if _several() and not self.alone else 1
+        progress = Progress(math.ceil(len(self.ids) / world), unit="images", active=self.progress)
+        try:
+            for batch in self.batches:
+                yield batch
+                progress.advance(len(batch.ids))
+        finally:
+            progress.close()
 
     def _row(self, name: str, batch: Batch, number: int, values: Tensor) -> dict[str, Any]:
         sample_id, truth = batch.ids[number], batch.truths[number] if batch.truths else None

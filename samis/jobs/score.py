@@ -165,6 +165,7 @@ def score(
         evaluator = Evaluator(
             batches, whole.ids, protocol=config.metrics.protocol, names=config.metrics.names, bootstrap=config.metrics.bootstrap,
             device=processes.device, on_map=on_map, truth_cache=0, threshold=threshold, apart=apart,
+            progress=processes.is_main_process,
         )  # fmt: skip
     if every_rule and isinstance(segmenter, SamSegmenter | FlippedSegmenter):
         found = evaluator.many(segmenter.predict_all_rules)

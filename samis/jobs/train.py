@@ -34,6 +34,7 @@ from samis.sam.caching import cache_embeddings
 from samis.training.agree import together
 from samis.training.precision import default_device, open_accelerator, resolve_precision
 from samis.training.signals import StopRequest
+from samis.training.state.run_log import RunLog
 from samis.training.trainer import Selection, Trainer
 from samis.tta import build_tta
 
@@ -60,7 +61,8 @@ def train(config: Experiment, *, dry_run: bool = False) -> Path:
         return Path()
     accelerator = open_accelerator(config.training.mixed_precision)
     folder = Path(config.training.out or f"checkpoints/runs/{config.experiment}")
-    data = load_data(config, accelerator)
+    log = RunLog(active=accelerator.is_main_process)
+    data = load_data(config, accelerator, log)
     rank, world = accelerator.process_index, accelerator.num_processes
     stop = StopRequest()
     plain = build_batch_maker(config)
@@ -69,14 +71,11 @@ def train(config: Experiment, *, dry_run: bool = False) -> Path:
         device=accelerator.device, stop=stop,
     )  # fmt: skip
     fixed = gallery_batch(plain, data.validation, config.training.gallery) if config.training.gallery else None
-    if accelerator.is_main_process:
-        sizes = f"{len(data.training)} training images, {len(data.validation)} for validation"
-        print(f"{config.experiment}: {sizes}, run folder {folder}")
-        print(parameter_table(learner))
+    sizes = f"{len(data.training)} training images, {len(data.validation)} for validation"
+    log.say(f"{config.experiment}: {sizes}, run folder {folder}")
+    log.say(parameter_table(learner))
     batches = build_batch_maker(config, training=True)(data.training, rank=rank, world=world)
-    said = cache_embeddings(config.cache, learner, data.judged, plain.framing, training=batches)
-    if said:
-        accelerator.print(said)
+    log.say(cache_embeddings(config.cache, learner, data.judged, plain.framing, training=batches))
     trainer = Trainer(
         learner,
         batches,
@@ -91,13 +90,14 @@ def train(config: Experiment, *, dry_run: bool = False) -> Path:
         stop=stop,
         references=references(config) if accelerator.is_main_process else None,
         data=data.fingerprints,
+        log=log,
     )
     best = trainer.fit()
     if accelerator.is_main_process and not (trainer.finished and (folder / "provenance.json").exists()):
         found = provenance() | trainer.record() | {"validation": best.metrics}
-        found |= finish(config, learner, data, plain, folder=folder, device=accelerator.device)
+        found |= finish(config, learner, data, plain, folder=folder, device=accelerator.device, log=log)
         write_atomic(folder / "provenance.json", json.dumps(found, indent=1) + "\n")
-        print(f"best validation: {best_line(config, found)}; score it with: python evaluate/score.py {folder}")
+        log.say(f"best validation: {best_line(config, found)}; score it with: python evaluate/score.py {folder}")
     return folder
 
 
@@ -118,7 +118,7 @@ class TrainingData:
     fingerprints: dict[str, str]
 
 
-def load_data(config: Experiment, accelerator: Accelerator) -> TrainingData:
+def load_data(config: Experiment, accelerator: Accelerator, log: RunLog) -> TrainingData:
     """Load what is trained and validated on; the main process checks it and prints what it found.
 
     Raises:
@@ -133,15 +133,14 @@ def load_data(config: Experiment, accelerator: Accelerator) -> TrainingData:
         for finding in shared_ids({config.data.train: training, config.data.val: judged}):  # also with data.check=false
             raise UserError(finding.message)
         if accelerator.is_main_process:
-            said = check_data(config.data, training, judged) if config.data.check else ""
+            log.say(check_data(config.data, training, judged) if config.data.check else "")
             check_selection(config, training, watched)
-            print(said, end="\n" if said else "")
             fingerprints = {"data.train": training.fingerprint(), "data.val": judged.fingerprint()}
     return TrainingData(training, validation, judged, watched, fingerprints)
 
 
 def finish(
-    config: Experiment, learner: Any, data: TrainingData, plain: BatchMaker, *, folder: Path, device: torch.device
+    config: Experiment, learner: Any, data: TrainingData, plain: BatchMaker, *, folder: Path, device: torch.device, log: RunLog
 ) -> dict[str, Any]:
     """Recompute statistics and search the threshold with the best epoch's weights; return what provenance says of them."""
     found: dict[str, Any] = {
@@ -150,7 +149,7 @@ def finish(
     }
     if (folder / "best").exists():
         learner.load(folder / "best")
-        found |= recompute_statistics(config, learner, data.training, data.watched, folder=folder / "best")
+        found |= recompute_statistics(config, learner, data.training, data.watched, folder=folder / "best", log=log)
         segmenter = build_tta(learner.eval().segmenter(), config.segmenter.tta)
         found["threshold"] = search_threshold(segmenter, plain(data.judged), device=device)
     return found
@@ -171,7 +170,7 @@ def best_line(config: Experiment, found: dict[str, Any]) -> str:
 
 
 def recompute_statistics(
-    config: Experiment, learner: Any, training: Dataset, validation: Dataset, *, folder: Path
+    config: Experiment, learner: Any, training: Dataset, validation: Dataset, *, folder: Path, log: RunLog | None = None
 ) -> dict[str, Any]:
     """Recompute a learner's statistics (batch norm's) on one epoch of training views; keep what validates better.
 
@@ -201,7 +200,7 @@ def recompute_statistics(
     if kept:
         save_over(learner, folder)
     learner.load(folder)
-    print(
+    (log or RunLog()).say(
         f"batch norm recomputed on the training images: validation {config.keep_best} {old:.4f} -> {new:.4f}; "
         f"{'kept' if kept else 'the running statistics are kept'}"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,13 +16,13 @@ import numpy as np
 
 from samis.config import PromptConfig
 from samis.core.contracts import Sample, Segmenter
+from samis.core.progress import Progress
 from samis.core.provenance import provenance
 from samis.data.pipeline.photos import Photo, read_photo
 from samis.errors import UserError
 from samis.prediction.model import SAMS_OWN, Loaded
 from samis.prediction.predictions import PredictionFolder
 from samis.prediction.predictor import Predictor
-from samis.prediction.progress import Progress
 from samis.prediction.regions import Region, find_regions, kept_mask
 from samis.prompts import PROMPTERS, Prompter, build_prompter
 from samis.prompts.given import KIND, Asked, GivenPrompter, asked_of, read_prompts
@@ -154,7 +155,11 @@ def predict_to(
     failed: dict[str, str] = {}
     main = processes.is_main_process
     before = len(photos) - len(todo)
-    progress = Progress(before + len(mine), done=before, active=main and not quiet)  # of the main process's share
+    if before and main and not quiet:
+        print(f"{before} of {len(photos)} photos are done already", file=sys.stderr)
+    progress = Progress(  # of the main process's share
+        before + len(mine), unit="photos", done=before, active=main and not quiet
+    )
     written = 0
     said: dict[str, Any] = {
         "threshold_from": source, "failed": failed, "warnings": model.warnings, "provenance": provenance(),
@@ -165,7 +170,9 @@ def predict_to(
             for found in predict(model, mine, options, failed=failed):
                 folder.add(found.id, found.path, found.image, found.map, found.mask, found.regions)
                 written += 1
-                progress.at(before + len(failed) + written, failed=len(failed))
+                progress.advance(
+                    before + len(failed) + written - progress.bar.n, about=f"{len(failed)} failed" if failed else ""
+                )
         shares = gather(processes, (failed, written))
         failed.update({path: why for share, _ in shares for path, why in share.items()})
         written = sum(number for _, number in shares)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import time
+
+import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from samis.config import TrainingConfig
+from samis.core.progress import Progress
 from samis.training import agree
 from samis.training.precision import nan_advice
-from samis.training.progress import Progress
-from samis.training.readings import Reading, Readings, merged
+from samis.training.readings import OnTheWay, Reading, Readings, merged
 from samis.training.state.run_state import RunState
 from samis.training.tracking import Tracker
 
@@ -26,6 +31,49 @@ class StepLog:
     ) -> None:
         self.accelerator, self.training, self.run = accelerator, training, run
         self.tracker, self.progress, self.readings = tracker, progress, Readings()
+        self.loss = math.nan  # running mean
+        self.begin_window()
+
+    def begin_window(self) -> None:
+        """Measure the pace, and the time that steps wait for data, from now on."""
+        self._since, self._steps = time.monotonic(), 0
+
+    def made(self, rate: float, *, left_s: float) -> None:
+        """Count a step for the bar, made at a learning rate; `left_s` seconds of a limited time are left."""
+        self._steps += 1
+        shown = self.progress.shown
+        self.progress.advance(
+            about=f"loss {self.loss:.4f}, lr {rate:.1e}, {self.progress.left(left_s)} left" if shown else ""
+        )
+
+    def log(
+        self,
+        parts: dict[str, Tensor],
+        *,
+        rate: float,
+        images: int,
+        waited: float,
+        left_s: float,
+        optimizer: torch.optim.Optimizer,
+    ) -> None:
+        """Write the numbers of the step that was just made; here, and not at other steps, the host waits for the device.
+
+        Args:
+            parts: of the loss. rate: learning rate. images: of the step, on all processes. waited: seconds for data since the
+                last line. left_s: seconds left of a limited time. optimizer: whose groups' rates are written.
+        """
+        position, took = self.run.position, max(1e-9, time.monotonic() - self._since)
+        numbers = OnTheWay(torch.stack([value.detach().float() for value in parts.values()])).read()
+        told = dict(zip(parts, numbers, strict=True)) | {"rate": rate} | self.read_all()
+        told |= {"wait_share": waited / took, "images_per_s": images * self._steps / took}
+        self.tracker.scalars({f"training/{name}": value for name, value in told.items()}, step=position.step)
+        self.tracker.machine(optimizer, self.accelerator.device, step=position.step)
+        self.progress.note(
+            f"epoch {position.epoch} step {position.step}/{self.progress.bar.total} loss {self.loss:.4f} lr {rate:.2e} "
+            f"gradient norm {told.get('gradient_norm', math.nan):.3g} images/s {told['images_per_s']:.3g} "
+            f"data wait {told['wait_share']:.0%} left {self.progress.left(left_s)}"
+        )
+        self.begin_window()
 
     def add(self, reading: Reading) -> None:
         """Take a step that was just enqueued."""
@@ -72,7 +120,9 @@ class StepLog:
         """Count a step that was made; return its norm and the norm's ratio to its running median; tell one that leaps."""
         self.run.position.skipped = 0
         norm, watch = reading.norm, self.run.watch
-        self.progress.saw(sum(reading.losses) / len(reading.losses))
+        loss = sum(reading.losses) / len(reading.losses)
+        if math.isfinite(loss):
+            self.loss = loss if math.isnan(self.loss) else 0.95 * self.loss + 0.05 * loss
         ratio = watch.ratio(norm)
         if ratio is None:
             return {"gradient_norm": norm}

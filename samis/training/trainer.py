@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from accelerate import Accelerator
-from torch import Tensor
 
 from samis.config import OptimConfig, TrainingConfig, to_dict
 from samis.core.contracts import Batch, Evaluation
+from samis.core.progress import Progress
 from samis.errors import Interrupted, NotFiniteError, PeerError, UserError
 from samis.training import agree
 from samis.training.batches import Loader, grouped
@@ -28,11 +27,10 @@ from samis.training.ema import Ema
 from samis.training.memory import naming_the_knob
 from samis.training.optim import build_optimizer, rate_factor, set_rate
 from samis.training.precision import open_accelerator
-from samis.training.progress import Progress
-from samis.training.readings import OnTheWay
 from samis.training.sharded import Shards
 from samis.training.signals import StopRequest
 from samis.training.state.plan import Plan, Position
+from samis.training.state.run_log import RunLog
 from samis.training.state.run_state import RunState
 from samis.training.step_log import StepLog
 from samis.training.stepping import Stepper
@@ -71,6 +69,7 @@ class Trainer:
         references: name -> metrics of rows that TensorBoard draws beside the validation.
         data: ``data.train`` and ``data.val`` -> fingerprint of their images and masks, on the main process: a run does not go
             on with other data unless ``training.allow_changed_data`` says so.
+        log: what the run folder's log begins with; None begins it empty.
 
     Attributes:
         finished: after ``fit``, whether the folder held a finished run, which was left as it is.
@@ -92,6 +91,7 @@ class Trainer:
         stop: StopRequest | None = None,
         references: dict[str, dict[str, float]] | None = None,
         data: dict[str, str] | None = None,
+        log: RunLog | None = None,
     ) -> None:
         if training.on_nan not in ("stop", "skip"):
             raise UserError(f"training.on_nan: expected stop or skip, got {training.on_nan!r}")
@@ -100,7 +100,7 @@ class Trainer:
         self.learner, self.loader, self.validate, self.selection = learner, loader, validate, selection
         self.optim, self.training, self.folder = optim, training, Path(folder)
         self.gallery, self.config, self.stop = gallery, config, stop or StopRequest()
-        self.references = references
+        self.references, self.log = references, log or RunLog(active=self._main)
         self.learner.to(self.accelerator.device)
         self.shards = Shards(learner, self.accelerator)
         self.compiled = CompiledSteps(learner, training, sharded=self.shards.active)
@@ -184,19 +184,27 @@ class Trainer:
         if self.finished:
             self.accelerator.print(self.run.finished_note(self.selection.metric, epochs=self.training.epochs))
             return Evaluation(self.run.best())
+        self.log.open(self.folder)
+        progress = Progress(
+            self.total_steps,
+            unit="steps",
+            done=self.position.step,
+            active=self._main,
+            log_s=math.inf,
+            record=self.log.write,
+        )
         if self.run.resumed is not None:
             start = f"resuming {self.folder} at epoch {self.position.epoch}, step {self.position.step}"
-            self.accelerator.print("\n  ".join([start, *self.run.resumed]))
+            progress.say("\n  ".join([start, *self.run.resumed]))
         validations = math.ceil(self.training.epochs / self.training.validate_every)
         self.run.begin(self.config, pictures=self.training.gallery * validations if self.gallery else 0)
         purge, folder = self.position.step or None, self.folder / "tensorboard"
         self.tracker = Tracker(folder, active=self._main, purge_step=purge, references=self.references)
         self.tracker.learner(self.learner, self.optimizer, step=self.position.step)
-        progress = Progress(self.total_steps, done=self.position.step, active=self._main)
         self.steps = StepLog(self.accelerator, self.training, self.run, self.tracker, progress)
         try:
             while not self._over():
-                self._epoch(progress)
+                self._epoch()
                 last = self.position.epoch + 1 == self.training.epochs or self.box.over
                 if (self.position.epoch + 1) % self.training.validate_every == 0 or last:
                     self._validation(progress)
@@ -214,7 +222,7 @@ class Trainer:
             with suppress(OSError):  # on a full disk; what ended the run is told, not this
                 self.tracker.close()
 
-    def _epoch(self, progress: Progress) -> None:
+    def _epoch(self) -> None:
         """Train from the position's batch to the end of its epoch, or of the time; its validation is still to come."""
         self.model.train()
         self.loader.set_epoch(self.position.epoch, skip=self.position.batches)
@@ -233,9 +241,11 @@ class Trainer:
             self.run.ema.update()
             self.position.batches += len(group)
             self.position.step += 1
-            progress.advance(rate, left_s=self.box.left_s)
+            self.steps.made(rate, left_s=self.box.left_s)
             if log:
-                self._log(parts, rate, images, waited, progress)
+                self.steps.log(
+                    parts, rate=rate, images=images, waited=waited, left_s=self.box.left_s, optimizer=self.optimizer
+                )
                 waited = 0.0
             asked = time.monotonic()
         self.steps.read_all()
@@ -276,16 +286,6 @@ class Trainer:
         set_rate(self.optimizer, factor)
         return self.optim.lr * factor
 
-    def _log(self, parts: dict[str, Tensor], rate: float, images: int, waited: float, progress: Progress) -> None:
-        """Write the numbers of the step that was just made; here, and not at other steps, the host waits for the device."""
-        took = time.monotonic() - progress.window_start
-        numbers = OnTheWay(torch.stack([value.detach().float() for value in parts.values()])).read()
-        told = dict(zip(parts, numbers, strict=True)) | {"rate": rate} | self.steps.read_all()
-        told |= {"wait_share": waited / max(took, 1e-9), "images_per_s": progress.images_per_s(images)}
-        self.tracker.scalars({f"training/{name}": value for name, value in told.items()}, step=self.position.step)
-        self.tracker.machine(self.optimizer, self.accelerator.device, step=self.position.step)
-        progress.log(self.position.epoch, told)
-
     def _validation(self, progress: Progress) -> None:
         """Score, keep the best, log."""
         began = self.box.now()
@@ -313,7 +313,14 @@ class Trainer:
                 with self.run.ema.applied():
                     self.tracker.pictures(self.gallery(self.learner), step=self.position.step)
         self.box.measured(self.box.now() - began)
-        progress.validation(self.position.epoch, self.selection.metric, evaluation.metrics, gained)
+        others = [
+            f"{name} {number:.4f}" for name, number in evaluation.metrics.items() if name != self.selection.metric
+        ]
+        best = " (best so far)" if gained else ""
+        progress.say(
+            f"validation after epoch {self.position.epoch}: {self.selection.metric} {value:.4f}{best} {' '.join(others[:5])}"
+        )
+        self.steps.begin_window()
         if warning:
             progress.say(warning)
             self.tracker.text("warning", warning, step=self.position.step)
