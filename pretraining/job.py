@@ -71,6 +71,7 @@ def pretrain(config: Pretraining, *, dry_run: bool = False) -> Path:
             folder / "provenance.json",
             json.dumps(provenance() | trainer.record() | {"validation": best.metrics}, indent=1) + "\n",
         )
+    trainer.end()
     return folder
 
 

@@ -24,6 +24,7 @@ from samis.config.fields import (
 PRECISION = OneOf(
     table("samis.training.precision", "CHOICES"), fp32="no", float32="no", float16="fp16", bfloat16="bf16"
 )
+TRACKERS = OneOf("tensorboard", "wandb", "mlflow", "none")
 COMPILING = OneOf(table("samis.training.compiling", "CHOICES"), true="default", yes="default", false="no", off="no")
 
 
@@ -115,6 +116,13 @@ class TrainingConfig(Section):
     """Run folder; null makes checkpoints/runs/<experiment>."""
     gallery: Annotated[int, Field(strict=True, ge=0, le=1000)] = 6
     """Validation images drawn into TensorBoard."""
+    trackers: Annotated[list[Annotated[Text, TRACKERS]], Field(strict=True)] = field(
+        default_factory=lambda: ["tensorboard"]
+    )
+    """Where the run's numbers are shown; wandb and mlflow, which you install, get numbers and config, tensorboard also
+    pictures, PR curves and reference lines; [none] shows them nowhere."""
+    keep_resume: Flag = False
+    """Keep the resume point of a finished run (half of its folder), so that more epochs or minutes can train it on."""
     allow_changed_data: Flag = False
     """Let a run that was cut go on though images or masks of its splits have changed; both fingerprints are recorded,
     and the best epoch is chosen again on changed validation images."""

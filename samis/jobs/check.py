@@ -18,6 +18,7 @@ from samis.data.configured import label_of, load_split
 from samis.errors import UserError, near_name
 from samis.metrics import CLEAN_NUMBERS, SCORES_CLEAN, find_metrics, numbers_on, score_image, summarise
 from samis.sam.framing import build_framing
+from samis.training.tracking import check_trackers
 
 
 def check_experiment(config: Experiment, *, training: bool = True) -> None:
@@ -46,6 +47,7 @@ def check_experiment(config: Experiment, *, training: bool = True) -> None:
         )
     if training:
         check_folder(Path(config.training.out or "."), key="training.out")
+        check_trackers(config.training.trackers)
     computed = find_metrics(config.metrics.names or None, config.metrics.protocol)
     computes = [number for metric in computed for number in (*metric.values, *metric.finished)]
     some = numbers_on(

@@ -1,17 +1,23 @@
 """TensorBoard: what a run learns, how it scores beside zero-shot SAM and the best specialised network, what it waits for.
 
-``docs/tensorboard.md`` says which page answers which question.
+``docs/tensorboard.md`` says which page answers which question. Numbers and config also go to Accelerate's other trackers.
 """
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
+from accelerate.tracking import filter_trackers
 
 from samis.core.contracts import Evaluation
+from samis.errors import UserError
 
 PR_THRESHOLDS = 127
 """As many as torch's writer declares at most; with more, TensorBoard would tell wrong thresholds."""
@@ -20,15 +26,31 @@ FINAL = ("s_measure", "weighted_f", "mae", "f_mean", "e_mean", "iou")
 """Final scores that stand beside the hyper-parameters, if a run has them; each is a chart of one point as well."""
 
 
+def check_trackers(names: Sequence[str]) -> None:
+    """Refuse a tracker whose package is not installed.
+
+    Raises:
+        UserError: it is not.
+    """
+    for name in names:
+        if name not in ("tensorboard", "none") and not filter_trackers([name]):
+            raise UserError(f"training.trackers: {name} is not installed; pip install {name}, or leave it out")
+
+
 class Tracker:
-    """Writes one run's TensorBoard events; on other processes than the first it writes nothing.
+    """Writes what one run shows; on other processes than the first it writes nothing.
 
     Args:
-        folder: where the events go.
+        folder: where TensorBoard's events go.
         active: False makes every call a no-op.
         purge_step: hide what an earlier process wrote from this step on.
         references: name -> metrics of rows to draw beside the validation, each as a run of its own below
             `folder`, under the same tags: TensorBoard draws runs that share a tag into one chart.
+        names: ``training.trackers``. accelerator: of the run, which the trackers besides TensorBoard belong to.
+        config: the resolved config, which they show.
+
+    Raises:
+        UserError: as ``check_trackers``.
     """
 
     def __init__(
@@ -38,10 +60,25 @@ class Tracker:
         active: bool = True,
         purge_step: int | None = None,
         references: dict[str, dict[str, float]] | None = None,
+        names: Sequence[str] = ("tensorboard",),
+        accelerator: Accelerator | None = None,
+        config: dict[str, Any] | None = None,
     ) -> None:
         self._writer: Any = None
         self._references: list[tuple[Any, dict[str, float]]] = []
-        if active:
+        self._active, self._others = active, None
+        check_trackers(names)
+        others = filter_trackers([name for name in names if name not in ("tensorboard", "none")])
+        if others and accelerator:
+            self._others, accelerator.log_with = accelerator, others
+            run, project = folder.resolve().parent, os.environ.get("WANDB_PROJECT", "samis")
+            how = {"wandb": {"dir": str(run), "name": run.name, "resume": "auto"}, "mlflow": {"run_name": run.name}}
+            try:
+                accelerator.init_trackers(project, config=flattened(config or {}), init_kwargs=how)
+            except Exception as error:  # each package has its own
+                told = " ".join(str(error).split())[:300] or type(error).__name__
+                raise UserError(f"training.trackers: {', '.join(map(str, others))} does not start: {told}") from error
+        if active and "tensorboard" in names:
             from torch.utils.tensorboard import SummaryWriter  # slow to import
 
             self._writer = SummaryWriter(str(folder), purge_step=purge_step)
@@ -54,10 +91,11 @@ class Tracker:
         if self._writer:
             for name, value in values.items():
                 self._writer.add_scalar(name, value, step)
+        self._send(values, step)
 
     def learner(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, *, step: int) -> None:
         """Write how much of a model is trained, and what each of the optimizer's groups holds."""
-        if not self._writer:
+        if not self._active:
             return
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
         everything = sum(p.numel() for p in model.parameters())
@@ -72,7 +110,7 @@ class Tracker:
 
     def machine(self, optimizer: torch.optim.Optimizer, device: torch.device, *, step: int) -> None:
         """Write each group's learning rate, and the GPU memory at its highest since the last call (on CUDA only)."""
-        if not self._writer:
+        if not self._active:
             return
         rates = {f"learning_rate/group_{n}": float(group["lr"]) for n, group in enumerate(optimizer.param_groups)}
         self.scalars(rates, step=step)
@@ -87,25 +125,19 @@ class Tracker:
 
     def evaluation(self, evaluation: Evaluation, *, step: int) -> None:
         """Write a validation: each metric, beside those of the references, each class's, clean images, the mean PR curve."""
-        if not self._writer:
+        if not self._active:
             return
-        for name, value in evaluation.metrics.items():
-            self._writer.add_scalar(f"validation/{name}", value, step)
-            for writer, metrics in self._references:
-                if name in metrics:
-                    writer.add_scalar(f"validation/{name}", metrics[name], step)
+        numbers = {f"validation/{name}": value for name, value in evaluation.metrics.items()}
         for class_name, metrics in evaluation.per_class.items():
-            for name in ("s_measure", "iou", "mae"):
-                if name in metrics:
-                    self._writer.add_scalar(f"validation_{name}/{class_name}", metrics[name], step)
-        for name in (
-            "kept_clean",
-            "defect_recall",
-            "image_auroc",
-        ):  # at threshold 0.5, where the split has clean images
-            if name in (evaluation.clean or {}):
-                self._writer.add_scalar(f"validation_clean/{name}", (evaluation.clean or {})[name], step)
-        if {"precision", "recall"} <= set(evaluation.curves):
+            shown = [name for name in ("s_measure", "iou", "mae") if name in metrics]
+            numbers |= {f"validation_{name}/{class_name}": metrics[name] for name in shown}
+        clean = evaluation.clean or {}  # at threshold 0.5, where the split has clean images
+        judged = [name for name in ("kept_clean", "defect_recall", "image_auroc") if name in clean]
+        self.scalars(numbers | {f"validation_clean/{name}": clean[name] for name in judged}, step=step)
+        for writer, metrics in self._references:
+            for name in evaluation.metrics.keys() & metrics.keys():
+                writer.add_scalar(f"validation/{name}", metrics[name], step)
+        if self._writer and {"precision", "recall"} <= set(evaluation.curves):
             self._pr_curve(np.asarray(evaluation.curves["precision"]), np.asarray(evaluation.curves["recall"]), step)
 
     def pictures(self, pictures: list[tuple[str, np.ndarray]], *, step: int) -> None:
@@ -121,15 +153,29 @@ class Tracker:
 
     def hyperparameters(self, config: dict[str, Any], results: dict[str, float]) -> None:
         """Write the flattened config beside the final scores, for TensorBoard's HPARAMS page."""
+        shown = [name for name in FINAL if name in results] or list(results)
+        self._send({f"final/{name}": results[name] for name in shown}, None)
         if self._writer:
-            shown = [name for name in FINAL if name in results] or list(results)
             self._writer.add_hparams(flattened(config), {f"final/{k}": results[k] for k in shown}, run_name=".")
 
     def close(self) -> None:
         """Flush and close."""
+        if self._others:
+            for tracker in self._others.trackers:
+                tracker.finish()  # end_training would end the process group as well
+            self._others.trackers, self._others.log_with = [], []
         for writer in [self._writer, *(writer for writer, _ in self._references)]:
             if writer:
                 writer.close()
+
+    def _send(self, values: dict[str, float], step: int | None) -> None:
+        """Send numbers to the trackers besides TensorBoard; one that fails, as without a network, costs no run."""
+        if self._others:
+            try:
+                self._others.log({re.sub(r"[^\w./ -]", "_", name): value for name, value in values.items()}, step=step)
+            except Exception as error:  # each package has its own
+                print(f"training.trackers: no more numbers are sent, since it failed: {error}", flush=True)
+                self._others.trackers, self._others = [], None
 
     def _pr_curve(self, precision: np.ndarray, recall: np.ndarray, step: int) -> None:
         # Curves run from threshold 255 down, TensorBoard's from 0 up, in at most 127 steps.

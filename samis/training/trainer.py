@@ -157,6 +157,11 @@ class Trainer:
             told["shards"] = self.accelerator.num_processes
         return told
 
+    def end(self) -> None:
+        """Remove the resume point, unless it shall be kept; the last thing of a run, after its provenance."""
+        if self._main and not self.training.keep_resume:
+            self.run.end()
+
     @property
     def _main(self) -> bool:
         return bool(self.accelerator.is_main_process)
@@ -199,7 +204,10 @@ class Trainer:
         validations = math.ceil(self.training.epochs / self.training.validate_every)
         self.run.begin(self.config, pictures=self.training.gallery * validations if self.gallery else 0)
         purge, folder = self.position.step or None, self.folder / "tensorboard"
-        self.tracker = Tracker(folder, active=self._main, purge_step=purge, references=self.references)
+        self.tracker = Tracker(
+            folder, active=self._main, purge_step=purge, references=self.references, names=self.training.trackers,
+            accelerator=self.accelerator, config=to_dict(self.config) if self.config else {},
+        )  # fmt: skip
         self.tracker.learner(self.learner, self.optimizer, step=self.position.step)
         self.steps = StepLog(self.accelerator, self.training, self.run, self.tracker, progress)
         try:
@@ -338,4 +346,4 @@ class Trainer:
     def _over(self) -> bool:
         patience_over = 0 < self.training.patience <= self.position.waiting
         time_over = 0 < (self.training.minutes or 0.0) <= self.position.over_minutes
-        return self.position.epoch >= self.training.epochs or patience_over or time_over
+        return self.run.ended or self.position.epoch >= self.training.epochs or patience_over or time_over

@@ -97,7 +97,7 @@ def adapt(folder: Path, *overrides: str) -> Callable[[], None]:
     """Return the work of ``train/adapt.py`` on drawn images into a run folder."""
 
     def work() -> None:
-        out = [f"training.out={folder}", f"cache.folder={folder}.embeddings"]
+        out = [f"training.out={folder}", "training.keep_resume=true", f"cache.folder={folder}.embeddings"]
         sys.argv = ["train/adapt.py", "tests/faults/recipe.yaml", *out, *overrides]
         runpy.run_path(str(ROOT / "train" / "adapt.py"), run_name="__main__")
 

@@ -55,10 +55,13 @@ def test_run_folder_is_as_promised(alone):
         "validation.jsonl",
         "best",
         "last",
-        "resume/state.pt",
         "tensorboard",
     ):
         assert (alone / name).exists(), name
+    assert not (alone / "resume").exists(), "nothing goes on from a finished run's"
+    log = (alone / "log.txt").read_text()
+    for told in ("10 training images", "epoch 0 step 3/6 ", "validation after epoch 2: ", "best validation: "):
+        assert told in log, told
     assert (alone / "best" / "adapter_config.json").exists(), "peft's own format"
     threshold = json.loads((alone / "provenance.json").read_text())["threshold"]
     assert 0 <= threshold["value"] < 1
@@ -131,7 +134,7 @@ def test_scores_twice_the_same_and_as_validated(alone, tmp_path):
 
 def test_a_second_run_of_the_same_command_goes_on(alone, tmp_path):
     folder = tmp_path / "run"
-    first = [*SMALL, "training.batch_size=4", f"training.out={folder}"]
+    first = [*SMALL, "training.batch_size=4", f"training.out={folder}", "training.keep_resume=true"]
     launch("train/adapt.py", CONFIG, *first, "training.epochs=1")
     done = launch("train/adapt.py", CONFIG, *first)
     assert "resuming" in done.stdout
@@ -152,6 +155,9 @@ def test_a_finished_run_is_told_and_another_config_refused(alone, monkeypatch, c
         again("optim.lr=0.5", "training.epochs=9")
     assert ended.value.code == 2
     assert "cannot resume a run of another config (optim.lr is" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        again("training.epochs=9")
+    assert "cannot train a finished run on (training.epochs is 2 there and 9 here)" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in alone.rglob("*") if path.is_file()} == before
 
 

@@ -43,7 +43,13 @@ def folders(tmp_path_factory):
         for epochs in (1, 2):
             script = "tests/recipes/adapt_sharded.py" if name == "two" else "train/adapt.py"
             told = launch(
-                *start, script, *SMALL, *overrides, f"training.epochs={epochs}", f"training.out={place / name}"
+                *start,
+                script,
+                *SMALL,
+                *overrides,
+                f"training.epochs={epochs}",
+                f"training.out={place / name}",
+                "training.keep_resume=true",
             )
             assert ("resuming" in told) == (epochs == 2)
     return place / "one", place / "two"

@@ -19,7 +19,7 @@ FREE_KEYS = {
     "training.spike_ratio", "training.collapse_after", "training.out", "training.gallery", "training.reference_rows",
     "data.root", "data.check", "metrics.batch_size", "metrics.bootstrap", "cache.folder", "cache.limit_gb",
     "training.prefetch", "training.minutes", "training.allow_changed_data", "segmenter.checkpoint_activations", "segmenter.compile",
-    "training.compile",
+    "training.compile", "training.trackers", "training.keep_resume",
 }  # fmt: skip
 """Keys that may differ when a run is resumed: how long, how fast and where, not what is learnt from what."""
 PICTURE_BYTES = 200_000
@@ -42,6 +42,32 @@ def check_config(folder: Path, config: Any) -> None:
         raise UserError(
             f"{path}: cannot resume a run of another config ({shown}); choose another training.out, or delete the run "
             "folder to start anew"
+        )
+
+
+LENGTH = ("training.epochs", "training.minutes", "training.patience")
+
+
+def is_finished(folder: Path) -> bool:
+    """Return whether a folder holds a run that came to its end."""
+    return (folder / "provenance.json").exists() and (folder / "validation.jsonl").exists()
+
+
+def check_length(folder: Path, config: Any) -> None:
+    """Refuse to train a finished run on, whose resume point was removed.
+
+    Raises:
+        UserError: a key that says how long a run is differs.
+    """
+    path = folder / "config.yaml"
+    if config is None or not path.exists():
+        return
+    held, given = flattened(to_dict(load_config(path, schema=type(config)))), flattened(to_dict(config))
+    differ = [f"{key} is {held.get(key)} there and {given[key]} here" for key in LENGTH if held.get(key) != given[key]]
+    if differ:
+        raise UserError(
+            f"{folder}: cannot train a finished run on ({', '.join(differ)}), its resume point was removed; choose another "
+            "training.out, with training.keep_resume=true if it shall be trained on later"
         )
 
 

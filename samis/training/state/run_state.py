@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import torch
 from accelerate import Accelerator
 
 from samis.core.files import write_atomic
+from samis.errors import UserError
 from samis.training import agree
 from samis.training.ema import Ema
 from samis.training.sharded import Shards
@@ -40,6 +42,7 @@ class RunState:
     Attributes:
         position: where the run stands. validations: its lines of ``validation.jsonl``.
         precisions: those that the run has computed in, in order. seen: fingerprints of the data it has seen, in order.
+        ended: whether the folder holds a finished run without a resume point.
         resumed: None for a new run; else what this one changes in the run that it takes up, a line each.
     """
 
@@ -66,6 +69,7 @@ class RunState:
         self.data, self.allow_changed = data or {}, allow_changed
         self.seen = [self.data] if self.data else []
         self.resumed: list[str] | None = None
+        self.ended = False
         self._path = self.folder / "resume" / "state.pt"
         self._saved_at, self._saved_step = time.monotonic(), 0
 
@@ -83,6 +87,8 @@ class RunState:
                     self._claim(lock, config)
             if agree.largest(self.accelerator, self._path.exists())[0]:
                 self._take_up()
+            elif agree.largest(self.accelerator, run_folder.is_finished(self.folder))[0]:
+                self._read_finished()
             else:
                 self._seed()
             self._saved_at, self._saved_step = time.monotonic(), self.position.step
@@ -153,8 +159,16 @@ class RunState:
     def finished_note(self, metric: str, *, epochs: int) -> str:
         """Say of a finished run how it ended and how to train longer."""
         p = self.position
-        best = "no validation was a number" if p.best is None else f"best {metric} {p.best:.4f}, epoch {p.best_epoch}"
+        best = (
+            f"best {metric} {self.best()[metric]:.4f}, epoch {p.best_epoch}"
+            if p.best_epoch > 0
+            else "no validation was a number"
+        )
         told = f"{self.folder}: this run is finished (epoch {p.epoch}, step {p.step}; {best}) and is left as it is"
+        if self.ended:
+            return (
+                f"{told}; a longer run needs another training.out, and training.keep_resume=true to be trained on later"
+            )
         if p.over_minutes:
             return f"{told}; its {p.over_minutes:g} minutes are over: training.minutes={2 * p.over_minutes:g} trains on"
         if p.epoch < epochs:
@@ -168,9 +182,32 @@ class RunState:
             print(stale)
         if self._path.exists():
             run_folder.check_config(self.folder, config)
+        elif run_folder.is_finished(self.folder):
+            run_folder.check_config(self.folder, config)
+            run_folder.check_length(self.folder, config)
         else:
             run_folder.check_leftovers(self.folder)
             checkpoint.settle(self.folder, epoch=-1)
+
+    def end(self) -> None:
+        """Remove the resume point of a run that is over and whose provenance is written; on the main process."""
+        shutil.rmtree(self._path.parent, ignore_errors=True)
+
+    def _read_finished(self) -> None:
+        """Read where a finished run had ended from what it left."""
+        path = self.folder / "validation.jsonl"
+        try:
+            self.validations = path.read_text(encoding="utf-8").splitlines()
+            records = [json.loads(line) for line in self.validations]
+            self.position.epoch, self.position.step = int(records[-1]["epoch"]), int(records[-1]["step"])
+            best = [int(record["epoch"]) for record in records if record["best"]]
+        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+            raise UserError(
+                f"{path}: expected the validations of a finished run, got trouble ({error}); copy it again, or choose another "
+                "training.out"
+            ) from error
+        self.position.best_epoch = best[-1] if best else -1
+        self.ended = True
 
     def _take_up(self) -> None:
         with agree.together(self.accelerator):

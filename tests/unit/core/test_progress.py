@@ -94,4 +94,3 @@ def test_no_thread_stays_behind(monkeypatch):
     progress.advance()
     assert set(threading.enumerate()) == before, "loader processes are forked meanwhile"
     progress.close()
-

@@ -99,7 +99,8 @@ def config(folder, *more):
         [
             f"data.root={folder / 'photos'}", f"training.out={folder / 'run'}", "training.epochs=1", "training.gallery=0",
             "segmenter.weights=random", "frame.frame_px=64", "adapter.rank=2", "metrics.names=[mae, s_measure]",
-            "training.batch_size=4", "data.augment=none", "cache.embeddings=never", *more,
+            "training.batch_size=4", "data.augment=none", "cache.embeddings=never",
+            "training.keep_resume=true", *more,
         ],
         schema=Experiment,
     )  # fmt: skip

@@ -1,10 +1,13 @@
 """What a run writes for TensorBoard, read back through TensorBoard's own event reader."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
+from accelerate.tracking import GeneralTracker
+from accelerate.utils import LoggerType
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.util import tensor_util
@@ -12,9 +15,10 @@ from tensorboard.util import tensor_util
 from samis.config import Experiment, OptimConfig, TrainingConfig
 from samis.core.contracts import Batch, Evaluation, Loss
 from samis.core.geometry import place
+from samis.errors import UserError
 from samis.evaluation.score_row import ScoreRow
 from samis.reporting.analysis.references import reference_lines
-from samis.training.tracking import Tracker
+from samis.training.tracking import Tracker, check_trackers
 from samis.training.trainer import Selection, Trainer
 
 CURVES = {"precision": [1 - n / 510 for n in range(256)], "recall": [n / 255 for n in range(256)]}
@@ -210,3 +214,86 @@ def test_a_run_finds_its_references(tmp_path, capsys):
     assert [metrics["mae"] for metrics in references(config).values()] == [0.3, 0.05]
     (tmp_path / "rows" / "broken.json").write_text("{}")
     assert references(config) == {} and "broken.json" in capsys.readouterr().out
+
+
+class Fake(GeneralTracker):
+    """Stands for Weights & Biases: keeps what Accelerate sends."""
+
+    name, requires_logging_directory, main_process_only = "wandb", False, True
+    sent: ClassVar[list] = []
+    broken = False
+
+    def __init__(self, run_name, **options):
+        super().__init__()
+        self.sent.append(("init", run_name, options["name"]))
+
+    tracker = None
+
+    def store_init_configuration(self, values):
+        self.sent.append(("config", values))
+
+    def log(self, values, step=None, **_):
+        if self.broken:
+            raise ConnectionError("no network")
+        self.sent.append(("log", step, values))
+
+    def finish(self):
+        self.sent.append(("finish",))
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    from accelerate import tracking as theirs
+
+    monkeypatch.setitem(theirs.LOGGER_TYPE_TO_CLASS, "wandb", Fake)
+    monkeypatch.setattr(theirs, "get_available_trackers", lambda: [LoggerType("wandb")])
+    monkeypatch.setattr(Fake, "sent", [])
+    return Fake
+
+
+def short(folder, *trackers, validate=None):
+    made = Trainer(
+        Point(), Batches(), validate or (lambda _: Evaluation({"s_measure": 0.6}, per_class={"pit (a)": {"iou": 0.5}})),
+        selection=Selection("s_measure"), optim=OptimConfig(lr=0.1), folder=folder / "own_run", config=Experiment(),
+        training=TrainingConfig(epochs=1, log_every=1, trackers=list(trackers)), references={"zero": {"s_measure": 0.5}},
+    )  # fmt: skip
+    made.fit()
+    return made
+
+
+def test_another_tracker_gets_config_and_numbers_beside_tensorboard(tmp_path, fake):
+    short(tmp_path, "tensorboard", "wandb")
+    kinds = [each[0] for each in fake.sent]
+    assert kinds[:2] == ["init", "config"] and kinds[-1] == "finish" and kinds.count("finish") == 1
+    assert fake.sent[0] == ("init", "samis", "own_run") and fake.sent[1][1]["optim.lr"] == Experiment().optim.lr
+    numbers = [(name, step, value) for kind, step, values in fake.sent[2:-1] for name, value in values.items()]
+    assert ("validation/s_measure", 3, 0.6) in numbers and ("validation_iou/pit _a_", 3, 0.5) in numbers
+    assert {step for name, step, _ in numbers if name == "training/loss"} == {1, 2, 3}
+    assert ("final/s_measure", None, 0.6) in numbers
+    assert scalars(read(tmp_path / "own_run" / "tensorboard"), "validation/s_measure") == [(3, 0.6)]
+    assert "parameters/trained" in {name for name, _, _ in numbers}
+
+
+def test_another_tracker_alone_and_none_write_no_events(tmp_path, fake):
+    short(tmp_path / "a", "wandb")
+    assert fake.sent and not (tmp_path / "a" / "own_run" / "tensorboard").exists()
+    fake.sent.clear()
+    short(tmp_path / "b", "none")
+    assert not fake.sent and not (tmp_path / "b" / "own_run" / "tensorboard").exists()
+
+
+def test_a_tracker_that_fails_costs_no_run(tmp_path, fake, capsys, monkeypatch):
+    monkeypatch.setattr(Fake, "broken", True)
+    assert short(tmp_path, "tensorboard", "wandb").position.step == 3
+    assert capsys.readouterr().out.count("no more numbers are sent, since it failed: no network") == 1
+
+
+def test_a_tracker_that_is_not_installed_is_named_before_the_run(tmp_path, monkeypatch):
+    from accelerate import tracking as theirs
+
+    monkeypatch.setattr(theirs, "get_available_trackers", list)
+    with pytest.raises(
+        UserError, match=r"^training.trackers: mlflow is not installed; pip install mlflow, or leave it out$"
+    ):
+        check_trackers(["tensorboard", "mlflow"])
+    check_trackers(["tensorboard", "none"])

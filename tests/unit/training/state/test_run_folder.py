@@ -190,3 +190,53 @@ def test_a_position_is_carried_over(old, new, position, batches, step):
     assert changes(old, new)
     assert changes(old, old) == []
     assert carried_over(position, old, old) is position
+
+
+def finish(folder, **training):
+    """Train a run to its end and write its provenance, as the training job does."""
+    trainer = run(folder, **training)
+    if not trainer.finished:
+        (folder / "provenance.json").write_text("{}")
+    trainer.end()
+    return trainer
+
+
+def test_a_finished_run_without_its_resume_point_is_told_and_left_alone(tmp_path, capsys):
+    first = finish(tmp_path)
+    assert not (tmp_path / "resume").exists()
+    before = contents(tmp_path)
+    again = finish(tmp_path)
+    assert again.finished and contents(tmp_path) == before
+    assert again.run.best() == first.run.best() and again.position.best_epoch == first.position.best_epoch
+    told = capsys.readouterr().out
+    assert "is finished (epoch 2, step 4; best error" in told and "training.keep_resume=true" in told
+
+
+def test_a_longer_run_without_its_resume_point_is_refused_and_nothing_lost(tmp_path):
+    finish(tmp_path)
+    before = contents(tmp_path)
+    with pytest.raises(UserError, match=r"cannot train a finished run on \(training.epochs is 2 there and 3 here\)"):
+        finish(tmp_path, epochs=3)
+    assert contents(tmp_path) == before
+
+
+def test_a_kept_resume_point_trains_on(tmp_path):
+    finish(tmp_path, keep_resume=True)
+    assert (tmp_path / "resume" / "state.pt").exists()
+    assert finish(tmp_path, epochs=3).position.step == 6
+
+
+def test_a_run_that_was_cut_before_its_provenance_keeps_its_resume_point(tmp_path):
+    run(tmp_path)
+    assert (tmp_path / "resume" / "state.pt").exists()
+    assert run(tmp_path).finished
+
+
+def test_the_log_goes_on_in_a_resumed_run(tmp_path, capsys):
+    run(tmp_path)
+    run(tmp_path, epochs=3)
+    log = (tmp_path / "log.txt").read_text()
+    printed = capsys.readouterr().out
+    lines = [line for line in log.splitlines() if not line.startswith("#")]
+    assert lines and all(line in printed for line in lines)
+    assert sum("validation after epoch" in line for line in lines) == 3 and "resuming" in log and "\r" not in log
