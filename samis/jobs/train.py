@@ -141,7 +141,14 @@ def load_data(config: Experiment, accelerator: Accelerator, log: RunLog) -> Trai
 
 
 def finish(
-    config: Experiment, learner: Any, data: TrainingData, plain: BatchMaker, *, folder: Path, device: torch.device, log: RunLog
+    config: Experiment,
+    learner: Any,
+    data: TrainingData,
+    plain: BatchMaker,
+    *,
+    folder: Path,
+    device: torch.device,
+    log: RunLog,
 ) -> dict[str, Any]:
     """Recompute statistics and search the threshold with the best epoch's weights; return what provenance says of them."""
     found: dict[str, Any] = {
