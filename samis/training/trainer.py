@@ -189,20 +189,15 @@ class Trainer:
         if self.finished:
             self.accelerator.print(self.run.finished_note(self.selection.metric, epochs=self.training.epochs))
             return Evaluation(self.run.best())
-        self.log.open(self.folder)
         progress = Progress(
-            self.total_steps,
-            unit="steps",
-            done=self.position.step,
-            active=self._main,
-            log_s=math.inf,
-            record=self.log.write,
-        )
+            self.total_steps, unit="steps", done=self.position.step, active=self._main, log_s=math.inf, record=self.log.write
+        )  # fmt: skip
         if self.run.resumed is not None:
             start = f"resuming {self.folder} at epoch {self.position.epoch}, step {self.position.step}"
             progress.say("\n  ".join([start, *self.run.resumed]))
         validations = math.ceil(self.training.epochs / self.training.validate_every)
         self.run.begin(self.config, pictures=self.training.gallery * validations if self.gallery else 0)
+        self.log.open(self.folder)
         purge, folder = self.position.step or None, self.folder / "tensorboard"
         self.tracker = Tracker(
             folder, active=self._main, purge_step=purge, references=self.references, names=self.training.trackers,
