@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -84,9 +85,8 @@ def test_a_resumed_epoch_goes_on_and_processes_share_it() -> None:
     whole = shown(loader(0.3), 5)
     assert shown(loader(0.3), 5, skip=2) == whole[4:]
     parts = [shown(loader(0.3, rank=rank, world=3), 5) for rank in range(3)]
-    assert {len(part) for part in parts} == {4}
-    dealt = [key for round_ in zip(*parts, strict=True) for key in round_]
-    assert dealt == [*whole, *whole[: 12 - len(whole)]]
+    dealt = [key for round_ in zip_longest(*parts) for key in round_ if key]
+    assert dealt == whole  # each image once: eleven over three processes leave one of them an image short
     scored = loader(0.0, training=False, shuffle=False)
     assert shown(scored, 0) == IDS
 
