@@ -80,11 +80,13 @@ def load_backbone(network: nn.Module, path: Path, *, backbone: str) -> str:
     """
     given, wanted = read_tensors(path), network.state_dict()
     by_name = match_names(wanted, given)
+    beyond = deeper_tensors(given, wanted, backbone) if len(by_name) == len(wanted) else []
     matched = by_name if len(by_name) == len(wanted) else match_order(wanted, given)
-    if matched is None:
+    if matched is None or beyond:
         fit, of = _counts(by_name, wanted)
+        more = f", and {len(beyond)} more are of a deeper model (first {beyond[0]})" if beyond else ""
         raise UserError(
-            f"{path}: expected weights of {backbone}, but {fit} of its {of} tensors fit; "
+            f"{path}: expected weights of {backbone}, but {fit} of its {of} tensors fit{more}; "
             f"the file looks like {looks_like(given)}; set segmenter.backbone to its model or give another file"
         )
     network.load_state_dict(matched)
@@ -119,16 +121,24 @@ def match_order(wanted: dict[str, Tensor], given: dict[str, Tensor]) -> dict[str
     return found
 
 
+def deeper_tensors(given: dict[str, Tensor], wanted: dict[str, Tensor], backbone: str) -> list[str]:
+    """Return the file's tensors with the features' kind of name that the model lacks: those of ResNet-34 beyond ResNet-18."""
+    with torch.device("meta"):
+        known = {_plain(name) for name in timm.create_model(backbone).state_dict()} | {_plain(name) for name in wanted}
+    parts = {_plain(name).partition("_")[0] for name in wanted}
+    return [name for name in given if _plain(name) not in known and _plain(name).partition("_")[0] in parts]
+
+
 def looks_like(given: dict[str, Tensor]) -> str:
     """Say which of ``CANDIDATES`` a file's tensors fit best, and how many of them."""
-    best, most = "", 0.0
+    best, most = "", (0.0, 0)
     for candidate in CANDIDATES:
         with torch.device("meta"):
             wanted = timm.create_model(candidate, features_only=True).state_dict()
         fit, of = _counts(match_order(wanted, given) or match_names(wanted, given), wanted)
-        if fit / of > most:
-            most, best = fit / of, f"{candidate} ({fit} of {of} tensors fit)"
-    return best if most > 0.5 else f"none of {', '.join(CANDIDATES)}"
+        if (fit / of, fit) > most:  # of two that fit alike the deeper one
+            most, best = (fit / of, fit), f"{candidate} ({fit} of {of} tensors fit)"
+    return best if most[0] > 0.5 else f"none of {', '.join(CANDIDATES)}"
 
 
 def _counts(matched: dict[str, Tensor], wanted: dict[str, Tensor]) -> tuple[int, int]:

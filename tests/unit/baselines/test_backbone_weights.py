@@ -7,7 +7,7 @@ import torchvision
 from safetensors.torch import save_file
 
 from samis.baselines import BaselineLearner, build_baseline, load_baseline
-from samis.baselines.backbone_weights import load_backbone
+from samis.baselines.backbone_weights import deeper_tensors, load_backbone, looks_like, match_names
 from samis.baselines.encoder import Encoder
 from samis.config import LossConfig
 from samis.core.geometry import PIXEL_MEAN, PIXEL_STD
@@ -85,6 +85,33 @@ def test_another_models_file_is_named(tmp_path):
     save_file({"x.weight": torch.zeros(3)}, tmp_path / "b.safetensors")
     with pytest.raises(UserError, match="0 of its 70 tensors fit; the file looks like none of resnet18"):
         Encoder("resnet10t", pretrained=tmp_path / "b.safetensors")
+
+
+@pytest.mark.parametrize(("file", "backbone"), [("resnet34", "resnet18"), ("resnet101", "resnet50")])
+def test_a_deeper_model_all_of_whose_first_blocks_fit_is_refused(file, backbone):
+    """Every tensor of the shallower network is in the file, with its shape, and would be loaded."""
+    with torch.device("meta"):
+        given, wanted = (timm.create_model(n, features_only=n == backbone).state_dict() for n in (file, backbone))
+    assert len(match_names(wanted, given)) == len(wanted)
+    beyond = deeper_tensors(given, wanted, backbone)
+    assert beyond and looks_like(given).startswith(f"{file} (")
+    assert all(name.startswith("layer") for name in beyond)
+
+
+def test_a_deeper_models_file_is_an_error(tmp_path):
+    save_file(timm.create_model("resnet34").state_dict(), tmp_path / "a.safetensors")
+    with pytest.raises(
+        UserError, match=r"100 of its 100 tensors fit, and 96 more are of a deeper model .* looks like resnet34"
+    ):
+        Encoder("resnet18", pretrained=tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vgg16", "vgg16_bn", "densenet121"])
+def test_no_torchvision_file_is_taken_for_a_deeper_model(name):
+    with torch.device("meta"):
+        given = getattr(torchvision.models, name)().state_dict()
+        wanted = timm.create_model(name, features_only=True).state_dict()
+    assert deeper_tensors(given, wanted, name) == []
 
 
 def test_bad_files_are_told(tmp_path):
