@@ -8,6 +8,13 @@ EVIL = "</script><img src=x onerror=alert(1)>"
 MAIN_TABLE = "table:has(caption:text-is('steel (test, 16 images)'))"
 
 
+def unfold(page) -> None:
+    """Open the section of the second data set, which is folded at first, by its link in the contents."""
+    assert page.locator(MAIN_TABLE).is_hidden()
+    page.locator(".contents a").filter(has_text="steel (test").click()
+    assert page.locator(MAIN_TABLE).is_visible()
+
+
 def column(page, number: int) -> list[str]:
     """Return the first line of a column's cells, from top to bottom, without the titles of blocks."""
     script = """(rows, n) => rows.map(row => row.cells[n]).map(cell =>
@@ -31,6 +38,7 @@ def test_the_answer_comes_first(open_page):
 
 def test_tables_sort_by_click_and_go_back(open_page):
     page = open_page()
+    unfold(page)
     before = column(page, 0)
     assert before == ["grid", "empty", "lora", "unet"]  # the row that saw the truth is not among them
     button = page.locator(f"{MAIN_TABLE} thead button").filter(has_text="S ↑")
@@ -53,6 +61,7 @@ def test_tables_sort_by_click_and_go_back(open_page):
 
 def test_tables_sort_by_keyboard_with_the_best_first(open_page):
     page = open_page()
+    unfold(page)
     button = page.locator(f"{MAIN_TABLE} thead button").filter(has_text="MAE ↓")
     button.focus()
     page.keyboard.press("Enter")
@@ -130,6 +139,7 @@ def test_small_screens_do_not_scroll_sideways(open_page, width):
 
 def test_latex_is_copied(open_page):
     page = open_page(permissions=["clipboard-read", "clipboard-write"])
+    page.locator(".contents a").last.click()  # the published numbers
     page.locator("button.latex").last.click()
     page.locator("#copied:text('Copied')").wait_for()
     text = page.evaluate("navigator.clipboard.readText()")
@@ -138,6 +148,7 @@ def test_latex_is_copied(open_page):
 
 def test_latex_is_shown_where_the_clipboard_is_denied(open_page):
     page = open_page()
+    page.locator(".contents a").last.click()
     page.evaluate("() => { navigator.clipboard.writeText = async () => { throw new Error('denied') } }")
     page.locator("button.latex").last.click()
     page.locator("dialog[open]").wait_for()
@@ -157,9 +168,21 @@ def test_names_from_outside_stay_text(open_page):
 def test_accessibility(open_page, scheme, width):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     page = open_page(color_scheme=scheme, viewport={"width": width, "height": 900})
-    page.locator("details summary").click()
+    page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true })")
     found = axe.Axe().run(page).response
     assert len(found["passes"]) > 20
     violations = found["violations"]  # of any impact, not only the serious and critical ones
     wrong = [(one["impact"], one["id"], [node["html"][:200] for node in one["nodes"][:3]]) for one in violations]
     assert not wrong
+
+
+def test_only_the_first_data_set_is_unfolded_and_a_link_opens_its_section(open_page):
+    page = open_page(viewport={"width": 390, "height": 800})
+    titles = page.locator(".contents a").all_text_contents()
+    assert titles[0] == "The gap" and "Gallery" in titles and len(titles) == len(set(titles)) >= 5
+    opened = "all => all.filter(one => one.open).map(one => one.querySelector('h2').textContent)"
+    assert page.locator("details.fold").evaluate_all(opened) == ["rail (test, 16 images)"]
+    page.locator(".contents a").last.focus()
+    page.keyboard.press("Enter")
+    assert page.locator("details.fold").evaluate_all(opened)[-1] == titles[-1]
+    assert page.locator("details.fold summary").last.bounding_box()["y"] < 800

@@ -20,7 +20,7 @@ def summary(found: dict[TableKey, list[Answer]]) -> str:
         found: what ``samis.reporting.analysis.answer.answers`` returned.
     """
     groups = list(tested(found).values())
-    return " ".join(filter(None, [_before(groups), headline(found), _overlap(groups)]))
+    return " ".join(filter(None, [_before(groups), headline(found), overlap(found)]))
 
 
 def _before(groups: Sequence[Sequence[Answer]]) -> str:
@@ -42,10 +42,10 @@ def _range(rows: Sequence[ScoreRow], metric: str) -> str:
     return " to ".join(texts)
 
 
-def _overlap(groups: Sequence[Sequence[Answer]]) -> str:
-    """Give the mean overlap with the true defects before and after tuning, of each group that has both."""
+def overlap(found: dict[TableKey, list[Answer]]) -> str:
+    """Give the mean overlap with the true defects before and after tuning, of each group that has both; "" if none has."""
     parts = []
-    for answer in (answer for group in groups for answer in group if answer.metric == OVERLAP):
+    for answer in (answer for group in tested(found).values() for answer in group if answer.metric == OVERLAP):
         zero, tuned = answer.chosen.zero_shot, answer.chosen.tuned
         if zero and tuned:
             values = f"{percent(zero.metrics[OVERLAP])} % to {percent(tuned.metrics[OVERLAP])} %"

@@ -59,6 +59,7 @@ class Document:
         sections: the rest.
         footer: where the numbers come from.
         headline: the answer of all data sets in one sentence.
+        lead: a sentence below it, about the overlap with the true defects.
         exhibits: images of the page's gallery.
     """
 
@@ -67,6 +68,7 @@ class Document:
     sections: list[Section]
     footer: str = ""
     headline: str = ""
+    lead: str = ""
     exhibits: list[Exhibit] = field(default_factory=list)
 
     @property

@@ -19,6 +19,7 @@ from samis.reporting.analysis.answer import Answer, answers, gap_table, headline
 from samis.reporting.analysis.beside import memory_tables, noise_table, sort_rows
 from samis.reporting.analysis.comparator import repeats_table
 from samis.reporting.analysis.costs import cheaper_sentence
+from samis.reporting.analysis.summary import overlap
 from samis.reporting.analysis.table import (
     Table,
     clean_table,
@@ -128,7 +129,7 @@ def build_document(
     footer = f"{len(rows)} score rows; every number is in rows.csv, with its row's file, commit and data fingerprint."
     turns = zip_longest(*(drawn.exhibits for drawn in pictures.values()))  # the first of each data set come first
     exhibits = [exhibit for turn in turns for exhibit in turn if exhibit is not None]
-    return Document(TITLE, said, sections, footer, headline(found), exhibits), found
+    return Document(TITLE, said, sections, footer, headline(found), overlap(found), exhibits), found
 
 
 def _section(

@@ -212,3 +212,20 @@ if (exhibits.length) {
   });
   draw();
 }
+
+// --- Folded sections: a link opens what it points into; printing opens all. ------------------------------------------
+
+function openAt(hash) {
+  const target = byId(decodeURIComponent(hash.slice(1)));
+  if (!target) return;
+  for (let node = target.closest("details"); node; node = node.parentElement.closest("details")) node.open = true;
+  const own = target.querySelector(":scope > details");
+  if (own) own.open = true;
+}
+
+document.querySelectorAll('a[href^="#"]').forEach((link) => link.addEventListener("click", () => openAt(link.hash)));
+addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((one) => { one.open = true; }));
+if (location.hash) {
+  openAt(location.hash);
+  byId(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();
+}
