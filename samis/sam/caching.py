@@ -39,7 +39,7 @@ def cache_embeddings(
     if again is None and config.embeddings == "always" and not learns(sam):
         raise UserError(
             "cache.embeddings: expected training views that come again, but data.augment or the crops of frame.tile_px make "
-            "each anew; set data.augment=light and frame.tile_px=0, or cache.embeddings=auto"
+            "each again; set data.augment=light and frame.tile_px=0, or cache.embeddings=auto"
         )
     user.embed, said = open_cache(config, sam, views=views)
     if training is not None and again is not None and isinstance(user.embed, EmbeddingCache):

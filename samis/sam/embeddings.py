@@ -233,7 +233,7 @@ def open_cache(config: CacheConfig, sam: Sam, *, views: int) -> tuple[Embed, str
         told = f"{cache.folder}: embeddings of {views} views need {need / GB:.2f} GB, but {limits}"
         if config.embeddings == "always":
             raise UserError(f"{told}; name another disk with cache.folder, or set cache.embeddings=auto")
-        return embed, f"{told}; they are computed anew each time"
+        return embed, f"{told}; they are computed again each time"
     return cache, f"embeddings of {views} views are kept in {cache.folder}: up to {need / GB:.2f} GB ({limits})"
 
 

@@ -101,7 +101,7 @@ class Tracker:
         everything = sum(p.numel() for p in model.parameters())
         counts = {"trained": trained, "all": everything, "trained_share": trained / max(1, everything)}
         self.scalars({f"parameters/{name}": float(value) for name, value in counts.items()}, step=step)
-        lines = ["| group | tensors | parameters | base rate | weight decay |", "|---|---:|---:|---:|---:|"]
+        lines = ["| group | tensors | parameters | base lr | weight decay |", "|---|---:|---:|---:|---:|"]
         for number, group in enumerate(optimizer.param_groups):
             size = sum(p.numel() for p in group["params"])
             rate, decay = group.get("base_lr", group["lr"]), group.get("weight_decay", 0.0)

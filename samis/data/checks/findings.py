@@ -88,7 +88,7 @@ def mask_findings(sample: Sample, file: str) -> Iterable[Finding]:
             "warning", "full_mask", file, f"{file}: expected some sound surface, got an all-white mask; look at it"
         )
     elif area > 0.5 and rim.mean() > 0.9:
-        text = f"{file}: expected defects in white, got {area:.0%} white with the whole rim; is the mask inverted?"
+        text = f"{file}: expected defects in white, got {area:.0%} white along the whole edge; is the mask inverted?"
         yield Finding("warning", "inverted_mask", file, text)
     elif count < TINY_PX:
         yield Finding(

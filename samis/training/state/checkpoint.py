@@ -70,16 +70,16 @@ def read_state(path: Path) -> dict[str, Any]:
     Raises:
         UserError: no such file, a damaged one, or one of an older version.
     """
-    anew = f"delete {path.parent.parent} to start anew"
+    again = f"delete {path.parent.parent} to start again"
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         told = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{path}: expected a resume point, but {told}; copy it again, or {anew}") from error
+        raise UserError(f"{path}: expected a resume point, but {told}; copy it again, or {again}") from error
     version = state.get("version") if isinstance(state, dict) else None
     if version != VERSION:
         raise UserError(
-            f"{path}: expected a resume point of version {VERSION}, got {version or 'an older one'}; {anew}"
+            f"{path}: expected a resume point of version {VERSION}, got {version or 'an older one'}; {again}"
         )
     return state
 
@@ -99,7 +99,7 @@ def load_into(
         first = str(error).strip().splitlines()[0]
         raise UserError(
             f"{path}: cannot resume, the run was made with another config ({first}); choose another training.out, "
-            "or delete the run folder to start anew"
+            "or delete the run folder to start again"
         ) from error
     if scaler is not None and state["scaler"] is not None:
         scaler.load_state_dict(state["scaler"])

@@ -81,7 +81,7 @@ def changes(old: Plan, new: Plan) -> list[str]:
     """Say in one line each what another plan changes in a run that is resumed."""
     said = []
     if old.processes != new.processes:
-        said.append(f"it ran on {old.processes} process(es), now on {new.processes}; the images are dealt out anew")
+        said.append(f"it ran on {old.processes} process(es), now on {new.processes}; the images are divided again")
     if old.images != new.images:
         said.append(
             f"a step averages over {new.images} images, before {old.images} (training.batch_size, training.accumulation and "
@@ -92,7 +92,7 @@ def changes(old: Plan, new: Plan) -> list[str]:
     if old.steps != new.steps:
         said.append(f"an epoch has {new.steps} steps, before {old.steps}")
     if old.epochs != new.epochs:
-        said.append(f"the rate's schedule spans {new.epochs} epochs, before {old.epochs}")
+        said.append(f"the learning-rate schedule spans {new.epochs} epochs, before {old.epochs}")
     if old.precision and old.precision != new.precision:
         said.append(f"it computes in mixed_precision {new.precision}, before in {old.precision}")
     if said:

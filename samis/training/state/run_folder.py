@@ -41,7 +41,7 @@ def check_config(folder: Path, config: Any) -> None:
         shown = ", ".join(f"{key} is {held.get(key)} there and {asked.get(key)} here" for key in differ[:5])
         raise UserError(
             f"{path}: cannot resume a run of another config ({shown}); choose another training.out, or delete the run "
-            "folder to start anew"
+            "folder to start again"
         )
 
 
@@ -119,7 +119,7 @@ def check_leftovers(folder: Path) -> None:
     if (folder / "best").exists() or (folder / "last").exists():
         raise UserError(
             f"{folder}: expected a new folder or one with resume/state.pt, but it holds weights without it; choose another "
-            "training.out, or delete the run folder to start anew"
+            "training.out, or delete the run folder to start again"
         )
 
 

@@ -173,7 +173,7 @@ class RunState:
             return f"{told}; its {p.over_minutes:g} minutes are over: training.minutes={2 * p.over_minutes:g} trains on"
         if p.epoch < epochs:
             return f"{told}; it stopped early: training.patience=0 trains on to epoch {epochs}"
-        return f"{told}; train longer with training.epochs={2 * epochs}, or anew with another training.out"
+        return f"{told}; train longer with training.epochs={2 * epochs}, or again with another training.out"
 
     def _claim(self, lock: RunLock, config: Any) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -194,7 +194,7 @@ def test_the_estimate_is_what_the_files_take(sam, tmp_path):
     assert cache.held_bytes() == 3 * BYTES
     many = 10**9
     embeds, said = open_cache(CacheConfig(folder=str(tmp_path)), sam, views=many)
-    assert embeds is embed and "computed anew" in said
+    assert embeds is embed and "computed again" in said
     with pytest.raises(UserError, match=r"cache\.limit_gb is 20.*name another disk"):
         open_cache(CacheConfig(embeddings="always", folder=str(tmp_path)), sam, views=many)
     with pytest.raises(UserError, match="expected auto, always or never, got 'yes'"):

@@ -82,7 +82,7 @@ def test_more_epochs_go_on(tmp_path, capsys):
     assert longer.position.step == 6
     told = capsys.readouterr().out
     assert "resuming" in told
-    assert "the rate's schedule spans 3 epochs, before 2" in told
+    assert "the learning-rate schedule spans 3 epochs, before 2" in told
     epochs = [json.loads(line)["epoch"] for line in (tmp_path / "validation.jsonl").read_text().splitlines()]
     assert epochs == [1, 2, 3]
     assert load_config(tmp_path / "config.yaml").training.epochs == 3
