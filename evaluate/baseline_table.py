@@ -37,7 +37,7 @@ nothing. The epoch of the best validation is the one that is scored.
 On steel and rail, random weights end within .03 of ImageNet's. On tile they are far from it after as many steps: these rows are
 marked "short budget" and compared with nothing, and tile's comparators owe their score to ImageNet. By tile, the networks were
 trained with 30 % of defect-free images, as "LoRA, encoder + decoder, clean photos" was, and the tuned SAM with the highest S
-there was not; the report says so where it compares the two.
+there was not; the report mentions it where it compares the two.
 
 """
 
