@@ -1,18 +1,24 @@
-"""Which model predicts: a run folder, a shipped adapter by its name, or the zero-shot SAM of a config."""
+"""Predicts photos with a run folder, a shipped adapter by its name, or the zero-shot SAM of a config."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from samis.config import Experiment, load_config
 from samis.core.files import file_sha256
-from samis.core.shipped import find_run
+from samis.core.shipped import find_model, find_run
 from samis.errors import ConfigError
 from samis.factory import build_segmenter
 from samis.jobs.load import load_run
+from samis.prediction import Options, find_photos, predict_to
 from samis.prediction.model import SAMS_OWN, Loaded, tuned_side
+from samis.training.agree import together
+from samis.training.processes import open_processes, watching
 
 OF_A_RUN = ("frame.tile_px", "frame.overlap", "segmenter.tta")
 """Keys that may differ from a run's own config; all else is part of what was learnt."""
@@ -25,9 +31,9 @@ def load_model(model: str | Path, overrides: Sequence[str] = ()) -> Loaded:
         ConfigError: an override that a run does not allow, or a config that names nothing to predict with.
         UserError: as ``load_run`` and ``build_segmenter``.
     """
-    path = Path(model)
-    if path.suffix not in (".yaml", ".yml") or path.is_dir():
-        return _loaded_run(find_run(model), overrides)
+    path = find_model(model)
+    if path.is_dir():
+        return _loaded_run(path, overrides)
     config: Experiment = load_config(path, overrides)
     if config.segmenter.name == "run":
         kept = [override for override in overrides if override.startswith(OF_A_RUN)]
@@ -52,3 +58,57 @@ def _loaded_run(folder: Path, overrides: Sequence[str]) -> Loaded:
     about = {"model": str(folder), "best_sha256": digest.hexdigest()}
     source = "validation" if found else "not chosen: this run stored none from validation"
     return Loaded(run.segmenter, run.config, float(found.get("value", SAMS_OWN)), source, about, tuned)
+
+
+def predict_photos(
+    model: str | Path,
+    patterns: Sequence[str],
+    out: Path,
+    options: Options,
+    overrides: Sequence[str] = (),
+    *,
+    dry_run: bool = False,
+    as_json: bool = False,
+) -> int:
+    """Predict photos into a folder and print what was found; several processes (``accelerate launch``) share the photos.
+
+    Args:
+        model, overrides: as for ``load_model``.
+        patterns: files, folders and globs.
+        out: folder for the results.
+        options: how.
+        dry_run: say what would be done, and stop.
+        as_json: print one JSON object instead of text.
+
+    Returns:
+        exit code: 1 if some photos could not be read.
+
+    Raises:
+        UserError: no photos, no such model, or as ``predict_to``.
+    """
+    processes = open_processes()
+    with together(processes):  # a mistake is reported once
+        photos = find_photos(list(patterns), leave_out=out)
+        loaded = load_model(model, overrides)
+    if processes.is_main_process and not as_json:
+        tiles = loaded.config.frame.tile_px or "none"
+        print(f"{loaded.about['model']}: {len(photos)} photos -> {out}, tiles {tiles}")
+    if dry_run:
+        return 0
+    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+    with watching(processes):
+        result = predict_to(out, loaded, photos, options, quiet=as_json, processes=processes)
+    if not processes.is_main_process:
+        return 1 if result["failed"] else 0
+    if as_json:
+        print(json.dumps(result))
+    else:
+        print(
+            f"threshold {result['threshold']:.3f} ({result['threshold_from']}); {result['images']} photos in {result['out']}, "
+            f"{result['defective']} with defects, {result['regions']} regions"
+        )
+    for path in result["gone"]:
+        print(f"no longer there, left out of the tables: {path}", file=sys.stderr)
+    for reason in result["failed"].values():
+        print(f"not predicted: {reason}", file=sys.stderr)
+    return 1 if result["failed"] else 0

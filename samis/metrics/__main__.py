@@ -1,8 +1,4 @@
-"""Score folders of saved maps against a folder of masks.
-
-python -m samis.metrics MAPS MASKS [--protocol pysod|published|inspection] [--json] [--csv FILE] [--curves FILE]
-python -m samis.metrics MAPS_A MAPS_B MAPS_C --truth MASKS        many methods at once: each mask is prepared only once
-"""
+"""Score folders of saved maps against a folder of masks: what ``samis metrics`` does, also as ``python -m samis.metrics``."""
 
 from __future__ import annotations
 
@@ -21,17 +17,18 @@ from samis.metrics.folders import FolderScores, match_files, score_many
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return the exit code, 2 for a mistake of the user's."""
-    options = _parser().parse_args(arguments)
+    parser = Parser(prog="python -m samis.metrics", description="Score saved maps against masks.")
+    add_arguments(parser)
     try:
-        _run(options)
+        score_folders(parser.parse_args(arguments))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m samis.metrics", description="Score saved maps against masks.")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments to a parser."""
     parser.add_argument(
         "folders", type=Path, nargs="+", metavar="FOLDER",
         help="MAPS MASKS: saved maps (8-bit grey, .npy or TIFF of floats in [0, 1]) and masks (0/255 or 0/1) of the same "
@@ -73,10 +70,14 @@ def _parser() -> argparse.ArgumentParser:
         help="write the mean curves over the 256 thresholds (precision, recall, F, E)",
     )
     parser.add_argument("--json", action="store_true", help="print one line of JSON at the end instead of a table")
-    return parser
 
 
-def _run(options: argparse.Namespace) -> None:
+def score_folders(options: argparse.Namespace) -> None:
+    """Score what the arguments name, print and write it.
+
+    Raises:
+        UserError: a mistake in the arguments, names that do not match, or files that cannot be read or written.
+    """
     parts = find_metrics(options.metrics, options.protocol)
     if options.workers < 1:
         raise UserError(f"--workers: expected at least 1, got {options.workers}")

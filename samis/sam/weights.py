@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from segment_anything.modeling import Sam
 from torch import Tensor
 
-from samis.core.shipped import checkpoints_folder
+from samis.core.shipped import find_checkpoint
 from samis.core.weight_files import check_finite, check_readable, read_pickle
 from samis.errors import UserError
 from samis.sam.architectures import ARCHITECTURES, EMBEDDED, REMOVED, build_sam, check_architecture
@@ -94,7 +94,7 @@ def find_weights(architecture: str, weights: str | Path | None = None) -> Path |
         raise UserError(f"{tried[0]}: expected weights of {architecture}, got no such file; check segmenter.weights")
     if architecture in OFFICIAL:
         official = OFFICIAL[architecture]
-        path = checkpoints_folder() / "sam" / official.file
+        path = find_checkpoint(f"sam/{official.file}")
         if not path.is_file():
             command = f"from samis.sam.weights import download; download('{architecture}')"
             raise UserError(
@@ -102,7 +102,7 @@ def find_weights(architecture: str, weights: str | Path | None = None) -> Path |
                 f'with a network run: python -c "{command}" or: curl -L -C - --create-dirs -o {path} {official.url}'
             )
         return path
-    path = checkpoints_folder() / architecture / "model.safetensors"
+    path = find_checkpoint(f"{architecture}/model.safetensors")
     if not path.is_file():
         raise UserError(
             f"{path}: expected the embedded weights of {architecture}, got no such file; restore it with git checkout, "

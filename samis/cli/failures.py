@@ -1,0 +1,71 @@
+"""What ends a command: a user's mistake is one line and exit code 2, a signal its shell code, all else a traceback."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from samis.errors import Interrupted, PeerError, UserError
+
+DENIED = {
+    errno.ENOENT: "check the path",
+    errno.EACCES: "check its rights, or name another",
+    errno.EPERM: "check its rights, or name another",
+    errno.EROFS: "name one on a disk that can be written",
+    errno.ENOTDIR: "a part of its path is a file: name another",
+    errno.EEXIST: "it is a file where a folder is needed: name another",
+    errno.EISDIR: "it is a folder where a file is needed: name another",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+"""What to do about the system's refusals of a file or folder."""
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a script's main; a user's mistake prints one line and exits with code 2, no traceback."""
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        if isinstance(error, Interrupted):
+            print(error, file=sys.stderr)
+            sys.exit(128 + error.signal)
+        if isinstance(error, PeerError):
+            sys.exit(2)
+        if out_of_memory(error):
+            said = " ".join(str(error).split())[:120]
+            fail(
+                f"out of memory ({said}); lower what grows with it: training.batch_size, metrics.batch_size, frame.frame_px, "
+                "prompt.points_per_side, adapter.rank or adapter.width"
+            )
+        if disk_full(error):
+            file = getattr(error, "filename", None) or "a file"
+            fail(f"no space left on the disk while writing {file}; free some and run the same command again")
+        if isinstance(error, UserError):
+            fail(error)
+        if isinstance(error, OSError) and error.errno in DENIED:
+            fail(
+                f"{error.filename}: expected a file or folder to read or write, got '{error.strerror}'; {DENIED[error.errno]}"
+            )
+        raise
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether memory was refused; torch says so by RuntimeErrors of its own."""
+    told = str(error)
+    return isinstance(error, MemoryError) or "allocate memory" in told or "CUDA out of memory" in told
+
+
+def disk_full(error: BaseException) -> bool:
+    """Return whether a full disk is behind an error; torch and safetensors wrap the system's own."""
+    told = str(error)
+    wrapped = "No space left" in told or "PytorchStreamWriter failed writing" in told
+    return wrapped or getattr(error, "errno", None) == errno.ENOSPC
+
+
+def fail(message: object) -> NoReturn:
+    """Print one line to stderr and exit with code 2."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)

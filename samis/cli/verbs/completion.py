@@ -1,0 +1,49 @@
+"""Print the completion script of bash, zsh or tcsh, for verbs, options and files; needs pip install 'samis[completion]'."""
+
+from __future__ import annotations
+
+import argparse
+
+from samis.cli import VERBS
+from samis.cli.parser import Parser, build
+from samis.errors import UserError
+
+EXAMPLES = (
+    'eval "$(samis completion bash)"                                  for this shell, or as a line of ~/.bashrc',
+    "samis completion zsh > ~/.zsh/completions/_samis                  for a folder in zsh's $fpath",
+)
+
+
+def arguments(parser: Parser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="which shell")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the script.
+
+    Raises:
+        UserError: shtab is not installed.
+    """
+    try:
+        import shtab
+    except ImportError as error:
+        raise UserError(
+            "samis completion: expected the package shtab, got none; pip install 'samis[completion]'"
+        ) from error
+    print(shtab.complete(whole(), arguments.shell))
+
+
+def whole() -> Parser:
+    """Return one parser with every verb as a subparser, as shtab reads it; files complete where a path or a word is taken."""
+    import shtab
+
+    parser = Parser(prog="samis")
+    verbs = parser.add_subparsers()
+    for verb, meaning in VERBS.items():
+        filled = build(verb, prog=f"samis {verb}", parser=verbs.add_parser(verb, help=meaning))
+        filled.description = meaning
+        for action in filled._actions:
+            if action.choices is None and action.nargs != 0:
+                action.complete = shtab.FILE  # type: ignore[attr-defined]
+    return parser
