@@ -3,8 +3,10 @@
     import samis
     test = samis.load_dataset("sd_saliency_900", root=..., split="test")
     before = samis.score(samis.load_sam("samis_lite", prompt="grid"), test)
-    after = samis.score(samis.load_run("checkpoints/runs/steel_lora"), test)
+    run = samis.train("steel_lora", "data.root=...", "training.minutes=10")
+    after = samis.score(samis.load_run(run), test)
     print(samis.gap_closed(before, after, best=...))
+    samis.predict("steel", "photos/")
 
 Names are imported when first used, so that ``import samis`` is instant.
 """
@@ -12,18 +14,35 @@ Names are imported when first used, so that ``import samis`` is instant.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from samis.api import Model, Rows, gap_closed, load_run, load_sam, predict, read_rows, score, train
+    from samis.config import Experiment
+    from samis.core.contracts import Batch, Dataset, Sample, Segmenter
+    from samis.data import load_dataset
+    from samis.errors import ConfigError, UserError
+    from samis.evaluation.score_row import ScoreRow
+    from samis.prediction import Prediction
+    from samis.reporting.analysis.gap import Gap
 
 __version__ = "0.1.0"
 _NAMES = {
+    **dict.fromkeys(
+        ("Model", "Rows", "gap_closed", "load_run", "load_sam", "predict", "read_rows", "score", "train"), "samis.api"
+    ),
     "load_dataset": "samis.data",
-    "load_sam": "samis.api",
-    "load_run": "samis.api",
-    "score": "samis.api",
-    "gap_closed": "samis.api",
-    "read_rows": "samis.api",
+    "Experiment": "samis.config",
+    **dict.fromkeys(("Batch", "Dataset", "Sample", "Segmenter"), "samis.core.contracts"),
+    **dict.fromkeys(("ConfigError", "UserError"), "samis.errors"),
+    "ScoreRow": "samis.evaluation.score_row",
+    "Prediction": "samis.prediction",
+    "Gap": "samis.reporting.analysis.gap",
 }
-__all__ = [*_NAMES, "__version__"]
+__all__ = [
+    "Batch", "ConfigError", "Dataset", "Experiment", "Gap", "Model", "Prediction", "Rows", "Sample", "ScoreRow", "Segmenter",
+    "UserError", "__version__", "gap_closed", "load_dataset", "load_run", "load_sam", "predict", "read_rows", "score", "train",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The few names a notebook needs: load a model, score it, ask how much of the gap is closed.
+"""The few names a notebook needs: load or train a model, score it, predict photos, compute how much of the gap is closed.
 
     >>> import samis
     >>> test = samis.load_dataset("procedural", split="test", surface="steel", count=3)
@@ -28,12 +28,14 @@ import torch
 
 from samis import factory, prediction
 from samis.baselines.saved_maps import SavedMaps
-from samis.config import Experiment, PromptConfig, SegmenterConfig
+from samis.config import Experiment, PromptConfig, SegmenterConfig, apply_overrides, load_config
 from samis.core.contracts import Batch, Dataset, Sample, Segmenter
+from samis.core.shipped import find_config
 from samis.errors import UserError
 from samis.evaluation.rows import SPECIALISED, best_row, has, read_measured
 from samis.evaluation.score_row import KINDS, ScoreRow
 from samis.jobs import score as scoring
+from samis.jobs import train as training
 from samis.jobs.predict import load_model
 from samis.prediction import Prediction
 from samis.prompts.given import asked_of
@@ -55,6 +57,9 @@ class Model:
     threshold_from: str = "SAM's own"
     about: dict[str, Any] = field(default_factory=dict)
     tuned_px: int | None = None
+
+    def __repr__(self) -> str:
+        return f"<Model {self.name!r}, threshold {self.threshold:.3f} ({self.threshold_from})>"
 
     @overload
     def predict(self, photos: np.ndarray, **options: Any) -> np.ndarray: ...
@@ -86,7 +91,7 @@ class Model:
         return predictor.maps([Sample("picture", photos)])[0]
 
     def predict_to(self, out: str | Path, photos: str | Path | Iterable[str | Path], **options: Any) -> dict[str, Any]:
-        """Predict photos into a folder, as ``evaluate/predict.py`` does; return what its ``predictions.json`` says.
+        """Predict photos into a folder, as ``samis predict`` does; return what its ``predictions.json`` says.
 
         Args:
             out: the folder. photos, options: as for ``predict``.
@@ -107,6 +112,9 @@ def find_photos(photos: str | Path | Iterable[str | Path], **options: Any) -> li
 
 class Rows(list[ScoreRow]):
     """Score rows."""
+
+    def __repr__(self) -> str:
+        return f"<Rows: {len(self)}>" + "".join(f"\n  {row!r}" for row in self)
 
     def best(
         self,
@@ -215,6 +223,46 @@ def load_run(folder: str | Path) -> Model:
     return Model(
         run.segmenter, run.config, run.config.experiment, run.threshold, run.threshold_from, run.about, run.tuned_px
     )
+
+
+def train(config: str | Path | Experiment, *overrides: str) -> Path:
+    """Train what a config names, as ``samis train`` and ``samis baseline`` do.
+
+    Args:
+        config: a file; the name of one that comes with the project, such as ``"steel_lora"``; or an ``Experiment``.
+        overrides: ``key=value`` each, such as ``"training.minutes=10"``.
+
+    Returns:
+        the run folder, for ``load_run`` and ``predict``.
+
+    Raises:
+        ConfigError: no such config, or a mistake in it or in an override.
+        UserError: as ``samis.jobs.train.train``.
+    """
+    if isinstance(config, Experiment):
+        return training.train(apply_overrides(config, overrides))
+    return training.train(load_config(find_config(config), overrides))
+
+
+def predict(model: str | Path | Model, photos: Any, **options: Any) -> Any:
+    """Find defects on one picture, or on photos on disk, as ``Model.predict`` does.
+
+    Args:
+        model: run folder, name of a tuned adapter such as ``"steel"``, or what ``load_sam`` or ``load_run`` returned.
+        photos: (H, W, 3) uint8 RGB; or files, folders and globs.
+        options: fields of ``samis.prediction.Options``.
+
+    Returns:
+        for a picture its (H, W) float32 map in [0, 1]; for photos one ``Prediction`` (map, mask, regions) each.
+
+    Raises:
+        UserError: no such model, a photo that cannot be read, or an option out of its range.
+
+    >>> import samis
+    >>> samis.predict("steel", np.full((60, 90, 3), 120, np.uint8)).shape
+    (60, 90)
+    """
+    return (model if isinstance(model, Model) else load_run(model)).predict(photos, **options)
 
 
 def score(model: Model | Any, dataset: Dataset, *, protocol: str = "pysod", name: str | None = None) -> ScoreRow:

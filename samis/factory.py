@@ -86,6 +86,6 @@ def build_segmenter(config: Experiment) -> Segmenter:
     if s.name != "sam":
         raise UserError(
             f"segmenter.name: expected sam, saved_maps, {', '.join(REFERENCES)} or run, got {s.name!r}; train a baseline "
-            "with train/baseline.py, then score its run folder"
+            "with samis baseline, then score its run folder"
         )
     return build_tta(zero_shot(s, config.frame, config.prompt, device=default_device()), s.tta)

@@ -38,6 +38,11 @@ class Sample:
     image_path: Path | None = None
     mask_path: Path | None = None
 
+    def __repr__(self) -> str:
+        height, width = self.image.shape[:2]
+        truth = "no mask" if self.mask is None else f"{self.mask.mean():.2%} defective"
+        return f"<Sample {self.id!r}: {width} x {height} px, {self.class_name}, {truth}>"
+
 
 @runtime_checkable
 class Dataset(Protocol):

@@ -9,12 +9,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from samis.core.shipped import assets, checkout
+
 PACKAGES = ("samis", "torch", "segment-anything", "peft", "accelerate", "torchmetrics", "numpy", "timm")
 
 
 def provenance() -> dict[str, Any]:
     """Return commit, versions, python, machine kind and command of the running process."""
-    script = Path(sys.argv[0]).name
+    script = Path(sys.argv[0]).name.replace("__main__.py", "samis")  # python -m samis
     return {
         "commit": commit(),
         "versions": {name: _version(name) for name in PACKAGES},
@@ -25,8 +27,14 @@ def provenance() -> dict[str, Any]:
 
 
 def commit() -> str:
-    """Return the repository's commit, with ``+changed`` where the tree differs; ``unknown`` outside a checkout."""
-    here = Path(__file__).resolve().parent
+    """Return the repository's commit, with ``+changed`` where the tree differs; of a wheel, that which it was built from.
+
+    ``unknown`` where neither is known. An environment may be in the folder of another repository, whose commit this is not.
+    """
+    here = checkout()
+    if here is None:
+        built = assets() / "commit.txt"
+        return built.read_text(encoding="utf-8").strip() if built.is_file() else "unknown"
     try:
         head = _git(here, "rev-parse", "HEAD")
         changed = _git(here, "status", "--porcelain", "--untracked-files=no")

@@ -1,7 +1,7 @@
 """What comes with the project, in a checkout or in the wheel: configs, weights, tuned adapters; and where one's own weights are.
 
-A checkout has ``configs/`` and ``checkpoints/`` at its root; the wheel has copies of both in ``samis/assets``. Nothing is written there:
-downloads and caches go to ``checkpoints_folder()``.
+A checkout has ``configs/`` and ``checkpoints/`` at its root; the wheel has copies of both in ``samis/assets``, where nothing is
+written: downloads and caches go to ``checkpoints_folder()``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def assets() -> Path:
 
 
 def checkpoints_folder() -> Path:
-    """Return where weights are written: ``$SAMIS_CHECKPOINTS``, else ``checkpoints/`` of the checkout, else of the working folder."""
+    """Return where weights are written: ``$SAMIS_CHECKPOINTS``, else ``checkpoints`` of the checkout or working folder."""
     if variable := os.environ.get("SAMIS_CHECKPOINTS"):
         return Path(variable)
     root = checkout()

@@ -69,6 +69,9 @@ class RecordDataset:
                 f"{name}, split '{split}': expected unique ids, got '{double}' twice; rename one of the files"
             )
 
+    def __repr__(self) -> str:
+        return f"<{self.name} {self.split}: {len(self)} images>"
+
     def __len__(self) -> int:
         return len(self.records)
 

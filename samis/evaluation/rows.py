@@ -41,7 +41,7 @@ def read_measured(places: Iterable[str | Path]) -> dict[Path, ScoreRow]:
             found = sorted(path for path in place.rglob("*.json") if not path.name.startswith("."))
             if not found:
                 raise ValueError(
-                    f"{place}: expected score rows (*.json) in here, found none; write some with evaluate/score.py"
+                    f"{place}: expected score rows (*.json) in here, found none; write some with samis score"
                 )
         elif place.exists():
             found = [place]
@@ -61,7 +61,7 @@ def _read(path: Path) -> ScoreRow:
     except (TypeError, ValueError) as error:  # a key is missing, or a value is not what it should be
         if str(path) in str(error):
             raise
-        raise ValueError(f"{path}: not a score row ({error}); write it again with evaluate/score.py") from error
+        raise ValueError(f"{path}: not a score row ({error}); write it again with samis score") from error
     table = path.with_suffix(".csv")
     if table.exists():
         check_images(row, table)
@@ -79,7 +79,7 @@ def read_images(path: str | Path) -> list[dict[str, Any]]:
     with open(path, encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         if "id" not in (reader.fieldnames or []):
-            raise ValueError(f"{path}: expected a per-image table with a column 'id'; write it with evaluate/score.py")
+            raise ValueError(f"{path}: expected a per-image table with a column 'id'; write it with samis score")
         for line in reader:
             if None in line or None in line.values():
                 raise ValueError(

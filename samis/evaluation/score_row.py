@@ -94,6 +94,11 @@ class ScoreRow:
                 f"row {self.name!r}: budget must be {' or '.join(filter(None, BUDGETS))} or absent, got {self.budget!r}"
             )
 
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in list(self.metrics.items())[:3])
+        where = f"{self.dataset} {self.split}, {self.n_images} images, {self.protocol}"
+        return f"<ScoreRow {self.name!r}{' (oracle)' if self.oracle else ''}: {where}: {shown}>"
+
     @property
     def degenerate(self) -> str:
         """What is wrong with a row whose maps say nothing about where defects are; "" of any other row."""
@@ -143,7 +148,7 @@ def read_row(path: str | Path) -> ScoreRow:
     known = {f.name: f for f in fields(ScoreRow)}
     needed = {name for name, f in known.items() if f.default is MISSING and f.default_factory is MISSING}
     if not isinstance(content, dict) or set(content) - set(known) or needed - set(content):
-        raise ValueError(f"{path}: not a score row; write one with evaluate/score.py")
+        raise ValueError(f"{path}: not a score row; write one with samis score")
     for name, kind in _KINDS_OF_VALUES.items():
         if not isinstance(content.get(name, kind()), kind):
             raise ValueError(f"{path}: not a score row: expected {name} as {kind.__name__}, got {content[name]!r:.60}")

@@ -109,7 +109,7 @@ def _scores(birth: Mapping[str, Any], rows: Sequence[ScoreRow], val: str) -> lis
     if validation:
         lines.append(f"| `{val}` (chose the epoch) | | | {cells(validation)} |")
     if not rows:
-        lines += ["", "No score on a test split was found; `evaluate/score.py RUN` makes one."]
+        lines += ["", "No score on a test split was found; `samis score RUN` makes one."]
     return lines + [line for note in notes for line in ("", note)]
 
 
@@ -149,7 +149,7 @@ def shipped_card(
         f"Finds surface defects without a prompt: `{base.get('architecture')}` tuned on {called}. Use it by its name:",
         "",
         "```",
-        f"python evaluate/predict.py {name} photos/ --out predictions",
+        f"samis predict {name} photos/ --out predictions",
         f"python -c \"import samis; print(samis.load_run('{name}').predict('photo.png'))\"",
         "```",
         "",

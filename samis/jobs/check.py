@@ -151,7 +151,7 @@ def check_data(config: DataConfig, training: Dataset, validation: Dataset) -> st
     counts = found.as_dict()["counts"]
     if not found.findings:
         return f"data check: {sizes}: nothing wrong"
-    first = f"{found.findings[0].message}; see all with evaluate/check_data.py"
+    first = f"{found.findings[0].message}; see all with samis check"
     if counts["error"]:
         raise UserError(f"data check: {counts['error']} errors, the first: {first}, or pass data.check=false to go on")
     return f"data check: {sizes}: {counts['warning']} warnings, the first: {first}"

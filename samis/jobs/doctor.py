@@ -119,9 +119,7 @@ def _weights() -> Iterator[Fact]:
             path = find_weights(name)
         except UserError as error:
             ours = name not in OFFICIAL
-            trained = (
-                f"make them: train/pretrain.py with architecture={name}" if ours else str(error).partition("; ")[2]
-            )
+            trained = f"make them: samis pretrain with architecture={name}" if ours else str(error).partition("; ")[2]
             broken = name == EMBEDDED
             yield Fact(title, "not here", "error" if broken else "note", str(error) if broken else trained)
             continue

@@ -79,7 +79,7 @@ def export(
     """Write a run's best epoch in the formats asked for, with a model card.
 
     Args:
-        run_folder: as train/adapt.py writes. out: folder for what is written; made if missing.
+        run_folder: as samis train writes. out: folder for what is written; made if missing.
         formats: keys of ``FORMATS``; none takes all that are possible.
         rows: folders of score rows; those of this run go into the card.
 

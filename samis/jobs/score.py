@@ -1,4 +1,4 @@
-"""What evaluate/score.py does: one segmenter, one split, rows and maps on disk, a table on the terminal."""
+"""What samis score does: one segmenter, one split, rows and maps on disk, a table on the terminal."""
 
 from __future__ import annotations
 

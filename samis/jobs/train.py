@@ -1,4 +1,4 @@
-"""What train/adapt.py and train/baseline.py do: one training, its best epoch chosen by validation, its provenance."""
+"""What samis train and samis baseline do: one training, its best epoch chosen by validation, its provenance."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def train(config: Experiment, *, dry_run: bool = False) -> Path:
         found = provenance() | trainer.record() | {"validation": best.metrics}
         found |= finish(config, learner, data, plain, folder=folder, device=accelerator.device, log=log)
         write_atomic(folder / "provenance.json", json.dumps(found, indent=1) + "\n")
-        log.say(f"best validation: {best_line(config, found)}; score it with: python evaluate/score.py {folder}")
+        log.say(f"best validation: {best_line(config, found)}; score it with: samis score {folder}")
     trainer.end()
     return folder
 

@@ -46,6 +46,10 @@ class Prediction:
     mask: np.ndarray
     regions: list[Region]
 
+    def __repr__(self) -> str:
+        height, width = self.map.shape
+        return f"<Prediction {self.id!r}: {width} x {height} px, {len(self.regions)} regions, {self.mask.mean():.2%} defective>"
+
 
 @dataclass
 class Options:

@@ -154,7 +154,7 @@ def main() -> None:
     for step in LADDER:
         mark = ">" if step is chosen else " "
         print(f"{mark} from {step.free_gb:3.0f} GB: {step.about} (peak at most {step.peak_gb:g} GB)")
-    print(f"\nfor {free:.1f} GB free: python train/adapt.py CONFIG " + " ".join(f"'{o}'" for o in chosen.overrides))
+    print(f"\nfor {free:.1f} GB free: samis train CONFIG " + " ".join(f"'{o}'" for o in chosen.overrides))
 
 
 if __name__ == "__main__":

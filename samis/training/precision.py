@@ -109,14 +109,14 @@ def nan_advice(precision: str) -> str:
     """Return what to try, as one clause, when a run in `precision` has met a loss or gradient that is no finite number.
 
     >>> nan_advice("no")
-    'lower optim.lr or optim.clip_norm, or raise optim.warmup_share; check the named images with evaluate/check_data.py'
+    'lower optim.lr or optim.clip_norm, or raise optim.warmup_share; check the named images with samis check'
     """
     if precision == "fp16":
         other = "bf16" if device_type() == "cuda" and has_bf16() else "no"
         return f"fp16 ends at 65504: set training.mixed_precision={other}, or lower optim.lr"
     if precision == "bf16":
         return "lower optim.lr or raise optim.warmup_share; training.mixed_precision=no shows whether rounding is the reason"
-    return "lower optim.lr or optim.clip_norm, or raise optim.warmup_share; check the named images with evaluate/check_data.py"
+    return "lower optim.lr or optim.clip_norm, or raise optim.warmup_share; check the named images with samis check"
 
 
 def default_device() -> torch.device:

@@ -59,7 +59,7 @@ class Watch:
         return (
             f"WARNING: collapsed: {shares[kind]:.0%} of the defective validation images are predicted as {kind}, "
             f"in {self._collapsed} validation{'s' if self._collapsed > 1 else ''} in a row; lower optim.lr, "
-            "or look at the masks with evaluate/check_data.py"
+            "or look at the masks with samis check"
         )
 
     def state(self) -> dict[str, Any]:

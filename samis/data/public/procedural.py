@@ -61,6 +61,9 @@ class ProceduralDataset:
         self.ids = [f"{name}_{part}_{number:04d}" for part, number, name, _ in self._plan]
         self.class_names = [defect for *_, defect in self._plan]
 
+    def __repr__(self) -> str:
+        return f"<{self.name} {self.split}: {len(self)} images>"
+
     def __len__(self) -> int:
         return len(self._plan)
 

@@ -93,7 +93,7 @@ def read_map(folder: str | Path, image_id: str, *, hw: tuple[int, int]) -> np.nd
     """Read one 8-bit map, ``<folder>/<id>.png``, as (H, W) uint8.
 
     Args:
-        folder: a row's folder of maps, as evaluate/score.py writes it.
+        folder: a row's folder of maps, as samis score writes it.
         image_id: the image.
         hw: the image's height and width.
 
@@ -108,7 +108,7 @@ def read_map(folder: str | Path, image_id: str, *, hw: tuple[int, int]) -> np.nd
             values = np.asarray(file.convert("L"))
     except (OSError, SyntaxError) as error:
         raise ValueError(
-            f"{path}: expected the map of image {image_id!r}, but {error}; write maps with evaluate/score.py"
+            f"{path}: expected the map of image {image_id!r}, but {error}; write maps with samis score"
         ) from error
     if values.shape != hw:
         raise ValueError(

@@ -65,7 +65,7 @@ def check_metrics(rows: Iterable[ScoreRow], wanted: Sequence[str] | None = None)
         if metric not in known:
             raise ValueError(f"--metrics: expected metrics that a row has ({', '.join(known)}), got {metric!r}")
     if not known:
-        raise ValueError("expected rows with at least one metric, found none; score them with evaluate/score.py")
+        raise ValueError("expected rows with at least one metric, found none; score them with samis score")
 
 
 def build_document(

@@ -1,4 +1,4 @@
-"""Rows as aligned text, as evaluate/score.py prints them."""
+"""Rows as aligned text, as samis score prints them."""
 
 from __future__ import annotations
 
