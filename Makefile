@@ -1,9 +1,7 @@
 # Every target installs what it needs into .venv; nothing else has to be on the machine but Python 3.10 or newer.
 PYTHON ?= python3
 BIN := .venv/bin
-DEMO_ROWS := reports/demo/rows
 RUNS := checkpoints/runs
-DEMO := configs/demo.yaml
 
 .PHONY: help install demo test test-slow test-gpu check docs schema format pretrain report clean
 
@@ -27,17 +25,7 @@ install: .venv/.installed
 	touch $@
 
 demo: install
-	rm -rf $(RUNS)/demo_lora $(RUNS)/demo_unet reports/demo
-	$(BIN)/python evaluate/score.py $(DEMO) --out $(DEMO_ROWS) --save-maps reports/demo/maps prompt.kind=grid segmenter.mask_rule=all
-	$(BIN)/python evaluate/score.py $(DEMO) --out $(DEMO_ROWS) --save-maps reports/demo/maps prompt.kind=empty
-	$(BIN)/python evaluate/score.py $(DEMO) --out $(DEMO_ROWS) prompt.kind=box
-	$(BIN)/python train/baseline.py configs/demo_unet.yaml
-	$(BIN)/python train/adapt.py $(DEMO)
-	$(BIN)/python evaluate/score.py $(RUNS)/demo_unet --out $(DEMO_ROWS) --save-maps reports/demo/maps
-	$(BIN)/python evaluate/score.py $(RUNS)/demo_lora --out $(DEMO_ROWS) --save-maps reports/demo/maps
-	$(BIN)/python evaluate/compare.py $(DEMO_ROWS) --out reports/demo --maps reports/demo/maps
-	@echo "The report lies in reports/demo (open reports/demo/index.html)."
-	@echo "The runs in TensorBoard: $(BIN)/tensorboard --logdir $(RUNS)"
+	$(BIN)/samis demo
 
 test: install
 	$(BIN)/python -m pytest

@@ -54,8 +54,9 @@ ROOMS: dict[str, set[str]] = {
     "prediction": BASE | {"data.pipeline", "prompts", "sam", "tta", "training", "evaluation.score_row"},
     "jobs": EVERY | {"factory", "prediction", "export", "sweeping"},
     "api": EVERY | {"factory", "prediction", "export", "jobs"},
-    "cli": {"errors", "config", "jobs"},
-    "__init__": set(),
+    "cli": {"errors", "config", "core", "data", "metrics", "prediction", "jobs"},
+    "__main__": {"cli"},
+    "__init__": EVERY | {"api", "prediction"},
 }
 
 OWNERS: dict[str, set[str]] = {

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+import samis
 from samis.cli.failures import fail, run
 
 __all__ = ["VERBS", "call", "main", "run", "script"]
@@ -48,21 +49,23 @@ examples:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line ``samis VERB ...``; a mistake of the user's is one line on stderr and exit code 2."""
     words = list(sys.argv[1:] if argv is None else argv)
+    run(lambda: _main(words))
+
+
+def _main(words: list[str]) -> None:
     if not words or words[0] in ("-h", "--help", "help"):
         width = max(map(len, VERBS)) + 2
         print(OVERVIEW.format(verbs="\n".join(f"  {name:{width}s}{text}" for name, text in VERBS.items())), end="")
         return
     if words[0] in ("-V", "--version"):
-        from samis import __version__
-
-        print(f"samis {__version__}")
+        print(f"samis {samis.__version__}")
         return
     verb = words[0].replace("_", "-")
     if verb not in VERBS:
         from samis.errors import did_you_mean
 
         fail(f"{words[0]}: unknown command{did_you_mean(verb, VERBS)}; samis --help lists them")
-    run(lambda: call(verb, words[1:], prog=f"samis {verb}"))
+    call(verb, words[1:], prog=f"samis {verb}")
 
 
 def script(verb: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -26,6 +27,7 @@ def run(main: Callable[[], None]) -> None:
     """Run a script's main; a user's mistake prints one line and exits with code 2, no traceback."""
     try:
         main()
+        sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
@@ -34,6 +36,8 @@ def run(main: Callable[[], None]) -> None:
             sys.exit(128 + error.signal)
         if isinstance(error, PeerError):
             sys.exit(2)
+        if isinstance(error, BrokenPipeError) and _reader_gone():
+            sys.exit(128 + 13)  # as a program that SIGPIPE ends
         if out_of_memory(error):
             said = " ".join(str(error).split())[:120]
             fail(
@@ -50,6 +54,16 @@ def run(main: Callable[[], None]) -> None:
                 f"{error.filename}: expected a file or folder to read or write, got '{error.strerror}'; {DENIED[error.errno]}"
             )
         raise
+
+
+def _reader_gone() -> bool:
+    """Return whether whoever read the output is gone, as in ``samis doctor | head``; then nothing is written to it any more."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -115,6 +115,8 @@ def _show(rows: list[ScoreRow], paths: list[Path], maps: Path | None, *, as_json
     if maps:
         places.append(f"maps: {maps / paths[0].stem if len(paths) == 1 else maps}/")
     print(f"written: {'; '.join(places)}", file=sys.stderr if as_json else sys.stdout)
+    if not as_json:
+        print(f"compare it with other rows: samis compare {paths[0].parent}")
 
 
 def score(

@@ -98,6 +98,7 @@ def train(config: Experiment, *, dry_run: bool = False) -> Path:
         found |= finish(config, learner, data, plain, folder=folder, device=accelerator.device, log=log)
         write_atomic(folder / "provenance.json", json.dumps(found, indent=1) + "\n")
         log.say(f"best validation: {best_line(config, found)}; score it with: samis score {folder}")
+        log.say(f"on new photos: samis predict {folder} PHOTOS")
     trainer.end()
     return folder
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from samis.cli import disk_full
+from samis.cli.failures import disk_full
 from samis.core import files as core_files
 from samis.core.files import write_atomic
 from samis.evaluation.rows import read_measured

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from same_run import differences
 
-from samis.cli import disk_full
+from samis.cli.failures import disk_full
 from samis.errors import UserError
 from samis.training.state import run_folder
 

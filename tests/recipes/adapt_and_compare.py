@@ -8,15 +8,12 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import samis.training.trainer as loop
-from samis.cli import parse, run
-from samis.config import Experiment
-from samis.jobs.train import train
+from samis.cli import script
 
 LEARNERS = []
 
 
 def main():
-    config, _ = parse(__doc__, Experiment)
     started = loop.Trainer.fit
 
     def fit(self):
@@ -24,7 +21,7 @@ def main():
         return started(self)
 
     loop.Trainer.fit = fit
-    train(config)
+    script("train")
     mine = torch.cat([p.detach().flatten() for p in LEARNERS[0].parameters() if p.requires_grad])
     first = mine.clone()
     torch.distributed.broadcast(first, src=0)
@@ -35,4 +32,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run(main)
+    main()

@@ -9,8 +9,7 @@ from accelerate import PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
 import samis.jobs.train
-from samis.cli import parse, run
-from samis.config import Experiment
+from samis.cli import script
 
 PLAIN = samis.jobs.train.open_accelerator
 
@@ -24,10 +23,9 @@ def sharded(asked):
 
 
 def main():
-    config, _ = parse(__doc__, Experiment)
     samis.jobs.train.open_accelerator = sharded
-    samis.jobs.train.train(config)
+    script("train")
 
 
 if __name__ == "__main__":
-    run(main)
+    main()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from samis.cli import parse
+from samis.cli.parser import build
 from samis.config import (
     AdapterConfig,
     Experiment,
@@ -254,7 +254,7 @@ def test_an_old_record_of_a_section_alone_is_read():
 )
 def test_an_option_that_is_a_key_is_answered_with_the_override(arguments, told):
     with pytest.raises(ConfigError) as caught:
-        parse("test", Experiment, argv=["configs/demo.yaml", *arguments])
+        build("train").read(["configs/demo.yaml", *arguments])
     assert told in str(caught.value)
 
 

@@ -182,7 +182,7 @@ def test_failures_do_not_go_on_for_ever_where_optuna_chooses(tmp_path):
 def test_the_page_and_the_table_show_every_trial(tmp_path):
     search(tmp_path, {"a": ["bad", "xxx"], "b": ["<1>", "2"]})
     with study.opened(tmp_path, "test", higher_is_better=True) as found:
-        html = page.render(found, "iou", title="Sweep", command="python train/adapt.py x.yaml 'a=xxx'")
+        html = page.render(found, "iou", title="Sweep", command="samis train x.yaml 'a=xxx'")
         assert "a=xxx b=2" in html and "<1>" not in html and "&lt;1&gt;" in html
         assert html.count("<polyline") == 2, "a curve for each trial with validations"
         assert "expected a number, got bad" in html and "Importance" in html

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from samis.core import shipped
 from samis.core.files import file_sha256
 from samis.errors import UserError
 from samis.sam.architectures import ARCHITECTURES, EMBEDDED, build_sam
@@ -164,6 +165,8 @@ class TestRefused:
 
     def test_missing_embedded_weights(self, tmp_path, monkeypatch):
         monkeypatch.setenv("SAMIS_CHECKPOINTS", str(tmp_path))
+        load_sam("samis_lite")  # those that come with the project
+        monkeypatch.setattr(shipped, "assets", lambda: tmp_path)
         with pytest.raises(UserError, match=r"samis_lite.model.safetensors: expected the embedded weights"):
             load_sam("samis_lite")
 
