@@ -12,7 +12,10 @@ import pytest
 from PIL import Image
 
 from samis import data
+from samis.cli import VERBS
+from samis.cli.parser import build
 from samis.config import Experiment, Pretraining, load_config
+from samis.core.shipped import shipped_configs
 from samis.data import load_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,14 +24,14 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
     *(ROOT / d / "README.md" for d in ("train", "evaluate")),
 ]
-TAKE_A_CONFIG = {"adapt.py", "baseline.py", "pretrain.py", "score.py", "check_data.py", "sweep.py", "predict.py"}
 SMALLER = {
-    "adapt.py": ["training.epochs=1", "data.limit=4", "training.validate_every=1", "training.gallery=1"],
-    "baseline.py": ["training.epochs=1", "data.limit=4", "frame.frame_px=64", "training.gallery=1"],
-    "sweep.py": ["--random", "1", "data.limit=4", "training.gallery=1"],
-    "score.py": ["metrics.bootstrap=20"],
+    "train": ["training.epochs=1", "data.limit=4", "training.validate_every=1", "training.gallery=1"],
+    "baseline": ["training.epochs=1", "data.limit=4", "frame.frame_px=64", "training.gallery=1"],
+    "sweep": ["--random", "1", "data.limit=4", "training.gallery=1"],
+    "score": ["metrics.bootstrap=20"],
 }
 """What makes a documented command short, added behind it."""
+TAKE_A_CONFIG = {"train", "baseline", "pretrain", "score", "check", "sweep", "predict"}
 
 
 def commands(page):
@@ -39,9 +42,24 @@ def commands(page):
             words = shlex.split(line, comments=True)
             while words and re.fullmatch(r"[A-Z_]+=\S+", words[0]):
                 words = words[1:]
-            if words and words[0] in ("python", "accelerate", "tensorboard", "make", "git", "pip"):
+            if words and words[0] in ("python", "samis", "accelerate", "tensorboard", "make", "git", "pip"):
                 found.append(words)
     return found
+
+
+def split_command(words):
+    """Return (verb, its arguments) of a command that is `samis VERB ...` or runs a launch script; else None."""
+    if words[0] == "samis":
+        return (words[1], words[2:]) if not words[1].startswith("-") else None
+    if words[0] == "accelerate" and "-m" in words:
+        rest = words[words.index("-m") + 1 :]
+        assert rest[0] == "samis"
+        return rest[1], rest[2:]
+    script = next((word for word in words if word.endswith(".py")), None)
+    if script is None or not (ROOT / script).is_file():
+        return None
+    verb = re.search(r'script\("([\w-]+)"\)', (ROOT / script).read_text(encoding="utf-8"))
+    return (verb[1], words[words.index(script) + 1 :]) if verb else None
 
 
 ALL = [(page, words) for page in PAGES for words in commands(page)]
@@ -69,28 +87,32 @@ def test_a_command_names_what_exists(page, words):
         rules = (ROOT / "Makefile").read_text() + (ROOT / "reproduce.mk").read_text()
         assert targets and all(re.search(rf"^{target}:", rules, flags=re.M) for target in targets)
         return
-    script = next((word for word in words if word.endswith(".py")), None)
-    if script is None or script in ("registers.py",):
+    for script in (word for word in words if word.endswith(".py") and word != "registers.py"):
+        assert (ROOT / script).is_file(), f"{page.name}: no {script}"
+    if "--config_file" in words:
+        assert (ROOT / words[words.index("--config_file") + 1]).is_file()
+    command = split_command(words)
+    if command is None:
         return
-    assert (ROOT / script).is_file(), f"{page.name}: no {script}"
-    sources = (ROOT / script, ROOT / "samis/cli.py", ROOT / "samis/jobs" / Path(script).name)
-    text = "".join(source.read_text() for source in sources if source.exists())
-    rest = words[words.index(script) + 1 :]
-    for option in (word for word in rest if word.startswith("--")):
-        assert f'"{option}"' in text, f"{page.name}: {script} has no {option}"
-    launch = words[: words.index(script)]
-    if "--config_file" in launch:
-        assert (ROOT / launch[launch.index("--config_file") + 1]).is_file()
+    verb, rest = command
+    assert verb in VERBS, f"{page.name}: no verb {verb}"
+    known = {option for action in build(verb)._actions for option in action.option_strings}
+    for option in (word for word in rest if word.startswith("--") and verb != "how-long"):
+        assert option.partition("=")[0] in known, f"{page.name}: samis {verb} has no {option}"
+    if verb not in TAKE_A_CONFIG or "DIR" in words or not rest:
+        return
+    names = {name for name in shipped_configs() if name == rest[0]}
     config = next((word for word in rest if word.startswith("configs/")), None)
-    if config is None or Path(script).name not in TAKE_A_CONFIG or "DIR" in words:
+    config = str(shipped_configs()[rest[0]]) if names else config
+    if config is None:
         return
     if not (ROOT / config).exists():
         assert page.name.startswith("adding-"), f"{page.name}: no {config}"
         return
     overrides = [word for word in rest if re.match(r"[a-z_]+(\.\w+)*=", word)]
-    if Path(script).name == "sweep.py":
+    if verb == "sweep":
         overrides = [re.split(r",(?![^\[]*\])|\.\.", word)[0] for word in overrides]
-    load_config(ROOT / config, overrides, schema=Pretraining if "pretrain" in script else Experiment)
+    load_config(ROOT / config, overrides, schema=Pretraining if verb == "pretrain" else Experiment)
 
 
 @pytest.fixture(scope="module")
@@ -112,17 +134,19 @@ def workspace(tmp_path_factory):
 
 
 def run(words, folder):
-    script = next(word for word in words if word.endswith(".py"))
-    line = [sys.executable, *words[words.index(script) :], *SMALLER.get(Path(script).name, [])]
-    environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    verb, _ = split_command(words)
+    start = ["-m", "samis", *words[1:]] if words[0] == "samis" else words[1:]
+    line = [sys.executable, *start, *SMALLER.get(verb, [])]
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), "PYTHONPATH": path}
     done = subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True)
-    allowed = (0, 1) if script.endswith("check_data.py") else (0,)
+    allowed = (0, 1) if verb == "check" else (0,)
     assert done.returncode in allowed, f"{' '.join(words)}\n{done.stdout[-1500:]}\n{done.stderr[-1500:]}"
 
 
 def test_your_own_data_from_check_to_predictions(workspace):
     page = ROOT / "docs/your-own-data.md"
-    walked = [words for words in commands(page) if words[0] == "python"]
+    walked = [words for words in commands(page) if words[0] in ("python", "samis")]
     assert len(walked) >= 10
     for words in walked:
         run(words, workspace)
@@ -140,7 +164,7 @@ def test_the_pages_on_a_run(workspace, page):
         run(["python", "train/adapt.py", "configs/own.yaml"], workspace)
     if not (runs / "demo_lora").exists():
         (runs / "demo_lora").symlink_to(runs / "own_lora")
-    walked = [words for words in commands(ROOT / "docs" / page) if words[0] == "python"]
+    walked = [words for words in commands(ROOT / "docs" / page) if words[0] in ("python", "samis")]
     assert walked
     for words in walked:
         run(words, workspace)

@@ -55,7 +55,7 @@ def _job() -> Any:
     root = checkout()
     if root is None or not (root / "pretraining" / "job.py").is_file():
         raise UserError(
-            "samis pretrain: expected the folder pretraining/ of the checkout, which is not in the wheel; clone the "
+            "samis pretrain: needs the checkout, since the folder pretraining/ is not in the wheel; clone the "
             "repository and run it there"
         )
     if str(root) not in sys.path:
