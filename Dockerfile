@@ -1,6 +1,5 @@
 # The wheel and nothing else, as a user without rights. Written without a Docker daemon at hand: it has not been built yet.
 FROM python:3.12-slim
-RUN apt-get update && apt-get install -y --no-install-recommends libgl1 libglib2.0-0 && rm -rf /var/lib/apt/lists/*
 COPY dist/*.whl /tmp/
 RUN pip install --no-cache-dir /tmp/*.whl && useradd --create-home samis
 USER samis
