@@ -43,11 +43,12 @@ def run(arguments: argparse.Namespace) -> None:
     """
     from samis.core.shipped import find_model
 
-    folder = find_model(arguments.config)
+    given = arguments.config
+    folder = find_model(given)
     if folder.is_dir():
         arguments.config = str(folder / "config.yaml")
         # Training watches a few metrics; a row has them all, unless the command line says otherwise.
-        as_run = ["segmenter.name=run", f"segmenter.run={folder}", "metrics.names=[]"]
+        as_run = ["segmenter.name=run", f"segmenter.run={given}", "metrics.names=[]"]
         arguments.overrides = [*as_run, *arguments.overrides]
     config = read_config(arguments)
     from samis.data import check_split_names
