@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -58,12 +59,14 @@ def run(main: Callable[[], None]) -> None:
 
 def _reader_gone() -> bool:
     """Return whether whoever read the output is gone, as in ``samis doctor | head``; then nothing is written to it any more."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+    if not hasattr(select, "poll"):
+        return False
+    watch = select.poll()
+    watch.register(sys.stdout.fileno(), 0)  # a pipe without a reader is in error, whatever is asked
+    if not watch.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -95,7 +95,8 @@ class ScoreRow:
             )
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name} {value:.4f}" for name, value in list(self.metrics.items())[:3])
+        usual = [name for name in ("s_measure", "weighted_f", "mae", "iou") if name in self.metrics]
+        shown = ", ".join(f"{name} {self.metrics[name]:.4f}" for name in usual or list(self.metrics)[:3])
         where = f"{self.dataset} {self.split}, {self.n_images} images, {self.protocol}"
         return f"<ScoreRow {self.name!r}{' (oracle)' if self.oracle else ''}: {where}: {shown}>"
 

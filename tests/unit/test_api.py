@@ -1,6 +1,8 @@
 """The names a notebook uses, as README shows them, on a few drawn surfaces and the embedded weights."""
 
 import copy
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -190,3 +192,34 @@ def test_a_row_of_a_run_has_all_metrics_of_its_protocol(rows):
 def test_unknown_names_are_told():
     with pytest.raises(AttributeError, match="it has load_dataset"):
         samis.load_everything  # noqa: B018
+
+
+def test_what_is_printed_is_one_line(rows):
+    model, row, _ = rows
+    test = samis.load_dataset("procedural", split="test", surface="steel", count=2)
+    for each in (model, row, test, test[0]):
+        assert len(repr(each)) < 200 and "\n" not in repr(each)
+    assert f"s_measure {row.metrics['s_measure']:.4f}" in repr(row) and "4 images" in repr(row)
+    assert repr(samis.api.Rows([row, row])).splitlines()[0] == "<Rows: 2>"
+
+
+def test_train_takes_a_name_and_predict_its_run(tmp_path):
+    small = [
+        "data.name=procedural",
+        "data.options={surface: steel, count: 2}",
+        "frame.frame_px=64",
+        "training.epochs=1",
+    ]
+    more = ["training.gallery=0", "training.workers=0", "cache.embeddings=never", f"training.out={tmp_path / 'run'}"]
+    run = samis.train("steel_decoder_lora", *small, *more)
+    assert run == tmp_path / "run" and (run / "provenance.json").is_file()
+    picture = np.full((40, 50, 3), 90, np.uint8)
+    assert np.array_equal(samis.predict(run, picture), samis.load_run(run).predict(picture))
+    with pytest.raises(UserError, match="did you mean steel_lora"):
+        samis.train("steel_lorra")
+
+
+def test_every_public_name_is_there_and_is_imported_late():
+    code = "import sys, samis; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    assert all(getattr(samis, name) is not None for name in samis.__all__)
