@@ -82,9 +82,10 @@ def _arm(moment: int) -> None:
     def half(written: Any) -> None:
         """Pass the moment at which only half of a file has been written."""
         if passed == moment:
+            path = written
             if not isinstance(written, str | Path):
                 written.flush()
-            path = getattr(written, "name", written)
+                path = written.name
             os.truncate(path, os.path.getsize(path) // 2)
         tick()
 

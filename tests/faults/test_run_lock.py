@@ -62,7 +62,7 @@ def test_a_worker_process_does_not_keep_its_killed_parents_lock(tmp_path):
 import os, sys, time
 sys.path.insert(0, {str(tiny.__file__).rsplit("/tests/", 1)[0]!r})
 from pathlib import Path
-from samis.training.lock import RunLock
+from samis.training.state.lock import RunLock
 lock = RunLock(Path({str(tmp_path)!r}))
 lock.acquire()
 child = os.fork()

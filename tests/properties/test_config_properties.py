@@ -26,6 +26,9 @@ from samis.config.files import read_yaml
 from samis.errors import ConfigError
 
 FEW = settings(max_examples=60, deadline=None, derandomize=True)
+FOLDER_NAME = st.text(min_size=1, max_size=12).filter(
+    lambda name: name.strip() and name.isprintable() and name[0] != "." and not set(name) & set("/\\")
+)
 NUMBER = st.floats(allow_nan=False, allow_infinity=False)
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | NUMBER | st.text(max_size=8),
@@ -70,6 +73,8 @@ def configs(schema: Any) -> st.SearchStrategy[Any]:
     """Return valid configs."""
     sections = {key: hint for key, hint in typing.get_type_hints(schema).items() if dataclasses.is_dataclass(hint)}
     plain = {key: values(content) for key, content in properties(schema).items() if "." not in key}
+    if "experiment" in plain:
+        plain["experiment"] = FOLDER_NAME
     return st.builds(schema, **plain, **{key: configs(section) for key, section in sections.items()})
 
 
@@ -99,7 +104,7 @@ def test_what_is_written_is_read_back(schema: Any, data: st.DataObject) -> None:
 
 
 def test_a_written_config_is_read_back_from_its_file(tmp_path) -> None:
-    config = apply_overrides(Experiment(), ['experiment="größe: #1\\r\\n\\u2028x"', "seed=3", "optim.lr=1e-7"])
+    config = apply_overrides(Experiment(), ['training.out="größe: #1\\r\\n\\u2028x"', "seed=3", "optim.lr=1e-7"])
     (tmp_path / "a.yaml").write_text(to_yaml(config), encoding="utf-8")
     assert load_config(tmp_path / "a.yaml") == config
 
