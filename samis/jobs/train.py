@@ -135,8 +135,9 @@ def load_data(config: Experiment, accelerator: Accelerator, log: RunLog) -> Trai
         for finding in shared_ids({config.data.train: training, config.data.val: judged}):  # also with data.check=false
             raise UserError(finding.message)
         if accelerator.is_main_process:
-            log.say(check_data(config.data, training, judged) if config.data.check else "")
+            checked = check_data(config.data, training, judged) if config.data.check else ""
             check_selection(config, training, watched)
+            log.say(checked)
             fingerprints = {"data.train": training.fingerprint(), "data.val": judged.fingerprint()}
     return TrainingData(training, validation, judged, watched, fingerprints)
 

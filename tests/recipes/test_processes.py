@@ -18,7 +18,7 @@ COUNT = 7
 SCORE = [
     "evaluate/score.py", "configs/zero_shot.yaml", "data.name=procedural", f"data.options={{surface: steel, count: {COUNT}}}",
     "frame.frame_px=64", "prompt.points_per_side=4", "metrics.bootstrap=20", "metrics.batch_size=2", "cache.embeddings=never",
-    "data.salt_pepper=0.05",
+    "data.salt_pepper=0.05", "metrics.latency=false",
 ]  # fmt: skip
 PREDICT = ["prompt.kind=empty", "segmenter.mask_rule=single", "frame.frame_px=64", "cache.embeddings=never"]
 

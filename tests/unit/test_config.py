@@ -20,7 +20,7 @@ def test_round_trip_through_yaml(tmp_path):
         ("adaptor.rank=3", "did you mean adapter?"),
         ("adapter.rank=three", "adapter.rank: expected int, got 'three'"),
         ("adapter.rank=true", "expected int, got True"),
-        ("adapter.encoder=[1]", "adapter.encoder[0]: expected str, got 1"),
+        ("adapter.encoder=[1]", "adapter.encoder[0]: expected one of q, k, v, qkv, proj, mlp, stem, neck, got 1"),
         ("adapter.rank", "expected key=value"),
         ("adapter=5", "expected keys and values"),
     ],
