@@ -190,7 +190,7 @@ def test_a_row_of_a_run_has_all_metrics_of_its_protocol(rows):
 
 
 def test_unknown_names_are_told():
-    with pytest.raises(AttributeError, match="it has .*load_dataset"):
+    with pytest.raises(AttributeError, match=r"it has .*load_dataset"):
         samis.load_everything  # noqa: B018
 
 
