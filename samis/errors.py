@@ -58,7 +58,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return a proposal for a mistyped word, for the end of a message, or nothing.
 
     >>> did_you_mean("tset", ["train", "test"])
-    "; did you mean test?"
+    '; did you mean test?'
     """
     near = near_name(word, known)
     return f"; did you mean {near}?" if near else ""

@@ -31,6 +31,7 @@ def mae(pair: Counted) -> float:
         [0, 1], lower is better.
 
     Example:
+        >>> import numpy as np
         >>> from samis.metrics.truth import TruthFields
         >>> mae(Pair(np.array([[0, 255], [0, 51]], np.uint8), TruthFields(np.array([[0, 1], [0, 0]], bool))))
         0.05

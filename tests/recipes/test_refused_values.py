@@ -147,7 +147,7 @@ def test_a_download_without_a_network_looks_into_the_cache_alone(monkeypatch):
             "argument --formats: invalid choice: 'onx'",
         ),
         ("evaluate/predict.py", ["steel"], "the following arguments are required"),
-        ("evaluate/doctor.py", ["--jsn"], "unrecognized arguments: --jsn"),
+        ("evaluate/doctor.py", ["--jsn"], "--jsn: unknown option; did you mean --json?"),
         ("evaluate/score.py", ["configs/demo.yaml", "--budget", "long"], "argument --budget: invalid choice: 'long'"),
         ("train/sweep.py", [], "the following arguments are required"),
     ],
