@@ -238,10 +238,12 @@ def _gain_cells(gain: Difference | None) -> list[Cell]:
     return [Cell(signed(gain.value, gain.metric, gain.protocol), " to ".join(bounds)), Cell(text)]
 
 
-def _past_cell(lead: Difference) -> Cell:
-    """Return what stands for a share above 100 %, which says little where the gap is small: tuned - specialised."""
-    cell = _gain_cells(lead)[0]
-    return Cell(f"{'ahead' if is_ahead(lead) else 'level'}, {cell.text}", cell.interval)
+def gap_or_lead(answer: Answer) -> Cell:
+    """Return the share of the gap that is closed; above 100 %, which says little where the gap is small, tuned - specialised."""
+    if answer.lead is None or answer.gap is None or (answer.gap.closed or 0) <= 1:
+        return _gap_cell(answer.gap)
+    cell = _gain_cells(answer.lead)[0]
+    return Cell(f"{'ahead' if is_ahead(answer.lead) else 'level'}, {cell.text}", cell.interval)
 
 
 def _gap_cell(gap: Gap | None) -> Cell:
@@ -271,8 +273,7 @@ def answer_table(found: dict[TableKey, list[Answer]], *, metrics: int = 3, clean
             spread = spread_words(answer.repeats, answer.metric)
             cells[-1].interval += f": {spread}" if spread else ""
             heads = [answer.title if position == 0 else "", column(answer.metric, answer.chosen.present)]
-            past = answer.lead if answer.gap and (answer.gap.closed or 0) > 1 else None
-            lines.append(Line(heads, [*cells, _past_cell(past) if past else _gap_cell(answer.gap)]))
+            lines.append(Line(heads, [*cells, gap_or_lead(answer)]))
         lines += _clean_lines(group[0].chosen) if clean else []
         table.blocks.append(Block("", lines))
     table.note = (

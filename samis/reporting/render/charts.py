@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from samis.evaluation.labels import label, number, span, value_of
+from samis.evaluation.labels import label, number, value_of
 from samis.evaluation.rows import SPECIALISED, Chosen
 from samis.evaluation.score_row import ScoreRow, direction
-from samis.reporting.analysis.answer import Answer
-from samis.reporting.analysis.gap import LEVEL, NO_COMPARATOR, percent
+from samis.reporting.analysis.answer import Answer, gap_or_lead
+from samis.reporting.analysis.gap import LEVEL
 from samis.reporting.analysis.table import column
 
 ROLES = {"zero_shot": "zero-shot SAM", "tuned": "tuned SAM", "best": "best specialised"}
@@ -136,10 +136,8 @@ def gap_chart(group: Sequence[Answer]) -> Chart:
         better = direction(answer.metric, rows.values()) > 0
         left, right = (0.0, 1.0) if better else (_round_up(max(bounds)), 0.0)
         marks = [_mark(role, row, answer.metric, left, right) for role, row in rows.items()]
-        closed, interval = NO_COMPARATOR, ""
-        if answer.gap is not None:
-            closed = LEVEL if answer.gap.closed is None else f"{percent(answer.gap.closed)} %"
-            interval = f"{span(*map(percent, answer.gap.interval))} %" if answer.gap.interval else ""
+        cell = gap_or_lead(answer)
+        closed, interval = cell.text, cell.interval
         words = ", ".join(f"{ROLES[mark.role]} {mark.text} ({mark.name})" for mark in marks)
         described = f"{label(answer.metric)}: {words}; gap closed: {closed} {interval}".rstrip()
         gap = None if closed == LEVEL else _stretch(marks, "zero_shot", "best")

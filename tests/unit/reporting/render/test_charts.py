@@ -33,6 +33,13 @@ def test_a_lead_not_clear_of_zero_draws_no_stretch_but_what_tuning_gained(make_r
     assert lane.gap is None and lane.text == "zero-shot level or ahead" and lane.gained == (50, 70)
 
 
+def test_past_the_best_network_the_lane_says_by_how_much_and_not_a_share(make_row):
+    values = (("zero_shot", 0.5), ("tuned", 0.8), ("baseline", 0.55))
+    (group,) = answers([make_row(kind, {"s_measure": [v, v]}) for kind, v in values], ["s_measure"]).values()
+    (lane,) = gap_chart(group).lanes
+    assert lane.text == "ahead, +0.250" and "%" not in lane.interval
+
+
 def test_headline_names_every_data_set_once(three_rows, make_row):
     assert headline(answers(three_rows, ["s_measure"])) == (
         "Tuning SAM closes 75 % of the gap to the best specialised network on steel (S 0.500 → 0.800, best 0.900)."
