@@ -9,13 +9,30 @@ from typing import NoReturn
 
 
 class SamisError(Exception):
-    """All that samis raises on purpose."""
+    """All that samis raises on purpose.
+
+    Args:
+        message: what is wrong, where, and what to do.
+        code: stable name of this kind of error, such as ``E-DATA-UNPAIRED``; `docs/errors.md` lists them all. Tests and
+            scripts match the code, so that the wording can improve.
+
+    >>> str(UserError("a.jpg: no mask found; add masks/a.png", code="E-DATA-UNPAIRED"))
+    'a.jpg: no mask found; add masks/a.png [E-DATA-UNPAIRED]'
+    """
+
+    def __init__(self, message: str = "", *, code: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+
+    def __str__(self) -> str:
+        return f"{self.message} [{self.code}]" if self.code else self.message
 
 
 class UserError(SamisError):
-    """A mistake of the user's, told in one line: what was expected, what came, in which file, what to do.
+    """A mistake of the user's, in one line: what is wrong, where (file, key, value), what to do.
 
-    Scripts print the message without a traceback and exit with code 2.
+    Commands print the message without a traceback and exit with code 2.
     """
 
 
@@ -35,7 +52,8 @@ class Interrupted(SamisError):
     """The run was asked to stop and has saved itself; scripts exit with 128 + `signal`, as shells expect.
 
     Args:
-        signal: number of the signal, 15 for SIGTERM, 2 for SIGINT. message: what was saved, and how to go on.
+        signal: number of the signal, 15 for SIGTERM, 2 for SIGINT.
+        message: what was saved, and how to go on.
     """
 
     def __init__(self, signal: int, message: str = "") -> None:
