@@ -85,7 +85,9 @@ class Model:
         if not isinstance(photos, np.ndarray):
             return list(prediction.predict(self.loaded(), find_photos(photos), chosen))
         asked = asked_of(chosen.boxes, chosen.points)
-        segmenter, prompter, *_ = prediction.how_asked(self.loaded(), {"picture": asked} if asked else None, chosen)
+        segmenter, prompter, *_ = prediction.resolve_prompt(
+            self.loaded(), {"picture": asked} if asked else None, chosen
+        )
         framing = build_framing(self.config.frame, self.config.segmenter.architecture)
         predictor = prediction.Predictor(segmenter, framing, prompter, views_at_once=chosen.batch_size)
         return predictor.maps([Sample("picture", photos)])[0]
@@ -99,10 +101,12 @@ class Model:
         chosen = prediction.Options(**options)
         return prediction.predict_to(Path(out), self.loaded(), find_photos(photos, leave_out=Path(out)), chosen)
 
-    def loaded(self) -> prediction.Loaded:
+    def loaded(self) -> prediction.LoadedModel:
         """Return the model as ``samis.prediction`` knows it."""
         about = {"model": self.name, **self.about}
-        return prediction.Loaded(self.segmenter, self.config, self.threshold, self.threshold_from, about, self.tuned_px)
+        return prediction.LoadedModel(
+            self.segmenter, self.config, self.threshold, self.threshold_from, about, self.tuned_px
+        )
 
 
 def find_photos(photos: str | Path | Iterable[str | Path], **options: Any) -> list[prediction.Photo]:

@@ -1,1 +1,1 @@
-"""Formats that a tuned model is written in for other tools, each read back and compared before it is kept."""
+"""Formats that a tuned model is written in for other tools, each loaded again and compared before it is kept."""

@@ -18,19 +18,21 @@ HOW = {
 
 
 def model_card(
-    *, config: Mapping[str, Any], birth: Mapping[str, Any], base: Mapping[str, Any], rows: Sequence[ScoreRow],
+    *, config: Mapping[str, Any], provenance: Mapping[str, Any], base: Mapping[str, Any], rows: Sequence[ScoreRow],
     files: Mapping[str, str], official: bool,
 ) -> str:  # fmt: skip
     """Return the card as Markdown.
 
     Args:
-        config: the run's whole config. birth: its provenance.json.
+        config: the run's whole config.
+        provenance: the run's provenance.json.
         base: architecture and weights_sha256 of the SAM it was tuned from.
         rows: score rows of this run; may be empty.
-        files: name -> format of what was exported. official: whether segment_anything's registry builds the shape.
+        files: name -> format of what was exported.
+        official: whether segment_anything's registry builds the shape.
     """
     architecture, data, adapter = base.get("architecture"), config["data"], config["adapter"]
-    called = data.get("label") or data["name"]
+    data_name = data.get("label") or data["name"]
     lines = [
         "---",
         "license: apache-2.0",
@@ -46,20 +48,20 @@ def model_card(
         "",
         "| | |",
         "|---|---|",
-        f"| data | {called}, split `{data['train']}`, best epoch by `{config['keep_best']}` on `{data['val']}` |",
-        f"| data fingerprint | `{birth.get('data_fingerprint', 'not recorded')}` |",
+        f"| data | {data_name}, split `{data['train']}`, best epoch by `{config['keep_best']}` on `{data['val']}` |",
+        f"| data fingerprint | `{provenance.get('data_fingerprint', 'not recorded')}` |",
         f"| base weights, sha256 | `{base.get('weights_sha256') or 'not recorded'}` |",
         f"| frame | {config['frame']['frame_px'] or 'native'} px, tiles {config['frame']['tile_px'] or 'none'} |",
-        f"| threshold on validation | {_threshold(birth)} |",
-        f"| commit, torch | `{birth.get('commit', 'unknown')}`, {birth.get('versions', {}).get('torch', 'unknown')} |",
+        f"| threshold on validation | {_threshold(provenance)} |",
+        f"| commit, torch | `{provenance.get('commit', 'unknown')}`, {provenance.get('versions', {}).get('torch', 'unknown')} |",
         "",
         "## Scores",
         "",
-        *_scores(birth, rows, str(data["val"])),
+        *_scores(provenance, rows, str(data["val"])),
         "",
         "## Files",
         "",
-        "Each was read back by the tool named and gave the tuned model's masks.",
+        "Each was loaded by the tool named and gave the tuned model's masks.",
         "",
     ]
     for name, kind in files.items():
@@ -76,25 +78,25 @@ def model_card(
     return "\n".join(lines)
 
 
-def _threshold(birth: Mapping[str, Any]) -> str:
-    found = birth.get("threshold")
-    if not found:
+def _threshold(provenance: Mapping[str, Any]) -> str:
+    threshold = provenance.get("threshold")
+    if not threshold:
         return "not recorded; SAM's own is 0.5"
-    text = f"{found['value']:.3f} (mean IoU {found['iou']:.3f} there"
-    if "kept_clean" in found:
-        text += f"; {found['kept_clean']:.0%} of {found['clean_images']} clean images without a pixel above it"
+    text = f"{threshold['value']:.3f} (mean IoU {threshold['iou']:.3f} there"
+    if "kept_clean" in threshold:
+        text += f"; {threshold['kept_clean']:.0%} of {threshold['clean_images']} clean images without a pixel above it"
     return f"{text})"
 
 
-def _length(birth: Mapping[str, Any], training: Mapping[str, Any]) -> str:
-    """Say how long a run was: its epochs, and the minutes if the clock could end it."""
-    if not birth.get("minutes"):
+def _length(provenance: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+    """Return how long a run was: its epochs, and the minutes if the clock could end it."""
+    if not provenance.get("minutes"):
         return f"{training['epochs']} epochs"
-    return f"{birth.get('epochs', training['epochs'])} of {training['epochs']} epochs in at most {birth['minutes']:g} minutes"
+    return f"{provenance.get('epochs', training['epochs'])} of {training['epochs']} epochs in at most {provenance['minutes']:g} minutes"
 
 
-def _scores(birth: Mapping[str, Any], rows: Sequence[ScoreRow], val: str) -> list[str]:
-    validation = birth.get("validation") or {}
+def _scores(provenance: Mapping[str, Any], rows: Sequence[ScoreRow], val: str) -> list[str]:
+    validation = provenance.get("validation") or {}
     columns = [name for name in SHOWN if name in validation or any(name in row.metrics for row in rows)]
     if not columns:
         return ["None are recorded."]
@@ -109,12 +111,12 @@ def _scores(birth: Mapping[str, Any], rows: Sequence[ScoreRow], val: str) -> lis
     if validation:
         lines.append(f"| `{val}` (chose the epoch) | | | {cells(validation)} |")
     if not rows:
-        lines += ["", "No score on a test split was found; `samis score RUN` makes one."]
+        lines += ["", "There is no score on a test split; `samis score RUN` makes one."]
     return lines + [line for note in notes for line in ("", note)]
 
 
 def _clean(row: ScoreRow) -> str:
-    """Say what a row's test split with defect-free images showed, at the run's own threshold."""
+    """Return what a row's test split with defect-free images showed, at the run's own threshold."""
     clean = row.clean or {}
     return (
         f"Clean parts, {row.split} split, at the threshold above: {clean['kept_clean']:.0%} of {clean['n_images']:.0f} defect-free "
@@ -124,29 +126,33 @@ def _clean(row: ScoreRow) -> str:
 
 
 def shipped_card(
-    name: str, config: Mapping[str, Any], birth: Mapping[str, Any], base: Mapping[str, Any], rows: Sequence[ScoreRow],
+    name: str, config: Mapping[str, Any], provenance: Mapping[str, Any], base: Mapping[str, Any], rows: Sequence[ScoreRow],
     *, size_mb: float,
 ) -> str:  # fmt: skip
     """Return the card of an adapter that ships with the project, as Markdown.
 
     Args:
-        name: of its folder. config, birth, base: as for ``model_card``; ``birth["made"]`` holds what a person added.
-        rows: score rows of this run; may be empty. size_mb: of the weights, 10^6 bytes.
+        name: name of its folder.
+        config: the run's whole config.
+        provenance: the run's provenance.json; ``provenance["made"]`` holds what a person added.
+        base: architecture and weights_sha256 of the SAM it was tuned from.
+        rows: score rows of this run; may be empty.
+        size_mb: size of the weights, 10^6 bytes.
     """
     data, frame, adapter, optim, training = (config[key] for key in ("data", "frame", "adapter", "optim", "training"))
-    made, versions = birth.get("made", {}), birth.get("versions", {})
+    made, versions = provenance.get("made", {}), provenance.get("versions", {})
     torch = f"; torch {versions['torch']}" if "torch" in versions else ""
-    code = made.get("code") or f"commit `{birth.get('commit', 'unknown')}`"
-    cut = f"; {birth['cut']}, best epoch {birth['best_epoch']}" if "cut" in birth else ""
+    code = made.get("code") or f"commit `{provenance.get('commit', 'unknown')}`"
+    cut = f"; {provenance['cut']}, best epoch {provenance['best_epoch']}" if "cut" in provenance else ""
     tiles = f"tiles of {frame['tile_px']} px, overlap {frame['overlap']:g}" if frame["tile_px"] else "images whole"
     parts = ", ".join([*adapter["encoder"], *(f"decoder {word}" for word in adapter["decoder"])])
-    called = data.get("label") or data["name"]
+    data_name = data.get("label") or data["name"]
     side = f"{frame['frame_px']} px" if frame["frame_px"] else "the architecture's own"
     options = f", options {dict(data['options'])}" if data["options"] else ""
     lines = [
         f"# {name}: a tuned adapter",
         "",
-        f"Finds surface defects without a prompt: `{base.get('architecture')}` tuned on {called}. Use it by its name:",
+        f"Finds surface defects without a prompt: `{base.get('architecture')}` tuned on {data_name}. Use it by its name:",
         "",
         "```",
         f"samis predict {name} photos/ --out predictions",
@@ -157,23 +163,23 @@ def shipped_card(
         "|---|---|",
         f"| base | `{base.get('architecture')}`, sha256 `{base.get('weights_sha256')}` |",
         f"| weights | `best/adapter_model.safetensors`, {size_mb:.1f} MB in half precision (loaded as float32) |",
-        f"| data | {called}, split `{data['train']}`{options}; best epoch by `{config['keep_best']}` on `{data['val']}` |",
-        f"| data fingerprint | `{birth.get('data_fingerprint', 'not recorded')}` |",
+        f"| data | {data_name}, split `{data['train']}`{options}; best epoch by `{config['keep_best']}` on `{data['val']}` |",
+        f"| data fingerprint | `{provenance.get('data_fingerprint', 'not recorded')}` |",
         f"| frame | {side}, {tiles} |",
-        f"| recipe | {adapter['name']} (rank {adapter['rank']}) on {parts}; {_length(birth, training)}, batch "
+        f"| recipe | {adapter['name']} (rank {adapter['rank']}) on {parts}; {_length(provenance, training)}, batch "
         f"{training['batch_size']}, lr {optim['lr']:g} (pretrained weights × {optim['pretrained_lr_scale']:g}), augmentation "
-        f"`{data['augment']}`, precision {birth.get('mixed_precision', training['mixed_precision'])}{cut} |",
+        f"`{data['augment']}`, precision {provenance.get('mixed_precision', training['mixed_precision'])}{cut} |",
         f"| tuned on | {made.get('hardware', 'not recorded')}; {code}{torch} |",
-        f"| threshold on validation | {_threshold(birth)} |",
+        f"| threshold on validation | {_threshold(provenance)} |",
         "",
         "## Scores",
         "",
-        *_scores(birth, rows, str(data["val"])),
+        *_scores(provenance, rows, str(data["val"])),
         "",
         *_conditions(rows),
         "## Limits",
         "",
-        f"- Made for surfaces like those of {called}: on another material, camera or light it has to be tuned again.",
+        f"- Made for surfaces like those of {data_name}: on another material, camera or light it has to be tuned again.",
         "- Mask 0 is the answer; masks 1 to 3 and the predicted IoU were not tuned.",
         *(f"- {note}" for note in made.get("limits", "").split("|") if note),
         "",
@@ -187,10 +193,10 @@ def _conditions(rows: Sequence[ScoreRow]) -> list[str]:
     """Return how the rows were scored, in one paragraph; nothing without rows."""
     if not rows:
         return []
-    birth = rows[0].provenance
+    provenance = rows[0].provenance
     return [
         f"Test rows: protocol {rows[0].protocol}, no prompt, no test-time augmentation unless the row's name says so, float32, "
-        f"torch {birth.get('versions', {}).get('torch', 'unknown')}, frame {birth.get('frame_px', 'unknown')} px. The validation "
+        f"torch {provenance.get('versions', {}).get('torch', 'unknown')}, frame {provenance.get('frame_px', 'unknown')} px. The validation "
         "row was measured in training, in its precision.",
         "",
     ]

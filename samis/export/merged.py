@@ -1,6 +1,6 @@
-"""Writes a merged SAM as a checkpoint, and holds whatever was written against the tuned model: reloaded, same answers.
+"""Writes a merged SAM as a checkpoint, and compares every export, loaded again, with the tuned model.
 
-Code: segment_anything 1.0 (Meta, Apache-2.0) reads the checkpoints and answers about the probe's picture.
+Code: segment_anything 1.0 (Meta, Apache-2.0) reads the checkpoints and predicts the probe's picture.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ INSTALL = "install what it needs: pip install 'samis[export]'"
 
 @dataclass
 class Probe:
-    """A picture and the tuned SAM's answers about it, to hold a reloaded model against.
+    """A picture and the tuned SAM's masks of it, with which a reloaded model is compared.
 
     Attributes:
-        picture: (H, W, 3) uint8. box_xyxy, point_xy: prompts in its pixels.
+        picture: (H, W, 3) uint8.
+        box_xyxy: a box prompt, picture pixels.
+        point_xy: a click, picture pixels.
         masks: (3, h, w) float32 probabilities of mask 0 at low resolution: of the box, the point, and no prompt.
     """
 
@@ -42,7 +44,7 @@ class Probe:
 
     @classmethod
     def of(cls, sam: Sam) -> Probe:
-        """Ask a Sam, tuned or not, through segment_anything's own predictor."""
+        """Return the probe of a Sam, tuned or not, through segment_anything's own predictor."""
         side = sam.image_encoder.img_size
         hw = (3 * side // 4, side)
         rng = np.random.default_rng(0)
@@ -50,19 +52,19 @@ class Probe:
         picture[hw[0] // 4 : hw[0] // 2, side // 4 : side // 2] //= 4
         box = np.array([side // 5, hw[0] // 5, side // 2, hw[0] // 2], np.float32)
         probe = cls(picture, box, np.array([side / 3, hw[0] / 3], np.float32), np.empty(0))
-        probe.masks = probe.ask(sam)
+        probe.masks = probe.masks_of(sam)
         return probe
 
-    def ask(self, sam: Sam) -> np.ndarray:
+    def masks_of(self, sam: Sam) -> np.ndarray:
         """Return a Sam's masks as ``masks`` holds them."""
         predictor = SamPredictor(sam.eval())
         predictor.set_image(self.picture)
-        asked: list[dict[str, Any]] = [
+        prompts: list[dict[str, Any]] = [
             {"box": self.box_xyxy},
             {"point_coords": self.point_xy[None], "point_labels": np.ones(1, np.int64)},
             {},
         ]
-        low = [predictor.predict(**prompt, multimask_output=False, return_logits=True)[2][0] for prompt in asked]
+        low = [predictor.predict(**prompt, multimask_output=False, return_logits=True)[2][0] for prompt in prompts]
         return probabilities(np.stack(low))
 
     def framed(self) -> Tensor:
@@ -73,6 +75,11 @@ class Probe:
     def check(self, masks: np.ndarray, what: str, tolerance: float = TOLERANCE) -> float:
         """Return the largest difference of a reloaded model's masks.
 
+        Args:
+            masks: (N, h, w) float32 probabilities, N of 1 to 3 in the order of ``Probe.masks``.
+            what: name of the export, for the message.
+            tolerance: largest difference allowed.
+
         Raises:
             UserError: it is above the tolerance.
         """
@@ -80,7 +87,8 @@ class Probe:
         if not worst <= tolerance:
             raise UserError(
                 f"{what}: reloaded, its masks differ by {worst:.2g} (at most {tolerance:g} is allowed); it was not kept. "
-                "Please report this with the versions that 'pip list' prints"
+                "Please report this with the versions that 'pip list' prints",
+                code="E-EXPORT-DIFFERS",
             )
         return worst
 
@@ -96,15 +104,30 @@ def registry_takes(architecture: str, frame_px: int) -> bool:
 
 
 def write_checkpoint(state: dict[str, Tensor], path: Path, *, architecture: str, probe: Probe) -> float:
-    """Write ``.pth`` for ``sam_model_registry[architecture](checkpoint=path)``; return the difference after reloading."""
+    """Write ``.pth`` for ``sam_model_registry[architecture](checkpoint=path)``; return the difference after reloading.
+
+    Args:
+        state: tensors of the merged Sam.
+        path: file to write.
+        architecture: key of ``sam_model_registry``.
+        probe: with which the reloaded model is compared.
+    """
     torch.save({name: tensor.contiguous() for name, tensor in state.items()}, path)
-    return probe.check(probe.ask(sam_model_registry[architecture](checkpoint=str(path))), path.name)
+    return probe.check(probe.masks_of(sam_model_registry[architecture](checkpoint=str(path))), path.name)
 
 
 def write_own(state: dict[str, Tensor], path: Path, *, architecture: str, frame_px: int, probe: Probe) -> float:
-    """Write ``.safetensors`` for ``segmenter.weights`` of this project; return the difference after reloading."""
+    """Write ``.safetensors`` for ``segmenter.weights`` of this project; return the difference after reloading.
+
+    Args:
+        state: tensors of the merged Sam.
+        path: file to write.
+        architecture: key of ``ARCHITECTURES``.
+        frame_px: side of the frame.
+        probe: with which the reloaded model is compared.
+    """
     write_tensors({name: tensor.contiguous() for name, tensor in state.items()}, path)
-    return probe.check(probe.ask(load_sam(architecture, weights=path, frame_px=frame_px)), path.name)
+    return probe.check(probe.masks_of(load_sam(architecture, weights=path, frame_px=frame_px)), path.name)
 
 
 def merged_sam(state: dict[str, Tensor], *, architecture: str, frame_px: int) -> Sam:

@@ -1,9 +1,9 @@
-"""Writes a merged SAM as two ONNX files, an image encoder and a decoder that tools for SAM can feed.
+"""Writes a merged SAM as two ONNX files, an image encoder and a decoder with the inputs that tools for SAM use.
 
 Code: segment_anything 1.0 (Meta, Apache-2.0) defines the decoder's inputs, outputs and steps, which are inherited here.
-Differs from segment_anything's own ONNX decoder: it always answers with mask 0, the one that was tuned (the stock one would
+Differs from segment_anything's own ONNX decoder: it always returns mask 0, the one that was tuned (the stock one would
 choose among the untuned masks after a single click); the image's size stays an input (in version 1.0 tracing freezes it);
-``has_mask_input`` below 0, which some tools send for "no mask", counts as 0. With no point at all it answers the empty
+``has_mask_input`` below 0, which some tools send for "no mask", counts as 0. With no point at all it uses the empty
 prompt.
 """
 
@@ -29,7 +29,7 @@ TOLERANCE = 1e-3
 
 
 class OnnxDecoder(SamOnnxModel):
-    """segment_anything's ONNX decoder, answering with the tuned mask 0; see the module's docstring."""
+    """segment_anything's ONNX decoder, returning the tuned mask 0; see the module's docstring."""
 
     def __init__(self, sam: Sam) -> None:
         super().__init__(sam, return_single_mask=True)
@@ -57,14 +57,19 @@ def write_onnx(sam: Sam, folder: Path, *, probe: Probe) -> float:
     Encoder: ``x`` (1, 3, S, S) float32, normalised and padded as SAM's -> ``image_embeddings``. Decoder: the inputs of
     segment_anything's own, any number of points.
 
+    Args:
+        sam: the merged model.
+        folder: where both files go.
+        probe: with which the written model is compared.
+
     Raises:
-        UserError: onnx or onnxruntime is missing, or the answers differ.
+        UserError: onnx or onnxruntime is missing, or the masks differ.
     """
     try:
         import onnx  # noqa: F401
         import onnxruntime
     except ImportError as error:
-        raise UserError(f"onnx: expected the package {error.name}, got none; {INSTALL}") from error
+        raise UserError(f"onnx: the package {error.name} is missing; {INSTALL}", code="E-EXPORT-PACKAGE") from error
     side, width = sam.image_encoder.img_size, sam.prompt_encoder.embed_dim
     grid = sam.prompt_encoder.image_embedding_size[0]
     inputs = {
@@ -75,11 +80,11 @@ def write_onnx(sam: Sam, folder: Path, *, probe: Probe) -> float:
         "has_mask_input": torch.zeros(1),
         "orig_im_size": torch.tensor([float(side), float(side) - 7]),
     }
-    answers = ["masks", "iou_predictions", "low_res_masks"]
+    outputs = ["masks", "iou_predictions", "low_res_masks"]
     points = {"point_coords": {1: "num_points"}, "point_labels": {1: "num_points"}}
     free = {**points, "masks": {2: "height", 3: "width"}}
     _trace(sam.image_encoder, {"x": probe.framed()}, ["image_embeddings"], folder / "encoder.onnx", {})
-    _trace(OnnxDecoder(sam), inputs, answers, folder / "decoder.onnx", free)
+    _trace(OnnxDecoder(sam), inputs, outputs, folder / "decoder.onnx", free)
 
     def session(name: str) -> Any:
         return onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
@@ -89,21 +94,22 @@ def write_onnx(sam: Sam, folder: Path, *, probe: Probe) -> float:
     hw = probe.picture.shape[:2]
     corners = probe.box_xyxy.reshape(1, 2, 2)
     click = np.concatenate([probe.point_xy[None, None], np.zeros((1, 1, 2))], axis=1)
-    asked = [(corners, [[2, 3]]), (click, [[1, -1]]), (np.zeros((1, 0, 2)), np.zeros((1, 0)))]
+    prompts = [(corners, [[2, 3]]), (click, [[1, -1]]), (np.zeros((1, 0, 2)), np.zeros((1, 0)))]
     low = []
-    for coordinates, labels in asked:
+    for coordinates, labels in prompts:
         feed = {name: tensor.numpy() for name, tensor in inputs.items()} | {
             "image_embeddings": embedding,
             "point_coords": np.asarray(coordinates, np.float32),
             "point_labels": np.asarray(labels, np.float32),
             "orig_im_size": np.array(hw, np.float32),
         }
-        masks, _, found = decoder.run(answers, feed)
+        masks, _, low_res = decoder.run(outputs, feed)
         if masks.shape != (1, 1, *hw):
             raise UserError(
-                f"decoder.onnx: expected masks of {hw}, got {masks.shape}; it was not kept. Please report this"
+                f"decoder.onnx: its masks have the shape {masks.shape} instead of {hw}; it was not kept. Please report this",
+                code="E-EXPORT-SHAPE",
             )
-        low.append(found[0, 0])
+        low.append(low_res[0, 0])
     return probe.check(probabilities(np.stack(low)), "onnx", TOLERANCE)
 
 

@@ -54,16 +54,27 @@ def write_transformers(
 ) -> float:
     """Write a folder for ``transformers.SamModel.from_pretrained``, with its processor; return the difference after reloading.
 
+    Args:
+        state: tensors of the merged Sam, by segment_anything's names.
+        folder: where the files go.
+        architecture: key of ``ARCHITECTURES``.
+        frame_px: side of the frame.
+        probe: with which the reloaded model is compared.
+
     Raises:
-        UserError: transformers is missing, the architecture has no counterpart there, or the answers differ.
+        UserError: transformers is missing, the architecture has no counterpart there, or the masks differ.
     """
     try:
         from transformers import SamConfig, SamImageProcessor, SamModel, SamProcessor
     except ImportError as error:
-        raise UserError(f"transformers: expected the package {error.name}, got none; {INSTALL}") from error
+        raise UserError(
+            f"transformers: the package {error.name} is missing; {INSTALL}", code="E-EXPORT-PACKAGE"
+        ) from error
     a = ARCHITECTURES[architecture]
     if a.trunk:
-        raise UserError(f"transformers: expected one of SAM's own encoders, got {architecture}, whose trunk it lacks")
+        raise UserError(
+            f"transformers: it has no encoder for {architecture}; leave this format out", code="E-EXPORT-ARCHITECTURE"
+        )
     grid = frame_px // a.patch_px
     config = SamConfig(
         vision_config={
@@ -96,10 +107,10 @@ def write_transformers(
     read: Any = SamModel.from_pretrained(folder)
     read.eval()
     box, point = torch.from_numpy(probe.box_xyxy)[None, None], torch.from_numpy(probe.point_xy)[None, None, None]
-    asked = [{"input_boxes": box}, {"input_points": point, "input_labels": torch.ones(1, 1, 1, dtype=torch.int64)}]
+    prompts = [{"input_boxes": box}, {"input_points": point, "input_labels": torch.ones(1, 1, 1, dtype=torch.int64)}]
     with torch.no_grad():
         embedding = read.get_image_embeddings(probe.framed())
         low = [
-            read(image_embeddings=embedding, multimask_output=False, **prompt).pred_masks[0, 0, 0] for prompt in asked
+            read(image_embeddings=embedding, multimask_output=False, **prompt).pred_masks[0, 0, 0] for prompt in prompts
         ]
     return probe.check(probabilities(torch.stack(low).numpy()), "transformers")

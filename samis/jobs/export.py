@@ -112,7 +112,7 @@ def export(
     config = asdict(run.config)
     config["data"]["label"] = label_of(run.config.data)
     card = model_card(
-        config=config, birth=run.birth, base=adapted.base, rows=rows_of_training(rows, run.birth),
+        config=config, provenance=run.birth, base=adapted.base, rows=rows_of_training(rows, run.birth),
         files={Path(each.path).name: each.format for each in written}, official=_official(run.config),
     )  # fmt: skip
     write_atomic(out / "README.md", card)
@@ -141,7 +141,7 @@ def _writers(
         torch.manual_seed(config.seed)  # a run from random weights starts from these
         base = load_sam(architecture, weights=config.segmenter.weights, frame_px=frame_px, fused_attention=False)
         PeftModel.from_pretrained(base, str(path))  # puts its layers into `base`
-        return probe.check(probe.ask(base), "peft")
+        return probe.check(probe.masks_of(base), "peft")
 
     def onnx_folder(path: Path) -> float:
         path.mkdir()

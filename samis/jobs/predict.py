@@ -16,7 +16,7 @@ from samis.errors import ConfigError
 from samis.factory import build_segmenter
 from samis.jobs.load import load_run
 from samis.prediction import Options, find_photos, predict_to
-from samis.prediction.model import SAMS_OWN, Loaded, tuned_side
+from samis.prediction.model import SAMS_OWN, LoadedModel, tuned_side
 from samis.training.agree import together
 from samis.training.processes import open_processes, watching
 
@@ -24,7 +24,7 @@ OF_A_RUN = ("frame.tile_px", "frame.overlap", "segmenter.tta")
 """Keys that may differ from a run's own config; all else is part of what was learnt."""
 
 
-def load_model(model: str | Path, overrides: Sequence[str] = ()) -> Loaded:
+def load_model(model: str | Path, overrides: Sequence[str] = ()) -> LoadedModel:
     """Load a run folder, a shipped adapter by its name, or the zero-shot SAM that a config names.
 
     Raises:
@@ -40,10 +40,10 @@ def load_model(model: str | Path, overrides: Sequence[str] = ()) -> Loaded:
         return _loaded_run(find_run(config.segmenter.run or ""), [*kept, f"segmenter.tta={config.segmenter.tta}"])
     if config.segmenter.name != "sam":
         raise ConfigError(f"{path}: segmenter.name: expected sam or run to predict with, got {config.segmenter.name}")
-    return Loaded(build_segmenter(config), config, SAMS_OWN, "SAM's own", {"model": str(path)})
+    return LoadedModel(build_segmenter(config), config, SAMS_OWN, "SAM's own", {"model": str(path)})
 
 
-def _loaded_run(folder: Path, overrides: Sequence[str]) -> Loaded:
+def _loaded_run(folder: Path, overrides: Sequence[str]) -> LoadedModel:
     for override in overrides:
         if override.partition("=")[0] not in OF_A_RUN:
             raise ConfigError(f"{override}: a run is used as it was tuned; only {', '.join(OF_A_RUN)} may differ")
@@ -57,7 +57,7 @@ def _loaded_run(folder: Path, overrides: Sequence[str]) -> Loaded:
         digest.update(file_sha256(file).encode())
     about = {"model": str(folder), "best_sha256": digest.hexdigest()}
     source = "validation" if found else "not chosen: this run stored none from validation"
-    return Loaded(run.segmenter, run.config, float(found.get("value", SAMS_OWN)), source, about, tuned)
+    return LoadedModel(run.segmenter, run.config, float(found.get("value", SAMS_OWN)), source, about, tuned)
 
 
 def predict_photos(

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from samis.data.pipeline.photos import Photo, find_photos
-from samis.prediction.model import SAMS_OWN, Loaded
-from samis.prediction.photos import Options, Prediction, how_asked, predict, predict_to
+from samis.prediction.folder import predict_to
+from samis.prediction.model import SAMS_OWN, LoadedModel
+from samis.prediction.options import Options
+from samis.prediction.photos import Prediction, predict
 from samis.prediction.predictor import Predictor
+from samis.prediction.prompting import resolve_prompt
 
 __all__ = [
     "SAMS_OWN",
-    "Loaded",
+    "LoadedModel",
     "Options",
     "Photo",
     "Prediction",
     "Predictor",
     "find_photos",
-    "how_asked",
     "predict",
     "predict_to",
+    "resolve_prompt",
 ]

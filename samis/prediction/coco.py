@@ -1,6 +1,6 @@
-"""COCO JSON of predicted regions: as run lengths (exact, with holes) or as polygons (outer rims along pixel edges).
+"""COCO JSON of predicted regions: as run lengths (exact, with holes) or as polygons (outer boundaries along pixel edges).
 
-The format is COCO's of object detection (Lin et al., ECCV 2014); each annotation also bears its ``score``. Run lengths are
+The format is COCO's of object detection (Lin et al., ECCV 2014); each annotation also has a ``score``. Run lengths are
 written in COCO's compressed form, as pycocotools reads them.
 """
 
@@ -19,8 +19,8 @@ def coco(
 
     Args:
         records: for each image ``file_name``, ``height``, ``width`` and ``regions`` (``Region.as_dict``).
-        polygons: outer rims instead of run lengths. An annotation's ``area`` is the region's own in both.
-        info: what ``info`` says.
+        polygons: outer boundaries instead of run lengths. An annotation's ``area`` is the region's own in both.
+        info: content of ``info``.
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -49,7 +49,7 @@ def coco(
 def compressed(lengths: list[int]) -> str:
     """Return run lengths in COCO's compressed form.
 
-    From the fourth on, each length is told as its difference to the last but one. A number is cut into groups of five
+    From the fourth on, each length is written as its difference to the last but one. A number is cut into groups of five
     bits, lowest first; a sixth bit says that another group follows, and 48 is added to make each a printable character.
 
     >>> compressed([5, 2, 5])

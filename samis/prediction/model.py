@@ -15,15 +15,17 @@ SAMS_OWN = 0.5
 
 
 @dataclass
-class Loaded:
+class LoadedModel:
     """A model that can predict.
 
     Attributes:
-        segmenter: of the best epoch, or zero-shot. config: whose frame and prompt it is used with.
-        threshold: map value above which a pixel is a defect. threshold_from: where it comes from.
-        about: what says which model this is, for the records.
+        segmenter: of the best epoch, or zero-shot.
+        config: whose frame and prompt it is used with.
+        threshold: map value above which a pixel is a defect.
+        threshold_from: where the threshold comes from.
+        about: which model this is, for the records.
         tuned_px: longer side, px, of what one view showed in training, usually; None where it is not known.
-        warnings: what was warned about while photos were predicted.
+        warnings: warnings given while photos were predicted.
     """
 
     segmenter: Segmenter

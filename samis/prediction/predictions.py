@@ -1,4 +1,4 @@
-"""A folder of predictions that can be gone on with: pictures and a record for each image, then COCO and CSV of all.
+"""A folder of predictions that a later run can continue: pictures and a record for each image, then COCO and CSV of all.
 
 ::
 
@@ -6,9 +6,9 @@
     masks/ID.png            0 and 255        maps/ID.png  8-bit map        overlays/ID.jpg  regions drawn and numbered
     regions.csv             one line a region (columns: samis.prediction.regions.COLUMNS)
     coco_rle.json           the regions as run lengths      coco_polygons.json  as polygons
-    records/ID.json         what is known of an image; written last, so that an image with a record is done
+    records/ID.json         size, source and regions of an image; written last, so that an image with a record is done
 
-Each file is written under a temporary name and renamed. CSV and COCO are made of all records, whenever a run ends.
+Each file is written under a temporary name and renamed. CSV and COCO are made from all records when a run ends.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from PIL import Image
 
 from samis.core.cells import text_cells
 from samis.core.files import replacing, write_atomic
+from samis.errors import UserError
 from samis.prediction.coco import coco
 from samis.prediction.regions import COLUMNS, Region, table_rows
 
@@ -37,17 +38,17 @@ _KINDS = {"masks": ".png", "maps": ".png", "overlays": ".jpg"}
 
 
 class PredictionFolder:
-    """Where predictions go.
+    """A folder of predictions.
 
     Args:
         out: the folder; made if missing.
         settings: what decides the outcome: model, threshold, frame, prompts ... Predictions of different settings never
             share a folder.
         mm_per_px: millimetres a pixel, for the table; or None.
-        redo: forget what the folder holds.
+        redo: delete the predictions that the folder holds.
 
     Raises:
-        ValueError: the folder holds predictions of other settings, or something else.
+        UserError: the folder holds predictions of other settings, or other files.
     """
 
     def __init__(
@@ -56,28 +57,29 @@ class PredictionFolder:
         self.out, self.settings, self.mm_per_px = Path(out), json.loads(json.dumps(settings)), mm_per_px
         path = self.out / "predictions.json"
         if redo:
-            self._forget()
+            self._delete_records()
         elif path.exists():
             before = _read(path).get("settings", {})
             if before != self.settings:
                 keys = [key for key in self.settings if before.get(key) != self.settings[key]] or list(before)
-                raise ValueError(
-                    f"{path}: expected predictions of the same settings, got {keys[0]}={before.get(keys[0])!r} there and "
-                    f"{self.settings.get(keys[0])!r} now; name another --out, or replace them with --redo"
+                raise UserError(
+                    f"{path}: holds predictions of other settings: {keys[0]}={before.get(keys[0])!r} there and "
+                    f"{self.settings.get(keys[0])!r} now; name another --out, or replace them with --redo",
+                    code="E-PREDICT-SETTINGS",
                 )
         elif self.out.exists() and any(self.out.iterdir()):
-            raise ValueError(
-                f"{self.out}: expected a new folder or one of predictions, got other files; name another --out"
+            raise UserError(
+                f"{self.out}: holds files that are no predictions; name another --out", code="E-PREDICT-OTHER-FILES"
             )
         self.out.mkdir(parents=True, exist_ok=True)
-        self._tell({})
+        self._write_summary({})
 
     def done(self, image_id: str, file: Path) -> bool:
-        """Return whether an image has been predicted, and its file is still the one that was."""
+        """Return whether an image has been predicted from its file as it is now."""
         path = self._record(image_id)
         try:
             return path.exists() and _read(path).get("source") == _source(file)
-        except OSError:  # the photo is gone, or may not be read: reading it says so
+        except OSError:  # the photo is gone, or may not be read: reading it raises the error
             return False
 
     def add(
@@ -90,7 +92,8 @@ class PredictionFolder:
             file: where the image came from.
             image: (H, W, 3) uint8 RGB.
             values: (H, W) float map in [0, 1].
-            mask: (H, W) bool. regions: of it.
+            mask: (H, W) bool.
+            regions: of the mask.
         """
         pictures = {
             "masks": mask.astype(np.uint8) * 255,
@@ -108,14 +111,14 @@ class PredictionFolder:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, json.dumps(record, allow_nan=False) + "\n")
 
-    def finish(self, said: Mapping[str, Any]) -> dict[str, Any]:
+    def finish(self, notes: Mapping[str, Any]) -> dict[str, Any]:
         """Write CSV, COCO and ``predictions.json`` of every image in the folder; return their counts.
 
         Images whose photo is no longer there are left out, and listed as ``gone``: what was predicted of them may be of
         an older photo, and nobody can check it. Their pictures and records stay.
 
         Args:
-            said: what ``predictions.json`` says besides settings and counts, such as the files that failed.
+            notes: what ``predictions.json`` holds besides settings and counts, such as the files that failed.
         """
         every = [_read(path) for path in sorted((self.out / "records").rglob("*.json"))]
         gone = [r["source"]["path"] for r in every if not os.path.exists(r["source"]["path"])]
@@ -132,16 +135,16 @@ class PredictionFolder:
         )
         write_atomic(self.out / "regions.csv", table.getvalue())
         counts = {"images": len(records), "defective": sum(bool(r["regions"]) for r in records), "regions": len(rows)}
-        self._tell({**counts, "mm_per_px": self.mm_per_px, "gone": gone, **said})
+        self._write_summary({**counts, "mm_per_px": self.mm_per_px, "gone": gone, **notes})
         return {**counts, "gone": gone}
 
-    def _tell(self, said: Mapping[str, Any]) -> None:
-        content = {"settings": self.settings, **said}
+    def _write_summary(self, notes: Mapping[str, Any]) -> None:
+        content = {"settings": self.settings, **notes}
         write_atomic(
             self.out / "predictions.json", json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         )
 
-    def _forget(self) -> None:
+    def _delete_records(self) -> None:
         """Remove the files that records name, then the records; nothing else is touched."""
         for path in (self.out / "records").rglob("*.json"):
             image_id = path.relative_to(self.out / "records").as_posix().removesuffix(".json")
@@ -157,7 +160,13 @@ class PredictionFolder:
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, regions: Sequence[Region]) -> np.ndarray:
-    """Return an image (H, W, 3) uint8 with its regions tinted, outlined and numbered as in the table."""
+    """Return an image (H, W, 3) uint8 with its regions tinted, outlined and numbered as in the table.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        mask: (H, W) bool.
+        regions: of the mask, in the table's order.
+    """
     drawn = image.copy()
     drawn[mask] = (0.65 * image[mask] + 0.35 * np.array(COLOUR)).astype(np.uint8)
     thick = max(1, round(max(mask.shape) / 800))
@@ -173,14 +182,14 @@ def overlay(image: np.ndarray, mask: np.ndarray, regions: Sequence[Region]) -> n
 
 def _as_bytes(values: np.ndarray) -> np.ndarray:
     """Return a map as bytes, made row by row: whole copies of a large photo's map would multiply its memory."""
-    found = np.empty(values.shape, np.uint8)
+    pixels = np.empty(values.shape, np.uint8)
     for number, row in enumerate(values):
-        found[number] = row.clip(0, 1) * 255 + 0.5
-    return found
+        pixels[number] = row.clip(0, 1) * 255 + 0.5
+    return pixels
 
 
 def _source(file: Path) -> dict[str, Any]:
-    """Return what tells a file from another of its name: place, size and time."""
+    """Return what distinguishes a file from another of its name: place, size and time."""
     state = file.stat()
     return {"path": str(file.resolve()), "bytes": state.st_size, "mtime_ns": state.st_mtime_ns}
 
@@ -189,7 +198,10 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: expected what an earlier run wrote, but {error}; remove it or use --redo") from error
+        raise UserError(
+            f"{path}: cannot be read as a file of predictions ({error}); remove it or use --redo",
+            code="E-PREDICT-RECORD",
+        ) from error
     return content if isinstance(content, dict) else {}
 
 

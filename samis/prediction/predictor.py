@@ -1,6 +1,6 @@
 """Samples in, maps out: the same framing, tiles and blending as in scoring, in bounded memory.
 
-A photo of more tiles than fit into one batch is answered in parts, so that its size is bounded by the memory for one map,
+A photo of more tiles than fit into one batch is predicted in parts, so that its size is bounded by the memory for one map,
 not for all of its tiles.
 """
 
@@ -23,7 +23,9 @@ class Predictor:
     """Makes maps of samples.
 
     Args:
-        segmenter: who answers. framing: how photos enter the frame. prompter: what is asked.
+        segmenter: what predicts.
+        framing: how photos enter the frame.
+        prompter: makes the prompts.
         views_at_once: photos or tiles that go through the network together.
     """
 
@@ -33,51 +35,58 @@ class Predictor:
     def maps(self, samples: Sequence[Sample]) -> list[np.ndarray]:
         """Return one (H, W) float32 map in [0, 1] for each sample.
 
+        Args:
+            samples: photos, each with its image.
+
         Raises:
             UserError: a prompt that does not fit its sample, or a map that is not finite.
         """
-        found: list[np.ndarray] = []
+        maps: list[np.ndarray] = []
         waiting: list[FramedSample] = []
         for sample in samples:
             placements = self.framing.placements((sample.image.shape[0], sample.image.shape[1]))
             if len(placements) > self.views_at_once:
-                found += self._answer(waiting)
+                maps += self._predict(waiting)
                 waiting = []
-                found.append(self._in_parts(sample, placements))
+                maps.append(self._in_parts(sample, placements))
                 continue
             one = self._framed(sample, placements)
             views = sum(len(other.placements) for other in waiting) + len(placements)
             if waiting and (views > self.views_at_once or _form(one) != _form(waiting[0])):
-                found += self._answer(waiting)
+                maps += self._predict(waiting)
                 waiting = []
             waiting.append(one)
-        return found + self._answer(waiting)
+        return maps + self._predict(waiting)
 
     def _framed(self, sample: Sample, placements: list[Placement]) -> FramedSample:
         prompt = self.prompter(sample, placements, np.random.default_rng(0))
         views = [frame_image(sample.image, placement) for placement in placements]
         return FramedSample(sample.id, sample.class_name, torch.stack(views), placements, prompt, None)
 
-    def _answer(self, framed: Sequence[FramedSample]) -> list[np.ndarray]:
+    def _predict(self, framed: Sequence[FramedSample]) -> list[np.ndarray]:
         if not framed:
             return []
         maps = [values.cpu().numpy() for values in self.segmenter.predict(collate(framed))]
         for one, values in zip(framed, maps, strict=True):
             if not np.isfinite(values).all():  # it exceeds no threshold: the photo would be called free of defects
-                raise UserError(f"{one.id}: expected a map of finite numbers, got NaN or infinity; check the weights")
+                raise UserError(
+                    f"{one.id}: its map holds NaN or infinity; check the weights", code="E-PREDICT-NOT-FINITE"
+                )
         return maps
 
     def _in_parts(self, sample: Sample, placements: list[Placement]) -> np.ndarray:
-        """Answer a photo's tiles a few at a time; each part's blend counts with the weight of its tiles.
+        """Predict a photo's tiles a few at a time; each part's blend counts with the weight of its tiles.
 
-        Weights are kept only of the rows that tiles still to come may cover: the map is what is held of the whole photo.
+        Weights are kept only of the rows that tiles still to come may cover: only the map is held for the whole photo.
         """
         height, width = placements[0].file_hw
         total = np.zeros((height, width), np.float32)
         first, weight = 0, np.zeros((0, width), np.float32)  # of the rows from `first` on
         for start in range(0, len(placements), self.views_at_once):
             part = placements[start : start + self.views_at_once]
-            done = max(first, min(p.crop_xyxy[1] for p in placements[start:]) - 1)  # less what `_in_window` adds
+            done = max(
+                first, min(p.crop_xyxy[1] for p in placements[start:]) - 1
+            )  # minus the pixel that `_in_window` adds
             _divide(total[first:done], weight[: done - first])
             first, weight = done, weight[done - first :]
             framed = self._framed(sample, part)
@@ -86,7 +95,7 @@ class Predictor:
             if missing > 0:
                 weight = np.concatenate([weight, np.zeros((missing, width), np.float32)])
             covered = coverage(framed.placements).numpy()
-            total[rows, columns] += self._answer([framed])[0] * covered
+            total[rows, columns] += self._predict([framed])[0] * covered
             weight[rows.start - first : rows.stop - first, columns] += covered
         _divide(total[first:], weight)
         return total
@@ -102,7 +111,7 @@ def _divide(total: np.ndarray, weight: np.ndarray) -> None:
 def _in_window(placements: Sequence[Placement]) -> tuple[tuple[slice, slice], list[Placement]]:
     """Return the rows and columns that some tiles cover together, and the tiles as placed in that part of the file.
 
-    Only that part is held while they are answered, so that memory does not grow with the number of parts.
+    Only that part is held while they are predicted, so that memory does not grow with the number of parts.
     """
     x0, y0 = (min(p.crop_xyxy[i] for p in placements) for i in (0, 1))
     x1, y1 = (max(p.crop_xyxy[i] for p in placements) for i in (2, 3))

@@ -30,9 +30,10 @@ class Region:
         box_xywh: upright box around it.
         centroid_xy: mean of its pixels' centres.
         score: mean of the map over its pixels, in [0, 1].
-        length_px, width_px: longer and shorter side of the smallest rotated rectangle around it.
+        length_px: longer side of the smallest rotated rectangle around it.
+        width_px: shorter side of that rectangle.
         angle_deg: direction of the longer side, in (-90, 90], 0 along x, positive downwards.
-        polygon_xy: its outer rim along pixel edges, (x, y) corners; holes are not in it.
+        polygon_xy: its outer boundary along pixel edges, (x, y) corners; holes are not in it.
         rle: run lengths of the region in the whole image, column by column, background first (COCO's order).
     """
 
@@ -91,7 +92,12 @@ def find_regions(mask: np.ndarray, values: np.ndarray, *, min_area_px: int = 0) 
 
 
 def kept_mask(regions: Sequence[Region], shape: tuple[int, int]) -> np.ndarray:
-    """Return the (H, W) bool mask that holds just these regions."""
+    """Return the (H, W) bool mask that holds just these regions.
+
+    Args:
+        regions: from ``find_regions``.
+        shape: (H, W) of the mask.
+    """
     height, width = shape
     flat = np.zeros(height * width, bool)
     for region in regions:
@@ -102,10 +108,10 @@ def kept_mask(regions: Sequence[Region], shape: tuple[int, int]) -> np.ndarray:
 
 
 def outline_xy(part: np.ndarray) -> np.ndarray:
-    """Return the corners (N, 2) of a connected part's outer rim, along its pixels' edges.
+    """Return the corners (N, 2) of a connected part's outer boundary, along its pixels' edges.
 
-    OpenCV's contours run through pixel centres, which loses half a pixel on each side. Of a picture enlarged twice they
-    run through both halves of each rim pixel, and rounding those up gives the edges.
+    OpenCV's contours run through pixel centres, which loses half a pixel on each side. In a picture enlarged twice they
+    run through both halves of each boundary pixel, and rounding those up gives the edges.
 
     >>> outline_xy(np.ones((2, 3), bool)).tolist()
     [[0, 0], [0, 2], [3, 2], [3, 0]]
@@ -123,6 +129,11 @@ def outline_xy(part: np.ndarray) -> np.ndarray:
 def run_lengths(part: np.ndarray, corner_xy: tuple[int, int], shape: tuple[int, ...]) -> list[int]:
     """Return the run lengths of a part placed into an image of `shape`, column by column, background first.
 
+    Args:
+        part: (h, w) bool, one region within its box.
+        corner_xy: upper left corner of the box, file pixels.
+        shape: (H, W) of the whole image.
+
     >>> run_lengths(np.ones((2, 1), bool), (1, 1), (4, 3))
     [5, 2, 5]
     """
@@ -138,7 +149,13 @@ def run_lengths(part: np.ndarray, corner_xy: tuple[int, int], shape: tuple[int, 
 def table_rows(
     image: str, regions: Sequence[dict[str, Any]], *, mm_per_px: float | None = None
 ) -> list[dict[str, Any]]:
-    """Return the lines of the table of regions for one image; millimetres stay empty without a scale."""
+    """Return the lines of the table of regions for one image; millimetres stay empty without a scale.
+
+    Args:
+        image: file name in the table.
+        regions: each as ``Region.as_dict`` returns it.
+        mm_per_px: scale of the photo, mm.
+    """
     rows = []
     for number, region in enumerate(regions, 1):
         scale = mm_per_px or 0.0

@@ -221,7 +221,7 @@ MUTANTS = [
     Mutant(
         "weights_of_rows_still_to_come_are_dropped",
         "samis/prediction/predictor.py",
-        "- 1)  # less what `_in_window` adds",
+        "- 1)  # minus the pixel that `_in_window` adds",
         "+ 3)",
         "tests/unit/prediction/test_predictor.py -kblended",
     ),

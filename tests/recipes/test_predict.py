@@ -71,21 +71,26 @@ def test_everything_is_written_and_agrees(run, photos, tmp_path, monkeypatch, ca
     from pycocotools.coco import COCO
 
     out = tmp_path / "out"
-    code, told, _ = launch(
+    code, output, _ = launch(
         monkeypatch, capsys, run, photos, "--out", out, "--mm-per-px", "0.5", "--min-area", "4", "--json"
     )
     assert code == 0
-    told = json.loads(told)
-    assert (told["images"], told["threshold"], told["threshold_from"], told["failed"]) == (3, 0.375, "validation", {})
+    summary = json.loads(output)
+    assert (summary["images"], summary["threshold"], summary["threshold_from"], summary["failed"]) == (
+        3,
+        0.375,
+        "validation",
+        {},
+    )
     model = samis.load_run(run)
     rows = list(csv.DictReader((out / "regions.csv").open()))
-    exact, rims = COCO(str(out / "coco_rle.json")), COCO(str(out / "coco_polygons.json"))
+    exact, outlines = COCO(str(out / "coco_rle.json")), COCO(str(out / "coco_polygons.json"))
     assert [image["file_name"] for image in exact.loadImgs(exact.getImgIds())] == [
         "a.png",
         "line 2/b.jpg",
         "line 2/c.png",
     ]
-    assert len(rows) == len(exact.getAnnIds()) == len(rims.getAnnIds()) == told["regions"] > 0
+    assert len(rows) == len(exact.getAnnIds()) == len(outlines.getAnnIds()) == summary["regions"] > 0
     for image in exact.loadImgs(exact.getImgIds()):
         stem = Path(image["file_name"]).with_suffix("")
         mask, values = pixels(out / f"masks/{stem}.png"), pixels(out / f"maps/{stem}.png")
@@ -101,25 +106,25 @@ def test_everything_is_written_and_agrees(run, photos, tmp_path, monkeypatch, ca
     assert not list(out.rglob("*.tmp"))
 
 
-def test_goes_on_where_it_stopped_and_keeps_the_tables_whole(run, photos, tmp_path, monkeypatch, capsys):
+def test_continues_where_it_stopped_and_keeps_the_tables_whole(run, photos, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     launch(monkeypatch, capsys, run, photos / "a.png", "--out", out)
     first = (out / "masks/a.png").stat().st_mtime_ns
-    code, told, _ = launch(monkeypatch, capsys, run, photos, "--out", out, "--json")
+    code, output, _ = launch(monkeypatch, capsys, run, photos, "--out", out, "--json")
     assert code == 0
-    assert (json.loads(told)["images"], json.loads(told)["predicted_now"]) == (3, 2)
+    assert (json.loads(output)["images"], json.loads(output)["predicted_now"]) == (3, 2)
     assert (out / "masks/a.png").stat().st_mtime_ns == first
     Image.fromarray(np.zeros((70, 90), np.uint8)).save(photos / "a.png")
-    code, told, _ = launch(monkeypatch, capsys, run, photos, "--out", out, "--json")
-    assert json.loads(told)["predicted_now"] == 1, "a file that changed is predicted anew"
+    code, output, _ = launch(monkeypatch, capsys, run, photos, "--out", out, "--json")
+    assert json.loads(output)["predicted_now"] == 1, "a file that changed is predicted again"
     code, _, error = launch(monkeypatch, capsys, run, photos, "--out", out, "--threshold", "0.9")
     assert code == 2
-    assert "threshold=0.375 there and 0.9 now" in error
-    code, told, _ = launch(
+    assert "threshold=0.375 there and 0.9 now" in error and "E-PREDICT-SETTINGS" in error
+    code, output, _ = launch(
         monkeypatch, capsys, run, photos / "a.png", "--out", out, "--threshold", "0.9", "--redo", "--json"
     )
-    assert (code, json.loads(told)["images"], json.loads(told)["predicted_now"]) == (0, 1, 1)
-    assert not (out / "masks/line 2/b.png").exists(), "what was forgotten leaves no picture behind"
+    assert (code, json.loads(output)["images"], json.loads(output)["predicted_now"]) == (0, 1, 1)
+    assert not (out / "masks/line 2/b.png").exists(), "--redo removes the old pictures"
 
 
 def test_an_image_is_done_only_when_all_its_files_are(run, photos, tmp_path, monkeypatch):
@@ -146,9 +151,9 @@ def test_an_image_is_done_only_when_all_its_files_are(run, photos, tmp_path, mon
 def test_bad_files_are_listed_at_the_end(run, photos, tmp_path, monkeypatch, capsys):
     (photos / "cut.png").write_bytes((photos / "a.png").read_bytes()[:200])
     (photos / "text.png").write_text("no picture")
-    code, told, error = launch(monkeypatch, capsys, run, photos, "--out", tmp_path / "out")
+    code, output, error = launch(monkeypatch, capsys, run, photos, "--out", tmp_path / "out")
     assert code == 1
-    assert "3 photos in" in told
+    assert "3 photos in" in output
     listed = [line for line in error.splitlines() if line.startswith("not predicted:")]
     assert len(listed) == 2
     assert "cut.png" in listed[0]
@@ -166,11 +171,11 @@ def test_a_box_on_a_tuned_model_and_prompts_from_a_csv(run, photos, tmp_path, mo
         monkeypatch, capsys, run, photos, "--out", tmp_path / "csv", "--prompts", table
     )  # fmt: skip
     assert code == 2
-    assert "expected a prompt for" in error
+    assert "b.jpg" in error and "E-PREDICT-PROMPT-MISSING" in error
     named = [photos / "a.png", photos / "line 2" / "c.png"]
     table.write_text(table.read_text().replace("line 2/", ""))
     code, _, error = launch(monkeypatch, capsys, run, *named, "--out", tmp_path / "csv", "--prompts", table)
-    assert code == 1, "the second box lies outside its photo, the first is answered all the same"
+    assert code == 1, "the second box is outside its photo, the first is predicted all the same"
     assert "inside its 90x70 pixels" in error
     assert np.array_equal(pixels(tmp_path / "csv/maps/a.png"), pixels(tmp_path / "one/maps/a.png"))
     plain = samis.load_run(run).predict(np.asarray(Image.open(photos / "a.png")))
@@ -179,53 +184,55 @@ def test_a_box_on_a_tuned_model_and_prompts_from_a_csv(run, photos, tmp_path, mo
 
 def test_the_notebook_predicts_paths_and_folders(run, photos, tmp_path):
     model = samis.load_run(run)
-    found = model.predict(photos)
-    assert [each.id for each in found] == ["a", "line 2/b", "line 2/c"]
-    assert found[0].map.shape == found[0].mask.shape == (70, 90)
-    assert np.array_equal(found[0].mask, found[0].map > 0.375)
-    told = model.predict_to(tmp_path / "out", [photos / "a.png"])
-    assert (told["images"], told["predicted_now"]) == (1, 1)
+    predictions = model.predict(photos)
+    assert [each.id for each in predictions] == ["a", "line 2/b", "line 2/c"]
+    assert predictions[0].map.shape == predictions[0].mask.shape == (70, 90)
+    assert np.array_equal(predictions[0].mask, predictions[0].map > 0.375)
+    summary = model.predict_to(tmp_path / "out", [photos / "a.png"])
+    assert (summary["images"], summary["predicted_now"]) == (1, 1)
     zero_shot = samis.load_sam("samis_lite")
-    asked = zero_shot.predict(photos / "a.png", boxes=[(10, 10, 40, 40)])[0]
-    assert not np.array_equal(asked.map, zero_shot.predict(photos / "a.png")[0].map)
+    boxed = zero_shot.predict(photos / "a.png", boxes=[(10, 10, 40, 40)])[0]
+    assert not np.array_equal(boxed.map, zero_shot.predict(photos / "a.png")[0].map)
     (photos / "cut.png").write_bytes(b"no")
     with pytest.raises(UserError, match=r"cut\.png"):
         model.predict(photos)
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("arguments", "message"),
     [
         (["{run}", "{photos}", "--out", "{tmp}/o", "adapter.rank=4"], "frame.overlap, segmenter.tta may differ"),
         (["{run}", "{photos}/nowhere.png", "--out", "{tmp}/o"], "expected a picture"),
-        (["{run}", "{photos}", "--out", "{photos}"], "expected"),
+        (["{run}", "{photos}", "--out", "{run}"], "E-PREDICT-OTHER-FILES"),
         (["{tmp}/nowhere", "{photos}", "--out", "{tmp}/o"], "expected a run folder"),
         (["{tmp}", "{photos}", "--out", "{tmp}/o"], "expected a run folder"),
         (["configs/zero_shot.yaml", "{photos}", "--out", "{tmp}/o", "prompt.kidn=grid"], "did you mean kind"),
-        (["configs/zero_shot.yaml", "{photos}", "--out", "{tmp}/o", "prompt.kind=box"], "made from the truth"),
+        (["configs/zero_shot.yaml", "{photos}", "--out", "{tmp}/o", "prompt.kind=box"], "E-PREDICT-PROMPT-TRUTH"),
         (["{run}", "{photos}", "--out", "{tmp}/o", "--box", "5,5,2,9"], "x0 < x1"),
-        (["{run}", "{photos}", "--out", "{tmp}/o", "--threshold", "2"], "threshold"),
+        (["{run}", "{photos}", "--out", "{tmp}/o", "--threshold", "2"], "E-PREDICT-OPTION"),
         (["{run}", "frame.tile_px=64", "--out", "{tmp}/o"], "expected photos"),
     ],
 )
-def test_mistakes_get_one_line_and_code_2(words, told, run, photos, tmp_path, monkeypatch, capsys):
-    command = [word.format(run=run, photos=photos, tmp=tmp_path) for word in words]
+def test_mistakes_get_one_line_and_code_2(arguments, message, run, photos, tmp_path, monkeypatch, capsys):
+    command = [word.format(run=run, photos=photos, tmp=tmp_path) for word in arguments]
     code, _, error = launch(monkeypatch, capsys, *command)
     assert code == 2
     (line,) = [line for line in error.splitlines() if line.startswith("error:")]
-    assert told in line
+    assert message in line
 
 
 def test_dry_run_writes_nothing(run, photos, tmp_path, monkeypatch, capsys):
-    code, told, _ = launch(monkeypatch, capsys, run, photos, "frame.tile_px=64", "--out", tmp_path / "out", "--dry-run")
+    code, output, _ = launch(
+        monkeypatch, capsys, run, photos, "frame.tile_px=64", "--out", tmp_path / "out", "--dry-run"
+    )
     assert code == 0
-    assert "3 photos" in told
-    assert "tiles 64" in told
+    assert "3 photos" in output
+    assert "tiles 64" in output
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
-def test_a_killed_run_leaves_whole_files_and_is_gone_on_with(run, tmp_path, monkeypatch, capsys):
+def test_a_killed_run_leaves_whole_files_and_is_continued(run, tmp_path, monkeypatch, capsys):
     folder, out = tmp_path / "many", tmp_path / "out"
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -245,7 +252,7 @@ def test_a_killed_run_leaves_whole_files_and_is_gone_on_with(run, tmp_path, monk
     assert 3 <= len(records) < 40
     for record in records:
         assert pixels(out / f"masks/{record.stem}.png").shape == (60, 60)
-    code, told, _ = launch(monkeypatch, capsys, run, folder, "--out", out, "--json")
+    code, output, _ = launch(monkeypatch, capsys, run, folder, "--out", out, "--json")
     assert code == 0
-    assert json.loads(told)["images"] == 40
-    assert json.loads(told)["predicted_now"] == 40 - len(records)
+    assert json.loads(output)["images"] == 40
+    assert json.loads(output)["predicted_now"] == 40 - len(records)

@@ -23,7 +23,7 @@ from samis.data.checks.doctor import usual_side
 from samis.errors import UserError
 from samis.factory import build_learner
 from samis.jobs.predict import load_model
-from samis.prediction import Loaded, Options
+from samis.prediction import LoadedModel, Options
 from samis.prediction.model import tuned_side
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,8 +104,8 @@ def test_a_dangling_link_is_reported(run: Path, photos: Path, tmp_path: Path, pr
     (photos / "gone.png").symlink_to(photos / "nothing.png")
     code, _, err = predict(run, photos, "--out", tmp_path / "out")
     assert code == 1 and "gone.png" in err and "Traceback" not in err
-    said = json.loads((tmp_path / "out" / "predictions.json").read_text())
-    assert list(said["failed"]) == [str(photos / "gone.png")] and said["images"] == 2
+    summary = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert list(summary["failed"]) == [str(photos / "gone.png")] and summary["images"] == 2
     code, _, err = predict(run, f"{photos}/*.png", "--out", tmp_path / "out")
     assert code == 1 and "gone.png" in err
 
@@ -118,8 +118,8 @@ def test_a_deleted_photo_leaves_the_tables(run: Path, photos: Path, tmp_path: Pa
     (photos / "a.png").unlink()
     code, _, err = predict(*command)
     assert code == 0 and images_of(out) == ["b.png"] and str(photos / "a.png") in err
-    said = json.loads((out / "predictions.json").read_text())
-    assert said["gone"] == [str(photos / "a.png")] and said["images"] == 1
+    summary = json.loads((out / "predictions.json").read_text())
+    assert summary["gone"] == [str(photos / "a.png")] and summary["images"] == 1
     coco = json.loads((out / "coco_rle.json").read_text())
     assert [image["file_name"] for image in coco["images"]] == ["b.png"]
 
@@ -139,7 +139,7 @@ def test_json_of_predictions_has_no_infinity(run: Path, photos: Path, tmp_path: 
         json.loads(path.read_text(), parse_constant=pytest.fail)
 
 
-def test_places_that_cannot_be_written_take_one_line(
+def test_folders_that_cannot_be_written_take_one_line(
     run: Path, photos: Path, tmp_path: Path, predict, monkeypatch
 ) -> None:
     file = tmp_path / "file"
@@ -176,11 +176,11 @@ def test_a_32_bit_photo_is_not_called_black(run: Path, photos: Path, tmp_path: P
         (None, 0, 0, False),
     ],
 )
-def test_what_is_far_larger_than_in_training(photo_px: int | None, run_tile: int, tile: int, warned: bool) -> None:
+def test_photos_far_larger_than_in_training(photo_px: int | None, run_tile: int, tile: int, warned: bool) -> None:
     config = Experiment(frame=FrameConfig(tile_px=run_tile))
     tuned = tuned_side(photo_px, config)
     config.frame.tile_px = tile
-    model = Loaded(None, config, 0.5, "", tuned_px=tuned)  # type: ignore[arg-type]
+    model = LoadedModel(None, config, 0.5, "", tuned_px=tuned)  # type: ignore[arg-type]
     text = model.scale_warning((300, 400), "large.png")
     assert bool(text) == warned and (not warned or ("frame.tile_px=64" in str(text) and "large.png" in str(text)))
     assert model.scale_warning((60, 70), "small.png") is None
@@ -216,13 +216,13 @@ def test_files_may_be_read_by_whom_the_umask_allows(tmp_path: Path, run: Path) -
             cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        found = [path for path in (*folder.rglob("*"), *(tmp_path / "export").rglob("*")) if path.is_file()]
-        assert len(found) > 5
-        assert {stat.S_IMODE(path.stat().st_mode) for path in found} == {0o640}
+        files = [path for path in (*folder.rglob("*"), *(tmp_path / "export").rglob("*")) if path.is_file()]
+        assert len(files) > 5
+        assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o640}
     finally:
         os.umask(before)
 
 
 def test_options_name_what_is_wrong() -> None:
-    with pytest.raises(UserError, match="mm_per_px"):
+    with pytest.raises(UserError, match="mm_per_px.*E-PREDICT-OPTION"):
         Options(mm_per_px=float("inf"))

@@ -129,9 +129,9 @@ def test_the_probe_tells_tuned_from_untuned(exported, base_file):
 
     base = build_small()
     base.load_state_dict(load_file(base_file))
-    assert np.abs(probe.ask(base) - probe.masks).max() > 0.01
-    with pytest.raises(UserError, match="differ by"):
-        probe.check(probe.ask(base), "base")
+    assert np.abs(probe.masks_of(base) - probe.masks).max() > 0.01
+    with pytest.raises(UserError, match=r"base.*E-EXPORT-DIFFERS"):
+        probe.check(probe.masks_of(base), "base")
 
 
 ADAPTERS = {
@@ -154,7 +154,7 @@ def test_stock_peft_loads_the_folder_onto_a_stock_sam(adapter, tmp_path):
     wanted = Probe.of(adapted.sam)
     PeftModel.from_pretrained(stock, str(tmp_path))
     assert np.abs(before.masks - wanted.masks).max() > 1e-3
-    np.testing.assert_allclose(wanted.ask(stock), wanted.masks, atol=1e-5)
+    np.testing.assert_allclose(wanted.masks_of(stock), wanted.masks, atol=1e-5)
     assert type(stock.image_encoder.blocks[0].attn.qkv).__name__ != "SplitQkv"
 
 
@@ -274,7 +274,7 @@ def test_a_file_that_answers_otherwise_is_not_kept(base_file, tmp_path, monkeypa
     run, adapted = make_run(tmp_path / "run", "small", AdapterConfig(rank=2), base_file)
     honest = type(adapted).merged
     monkeypatch.setattr(type(adapted), "merged", lambda self: {k: v * 1.1 for k, v in honest(self).items()})
-    with pytest.raises(UserError, match="it was not kept"):
+    with pytest.raises(UserError, match="E-EXPORT-DIFFERS"):
         export(run, tmp_path / "out", ["merged"])
     assert list((tmp_path / "out").iterdir()) == []
 

@@ -60,10 +60,10 @@ class One:
 @pytest.mark.parametrize("value", BAD)
 def test_a_map_that_is_not_finite_fails_with_its_name(value: float) -> None:
     framing = Framing(32)
-    with pytest.raises(UserError, match=r"photo_7.*NaN or infinity"):
+    with pytest.raises(UserError, match=r"photo_7.*E-PREDICT-NOT-FINITE"):
         Predictor(Answers(value), framing, build_prompter(PromptConfig())).maps([One()[0]])
     tiles = Framing(32, 16)
-    with pytest.raises(UserError, match=r"photo_7.*NaN or infinity"):
+    with pytest.raises(UserError, match=r"photo_7.*E-PREDICT-NOT-FINITE"):
         Predictor(Answers(value), tiles, build_prompter(PromptConfig()), views_at_once=2).maps([One()[0]])
     loader = build_loader(One(), framing, batch_size=1)
     for protocol in ("pysod", "inspection"):

@@ -1,4 +1,4 @@
-"""Maps for prediction: the scorer's own, whatever the batch; prompts of a person as segment_anything answers them."""
+"""Maps for prediction: the scorer's own, whatever the batch; prompts of a person as in segment_anything."""
 
 import tracemalloc
 
@@ -13,7 +13,7 @@ from samis.core.contracts import Sample
 from samis.core.geometry import Framing, coverage
 from samis.data.pipeline.loading import FramedDataset, collate
 from samis.errors import UserError
-from samis.prediction import Loaded, Options, Predictor, how_asked
+from samis.prediction import LoadedModel, Options, Predictor, resolve_prompt
 from samis.prediction.predictor import _in_window
 from samis.prompts import build_prompter
 from samis.prompts.given import Asked
@@ -56,20 +56,20 @@ def test_maps_are_the_scorers_however_they_are_batched(config, segmenter):
     wanted = [segmenter.predict(collate([framed[n]]))[0].numpy() for n in range(len(samples))]
     assert [len(framed[n].placements) for n in range(4)] == [1, 6, 1, 4]
     for views in (1, 4, 100):
-        found = Predictor(segmenter, framing, prompter, views_at_once=views).maps(samples)
-        for ours, theirs in zip(found, wanted, strict=True):
+        maps = Predictor(segmenter, framing, prompter, views_at_once=views).maps(samples)
+        for ours, theirs in zip(maps, wanted, strict=True):
             assert ours.shape == theirs.shape
             np.testing.assert_allclose(ours, theirs, atol=2e-5)
 
 
-def asked_model(segmenter, asked, **options):
+def prompted(segmenter, prompts, **options):
     whole = Experiment(segmenter=SegmenterConfig(architecture="samis_lite"), frame=FrameConfig(frame_px=128))
-    model = Loaded(segmenter, whole, 0.3, "validation")
-    chosen, prompter, threshold, source = how_asked(model, asked, Options(**options))
+    model = LoadedModel(segmenter, whole, 0.3, "validation")
+    chosen, prompter, threshold, source = resolve_prompt(model, prompts, Options(**options))
     return Predictor(chosen, build_framing(whole.frame, whole.segmenter.architecture), prompter), threshold, source
 
 
-def test_boxes_and_clicks_are_answered_as_by_segment_anything(segmenter):
+def test_boxes_and_clicks_give_segment_anythings_masks(segmenter):
     image = picture(7, (80, 128))
     stock = SamPredictor(segmenter.sam)
     stock.set_image(image)
@@ -77,45 +77,46 @@ def test_boxes_and_clicks_are_answered_as_by_segment_anything(segmenter):
         (Asked((10, 12, 90, 60)), {"box": np.array([10, 12, 90, 60])}),
         (Asked(None, ((40, 30, 1),)), {"point_coords": np.array([[40, 30]]), "point_labels": np.array([1])}),
     ]
-    for asked, prompt in cases:
-        predictor, *_ = asked_model(segmenter, {"a": [asked]})
+    for given, prompt in cases:
+        predictor, *_ = prompted(segmenter, {"a": [given]})
         masks, iou, _ = stock.predict(**prompt, multimask_output=True, return_logits=True)
         (ours,) = predictor.maps([Sample("a", image)])
         np.testing.assert_allclose(ours, 1 / (1 + np.exp(-masks[iou.argmax()])), atol=1e-4)
 
 
-def test_photos_asked_differently_share_a_call(segmenter):
-    asked = {"a": [Asked((1, 1, 30, 30)), Asked((30, 30, 50, 40))], "b": [Asked(None, ((5, 5, 1),))]}
+def test_photos_of_different_prompts_share_a_call(segmenter):
+    prompts = {"a": [Asked((1, 1, 30, 30)), Asked((30, 30, 50, 40))], "b": [Asked(None, ((5, 5, 1),))]}
     samples = [Sample(name, picture(n, (40, 50))) for n, name in enumerate("ab")]
-    predictor, *_ = asked_model(segmenter, asked)
+    predictor, *_ = prompted(segmenter, prompts)
     together = predictor.maps(samples)
     for sample, values in zip(samples, together, strict=True):
         np.testing.assert_allclose(predictor.maps([sample])[0], values, atol=2e-5)
 
 
 def test_the_validation_threshold_belongs_to_its_own_prompt(segmenter):
-    assert asked_model(segmenter, None)[1:] == (0.3, "validation")
-    assert asked_model(segmenter, {"a": [Asked((1, 1, 3, 3))]})[1:] == (0.5, "SAM's own")
-    assert asked_model(segmenter, None, threshold=0.7)[1:] == (0.7, "given")
+    assert prompted(segmenter, None)[1:] == (0.3, "validation")
+    assert prompted(segmenter, {"a": [Asked((1, 1, 3, 3))]})[1:] == (0.5, "SAM's own")
+    assert prompted(segmenter, None, threshold=0.7)[1:] == (0.7, "given")
 
 
 def test_a_network_without_prompts_refuses_one(config):
-    with pytest.raises(UserError, match="takes no prompt"):
-        how_asked(Loaded(object(), config, 0.5, ""), {"a": [Asked((1, 1, 3, 3))]}, Options())
+    with pytest.raises(UserError, match="E-PREDICT-PROMPT-NETWORK"):
+        resolve_prompt(LoadedModel(object(), config, 0.5, ""), {"a": [Asked((1, 1, 3, 3))]}, Options())
 
 
 def test_an_oracles_prompt_cannot_be_had(config, segmenter):
     oracle = Experiment(segmenter=config.segmenter)
     oracle.prompt.kind = "box"
-    with pytest.raises(UserError, match="made from the truth"):
-        how_asked(Loaded(segmenter, oracle, 0.5, ""), None, Options())
+    with pytest.raises(UserError, match=r"prompt\.kind=box.*E-PREDICT-PROMPT-TRUTH"):
+        resolve_prompt(LoadedModel(segmenter, oracle, 0.5, ""), None, Options())
 
 
 @pytest.mark.parametrize(
     "option", [{"threshold": 1.5}, {"min_area_px": -1}, {"mm_per_px": 0.0}, {"batch_size": 0}, {"white": -1.0}]
 )
-def test_options_out_of_range_are_told(option):
-    with pytest.raises(UserError, match="expected"):
+def test_options_out_of_range_are_refused(option):
+    name = next(iter(option)).removesuffix("_px") if "min_area_px" in option else next(iter(option))
+    with pytest.raises(UserError, match=rf"^{name}: .*E-PREDICT-OPTION"):
         Options(**option)
 
 
@@ -132,16 +133,16 @@ def test_parts_are_blended_as_with_weights_of_the_whole_photo(views):
     image = np.random.default_rng(0).integers(0, 256, (130, 97, 3), np.uint8)
     framing, sample = Framing(32, 24), Sample("a", image)
     predictor = Predictor(Shades(), framing, build_prompter(PromptConfig()), views_at_once=views)
-    (found,) = predictor.maps([sample])
+    (blended,) = predictor.maps([sample])
     placements = framing.placements((130, 97))
     total, weight = np.zeros((130, 97), np.float32), np.zeros((130, 97), np.float32)
     for start in range(0, len(placements), views):
         framed = predictor._framed(sample, placements[start : start + views])
         window, framed.placements = _in_window(placements[start : start + views])
         covered = coverage(framed.placements).numpy()
-        total[window] += predictor._answer([framed])[0] * covered
+        total[window] += predictor._predict([framed])[0] * covered
         weight[window] += covered
-    np.testing.assert_array_equal(found, np.clip(total / np.maximum(weight, 1e-12), 0, 1))
+    np.testing.assert_array_equal(blended, np.clip(total / np.maximum(weight, 1e-12), 0, 1))
     assert weight.min() > 0 and len(placements) > 20
 
 
@@ -150,7 +151,7 @@ def test_of_a_whole_photo_only_the_map_is_held():
     predictor = Predictor(Shades(), Framing(64, 64), build_prompter(PromptConfig()), views_at_once=8)
     predictor.maps([Sample("small", image[:200])])
     tracemalloc.start()
-    (found,) = predictor.maps([Sample("a", image)])
+    (blended,) = predictor.maps([Sample("a", image)])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 1.3 * found.nbytes, "another array of the photo's size would make it 2"
+    assert peak < 1.3 * blended.nbytes, "another array of the photo's size would make it 2"

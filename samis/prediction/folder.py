@@ -1,0 +1,118 @@
+"""Photos into a folder of predictions: one process or several, continued where an earlier run stopped."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from samis.core.progress import Progress
+from samis.core.provenance import provenance
+from samis.data.pipeline.photos import Photo
+from samis.prediction.model import LoadedModel
+from samis.prediction.options import Options
+from samis.prediction.photos import predict
+from samis.prediction.predictions import PredictionFolder
+from samis.prediction.prompting import describe_prompts, prompts_for, resolve_prompt
+from samis.training.agree import gather, together
+from samis.training.precision import default_device
+from samis.training.processes import Processes
+
+
+def predict_to(
+    out: Path,
+    model: LoadedModel,
+    photos: Sequence[Photo],
+    options: Options,
+    *,
+    quiet: bool = False,
+    processes: Processes | None = None,
+) -> dict[str, Any]:
+    """Predict photos into a folder, continuing where an earlier run stopped.
+
+    Several processes share the photos, in the groups that one process would make: each writes its own predictions, the main
+    one the tables.
+
+    Args:
+        out: folder of predictions.
+        model: from ``samis.jobs.predict.load_model``.
+        photos: from ``find_photos``.
+        options: how they are predicted.
+        quiet: no progress bar.
+        processes: those that share the photos; None is this one alone.
+
+    Returns:
+        What ``predictions.json`` holds beside the settings, and ``predicted_now``, the number of photos of this run.
+
+    Raises:
+        UserError: the folder holds something else, or a prompt is missing.
+    """
+    processes = processes or Processes(0, 1, default_device())
+    with together(processes):
+        prompts = prompts_for(photos, options)
+        _, _, threshold, source = resolve_prompt(model, prompts, options)
+        settings = {
+            **model.about, **describe_prompts(model, prompts, options), "threshold": threshold,
+            "min_area_px": options.min_area_px, "white": options.white, "frame": asdict(model.config.frame),
+        }  # fmt: skip
+    folder, todo = _open_folder(out, settings, photos, options, processes)
+    groups = [todo[start : start + options.batch_size] for start in range(0, len(todo), options.batch_size)]
+    mine = [photo for group in processes.share(groups) for photo in group]
+    failed: dict[str, str] = {}
+    main = processes.is_main_process
+    before = len(photos) - len(todo)
+    if before and main and not quiet:
+        print(f"{before} of {len(photos)} photos are done already", file=sys.stderr)
+    progress = Progress(  # of the main process's share
+        before + len(mine), unit="photos", done=before, active=main and not quiet
+    )
+    written = 0
+    notes: dict[str, Any] = {
+        "threshold_from": source, "failed": failed, "warnings": model.warnings, "provenance": provenance(),
+    }  # fmt: skip
+    counts: dict[str, Any] = {}
+    try:
+        with together(processes):
+            for each in predict(model, mine, options, failed=failed):
+                folder.add(each.id, each.path, each.image, each.map, each.mask, each.regions)
+                written += 1
+                progress.advance(
+                    before + len(failed) + written - progress.bar.n, about=f"{len(failed)} failed" if failed else ""
+                )
+        shares = gather(processes, (failed, written))
+        failed.update({path: why for share, _ in shares for path, why in share.items()})
+        written = sum(number for _, number in shares)
+    finally:  # an interrupted run, too, leaves tables of all that it has
+        if main:
+            counts = folder.finish(notes)
+        progress.close()
+    return {"out": str(out), "threshold": threshold, **notes, **counts, "predicted_now": written}
+
+
+def _open_folder(
+    out: Path, settings: dict[str, Any], photos: Sequence[Photo], options: Options, processes: Processes
+) -> tuple[PredictionFolder, list[Photo]]:
+    """Return the folder and the photos that it lacks, the same on every process: none writes before all have read it.
+
+    Args:
+        out: folder of predictions.
+        settings: what decides the outcome; see ``PredictionFolder``.
+        photos: the photos to predict.
+        options: whose ``mm_per_px`` and ``redo`` the folder takes.
+        processes: those that share the photos.
+
+    Raises:
+        UserError: the folder holds something else.
+    """
+    folder: PredictionFolder | None = None
+    todo: list[Photo] = []
+    for turn in (True, False):  # the main process makes or empties the folder before the others read it
+        with together(processes):
+            if turn == processes.is_main_process:
+                redo = options.redo and processes.is_main_process
+                folder = PredictionFolder(out, settings, mm_per_px=options.mm_per_px, redo=redo)
+                todo = [photo for photo in photos if not folder.done(photo.id, photo.path)]
+    assert folder is not None
+    return folder, todo
