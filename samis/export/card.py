@@ -90,9 +90,10 @@ def _threshold(provenance: Mapping[str, Any]) -> str:
 
 def _length(provenance: Mapping[str, Any], training: Mapping[str, Any]) -> str:
     """Return how long a run was: its epochs, and the minutes if the clock could end it."""
+    epochs = training["epochs"]
     if not provenance.get("minutes"):
-        return f"{training['epochs']} epochs"
-    return f"{provenance.get('epochs', training['epochs'])} of {training['epochs']} epochs in at most {provenance['minutes']:g} minutes"
+        return f"{epochs} epochs"
+    return f"{provenance.get('epochs', epochs)} of {epochs} epochs in at most {provenance['minutes']:g} minutes"
 
 
 def _scores(provenance: Mapping[str, Any], rows: Sequence[ScoreRow], val: str) -> list[str]:
@@ -196,7 +197,7 @@ def _conditions(rows: Sequence[ScoreRow]) -> list[str]:
     provenance = rows[0].provenance
     return [
         f"Test rows: protocol {rows[0].protocol}, no prompt, no test-time augmentation unless the row's name says so, float32, "
-        f"torch {provenance.get('versions', {}).get('torch', 'unknown')}, frame {provenance.get('frame_px', 'unknown')} px. The validation "
-        "row was measured in training, in its precision.",
+        f"torch {provenance.get('versions', {}).get('torch', 'unknown')}, frame {provenance.get('frame_px', 'unknown')} px. "
+        "The validation row was measured in training, in its precision.",
         "",
     ]

@@ -224,5 +224,5 @@ def test_files_may_be_read_by_whom_the_umask_allows(tmp_path: Path, run: Path) -
 
 
 def test_options_name_what_is_wrong() -> None:
-    with pytest.raises(UserError, match="mm_per_px.*E-PREDICT-OPTION"):
+    with pytest.raises(UserError, match=r"mm_per_px.*E-PREDICT-OPTION"):
         Options(mm_per_px=float("inf"))
