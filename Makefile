@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUNS := checkpoints/runs
 
-.PHONY: help install demo test test-slow test-gpu check docs schema format pretrain report clean
+.PHONY: help install demo test test-slow test-gpu test-lower check docs schema format pretrain report clean
 
 help:
 	@echo "make demo      zero-shot -> LoRA -> the same evaluator -> report, on drawn rails, on a CPU (some minutes)"
 	@echo "make reproduce the README's answer: tune, train, score, compare; reproduce.mk says how (make -j6 reproduce MINUTES=12)"
 	@echo "make test      the tests"
 	@echo "make test-gpu  what only a GPU can show (about 5 minutes on one)"
+	@echo "make test-lower  unit and reference tests with the oldest versions that pyproject.toml allows"
 	@echo "make check     lint, types, documentation"
 	@echo "make docs      the documentation as a site in site/; fails on any warning"
 	@echo "make schema    the JSON schemas by which editors complete and check configs/, after a change of samis/config"
@@ -35,6 +36,13 @@ test-slow: install
 
 test-gpu: install
 	$(BIN)/python -m pytest tests/gpu -m gpu --durations=0
+
+# The oldest versions that pyproject.toml allows, in an environment of their own; uv resolves to the lower bounds.
+test-lower:
+	test -x .venv-lower/bin/python || $(PYTHON) -m venv .venv-lower
+	.venv-lower/bin/python -m pip install --quiet uv
+	VIRTUAL_ENV=.venv-lower .venv-lower/bin/uv pip install --quiet --resolution lowest-direct --editable '.[lower]'
+	.venv-lower/bin/python -m pytest tests/unit tests/reference
 
 check: install docs
 	$(BIN)/ruff check .

@@ -38,13 +38,18 @@ def _forward(self: Linear, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 def plain_adapter(layer: Linear) -> str | None:
     """Return the one adapter of a layer that is its frozen linear plus two factors, and nothing else; else None."""
     names = [name for name in layer.active_adapters if name in layer.lora_A]
-    if layer.disable_adapters or layer.merged or len(names) != 1 or names[0] in layer.lora_variant:
+    if layer.disable_adapters or layer.merged or len(names) != 1 or _has_variant(layer, names[0]):
         return None
     base, dropout = layer.base_layer, layer.lora_dropout[names[0]]
     plain = type(base) is nn.Linear and not base._forward_hooks and not base.weight.requires_grad
     drops = isinstance(dropout, nn.Dropout) and dropout.training and dropout.p > 0
     biased = layer.lora_bias.get(names[0], False) or (base.bias is not None and base.bias.requires_grad)
     return names[0] if plain and not drops and not biased else None
+
+
+def _has_variant(layer: Linear, name: str) -> bool:
+    """Whether an adapter is more than two factors (DoRA and its kind); peft before 0.16 keeps that in ``use_dora``."""
+    return name in getattr(layer, "lora_variant", {}) or bool(getattr(layer, "use_dora", {}).get(name))
 
 
 class LowRank(torch.autograd.Function):

@@ -4,6 +4,8 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
 import zipfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,18 +32,8 @@ print("samis of", samis.__file__)
 
 
 def build(source, out):
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "-q",
-        "--no-deps",
-        "--no-build-isolation",
-        "-w",
-        str(out),
-        str(source),
-    ]
+    options = ["-q", "--no-deps", "--no-build-isolation", "-w", str(out)]
+    command = [sys.executable, "-m", "pip", "wheel", *options, str(source)]
     return subprocess.run(command, capture_output=True, text=True, cwd=out.parent)
 
 
@@ -57,29 +49,24 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("installed")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        "--no-deps",
-        "--no-index",
-        "--target",
-        str(folder),
-        str(wheel),
-    ]
+    """A virtual environment of its own with the wheel; libraries come from the environment of the tests, samis does not."""
+    folder = tmp_path_factory.mktemp("fresh")
+    venv.create(folder, symlinks=True)
+    python = folder / "bin/python"
+    options = ["-q", "--no-deps", "--no-index", str(wheel)]
+    command = [sys.executable, "-m", "pip", "--python", str(python), "install", *options]
     subprocess.run(command, check=True, capture_output=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    # A folder named in a .pth file is searched for packages, but its own .pth files (an editable samis among them) are not read.
+    (packages / "libraries.pth").write_text(f"{sysconfig.get_path('purelib')}\n{sysconfig.get_path('platlib')}\n")
     return folder
 
 
 def run(installed, cwd, *command):
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("SAMIS_")}
-    environment |= {"PYTHONPATH": str(installed), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-    return subprocess.run(
-        [sys.executable, *map(str, command)], cwd=cwd, env=environment, capture_output=True, text=True
-    )
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("SAMIS_", "PYTHON"))}
+    environment |= {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    command = [str(installed / "bin" / command[0]), *map(str, command[1:])]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
 
 
 def test_it_holds_what_the_command_needs_and_no_script(wheel):
@@ -101,7 +88,7 @@ def test_the_main_job_in_an_empty_folder(installed, tmp_path):
         tmp_path / "photos/a.png"
     )
     before = sorted(installed.rglob("*"))
-    done = run(installed, tmp_path, "-B", "-c", MAIN_JOB)
+    done = run(installed, tmp_path, "python", "-B", "-c", MAIN_JOB)
     assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-1500:]
     assert f"samis of {installed}" in done.stdout, "another samis was used"
     assert (
@@ -115,10 +102,9 @@ def test_the_main_job_in_an_empty_folder(installed, tmp_path):
 
 
 def test_the_console_script(installed, tmp_path):
-    script = next((installed / "bin").glob("samis*"))
-    done = run(installed, tmp_path, script, "--version")
+    done = run(installed, tmp_path, "samis", "--version")
     assert done.returncode == 0 and done.stdout.startswith("samis 0.")
-    done = run(installed, tmp_path, script, "pretrain", "pretrain")
+    done = run(installed, tmp_path, "samis", "pretrain", "pretrain")
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "needs the checkout" in done.stderr
 
 
