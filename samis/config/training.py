@@ -144,6 +144,9 @@ class MetricsConfig(Section):
     """Resamples for the 95 % intervals; 0 leaves them out."""
     batch_size: Positive = 8
     """Images scored at once."""
+    image_rule: Annotated[Text, OneOf(table("samis.decision.image_rules", "IMAGE_RULES"))] = "max"
+    """How a whole image is scored for its verdict, OK or defective: max, the map's largest value; top_1_percent_mean, the
+    mean of its largest values; region_area, the share of its pixels in defect regions."""
     latency: Flag = True
     """Time up to 20 single images before scoring, for the row's cost; false counts parameters and multiply-adds
     alone."""

@@ -210,6 +210,7 @@ class Evaluation:
         few_levels: how many maps, not flat, span few of the 256 values, see ``samis.metrics.FEW_LEVELS``.
         nothing, everything: share of the defective images whose map has no pixel, or no other pixel, above one half;
             None where no maps were looked at.
+        verdicts: what the images' verdicts come to, as ``samis.decision.verdicts.summarise_verdicts`` says.
     """
 
     metrics: dict[str, float]
@@ -225,6 +226,7 @@ class Evaluation:
     few_levels: int = 0
     nothing: float | None = None
     everything: float | None = None
+    verdicts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

@@ -19,6 +19,8 @@ from torch import Tensor
 
 from samis.core.contracts import Batch, Evaluation, Segmenter
 from samis.core.progress import Progress
+from samis.decision.image_rules import IMAGE_RULES, image_threshold
+from samis.decision.verdicts import ImageDecision, summarise_verdicts
 from samis.errors import Interrupted, NotFiniteError, PeerError, UserError
 from samis.evaluation.intervals import bootstrap
 from samis.metrics import (
@@ -74,6 +76,8 @@ class Evaluator:
         truth_cache: bytes of what is computed from truths to keep between evaluations; 0 where there is only one.
         alone: this process has all batches and joins nothing, though there may be others.
         progress: whether to show how far an evaluation is.
+        image_rule: key in ``samis.decision.image_rules.IMAGE_RULES``, which gives each image its score.
+        image_threshold: score above which an image is called defective; None follows from `threshold`.
     """
 
     def __init__(
@@ -92,12 +96,15 @@ class Evaluator:
         truth_cache: int = 1 << 30,
         alone: bool = False,
         progress: bool = False,
+        image_rule: str = "max",
+        image_threshold: float | None = None,
     ) -> None:
         self.batches, self.ids, self.protocol, self.names = batches, list(ids), protocol, list(names) or None
         self.bootstrap, self.device, self.on_map = bootstrap, device, on_map
         self.stop = stop or (lambda: 0)
         self.alone, self.progress = alone, progress
         self.threshold, self.apart = threshold, frozenset(apart)
+        self.image_rule, self.chosen = image_rule, image_threshold
         self._truths = TruthCache(truth_cache)
 
     def __call__(self, segmenter: Segmenter) -> Evaluation:
@@ -179,7 +186,12 @@ class Evaluator:
                 map_u8, truth, self.names, self.protocol, fields, threshold=max(self.threshold, 1 / 512)
             )  # that metric counts "at or above", which no byte but 0 tells from "above"
         row["judged"] = judge(map_u8, truth, threshold=self.threshold)
+        row["decision"] = self._decision(map_u8, defective=bool(truth.any()), class_name=row["class_name"])
         return row
+
+    def _decision(self, map_u8: np.ndarray, *, defective: bool, class_name: str) -> ImageDecision:
+        values = np.arange(256)[map_u8] / 255
+        return ImageDecision(IMAGE_RULES[self.image_rule].score(values, values > self.threshold), defective, class_name)
 
     def _evaluation(self, found: dict[str, dict[str, Any]], seconds: float) -> Evaluation:
         missing = [sample_id for sample_id in self.ids if sample_id not in found]
@@ -215,6 +227,11 @@ class Evaluator:
                     lambda index: self._asked(summarise_stack(stack, index)), len(scored), self.bootstrap
                 )
         evaluation.clean = inspect([row["judged"] for row in rows], threshold=self.threshold)
+        evaluation.verdicts = summarise_verdicts(
+            [row["decision"] for row in rows], rule=self.image_rule,
+            threshold=image_threshold(self.image_rule, self.threshold, self.chosen),
+            bootstrap=bootstrap, resamples=self.bootstrap,
+        )  # fmt: skip
         evaluation.images = [_flat(row, found=evaluation.clean is not None) for row in rows]
         return evaluation
 
@@ -233,6 +250,7 @@ def _flat(row: dict[str, Any], *, found: bool) -> dict[str, Any]:
         numbers["kept_clean"] = judged.false_positive_area == 0
     elif found:
         numbers["found"] = bool(judged.found)
+    numbers["image_score"] = row["decision"].score
     return {"id": row["id"], "class_name": row["class_name"], **{name: float(value) for name, value in numbers.items()}}
 
 

@@ -24,6 +24,9 @@ LABELS = {
     "kept_clean": "clean kept clean",
     "defect_recall": "defective found",
     "image_auroc": "image AUROC",
+    "image_ap": "image AP",
+    "miss_rate": "escapes",
+    "false_alarm_rate": "overkill",
 }
 """Metric -> what tables print; a metric that is not here prints its own name."""
 

@@ -26,7 +26,7 @@ IMAGES_SHA256 = "images_sha256"
 """Key of the provenance that says which per-image CSV belongs to a row."""
 _KINDS_OF_VALUES: dict[str, type] = {
     "name": str, "dataset": str, "split": str, "n_images": int, "prompt": str, "oracle": bool, "protocol": str,
-    "metrics": dict, "directions": dict, "intervals": dict, "per_class": dict, "curves": dict, "empty_maps": int,
+    "metrics": dict, "directions": dict, "verdicts": dict, "intervals": dict, "per_class": dict, "curves": dict, "empty_maps": int,
     "full_maps": int, "flat_on_defects": bool, "budget": str, "cost": dict, "provenance": dict,
 }  # fmt: skip
 
@@ -52,6 +52,9 @@ class ScoreRow:
         clean: defect-free images apart, those of the split or those that its data set keeps beside it: ``n_images``,
             ``threshold``, ``false_positive_area``, ``kept_clean``, and of the defective images ``defect_recall`` and
             ``image_auroc``, as ``samis.metrics.clean.inspect`` says; None if there are none.
+        verdicts: of all images of the split and the defect-free ones beside it: ``rule``, ``threshold``, ``confusion``,
+            ``miss_rate``, ``false_alarm_rate``, ``image_auroc``, ``image_ap``, ``intervals``, ``per_class``, as
+            ``samis.decision.verdicts.summarise_verdicts`` says; empty in older rows.
         empty_maps: how many maps were all zero (SAM offered no mask at all).
         full_maps: how many maps had one value above zero at every pixel.
         flat_on_defects: whether the map of each defective image was one of the two.
@@ -78,6 +81,7 @@ class ScoreRow:
     per_class: dict[str, dict[str, float]] = field(default_factory=dict)
     curves: dict[str, list[float]] = field(default_factory=dict)
     clean: dict[str, float] | None = None
+    verdicts: dict[str, Any] = field(default_factory=dict)
     empty_maps: int = 0
     full_maps: int = 0
     flat_on_defects: bool = False

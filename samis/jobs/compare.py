@@ -14,6 +14,7 @@ from samis.evaluation.score_row import ScoreRow
 from samis.reporting.analysis.answer import Answer, replace_block
 from samis.reporting.analysis.beside import sort_rows
 from samis.reporting.analysis.table import main_table, oracle_table
+from samis.reporting.analysis.verdict_table import escapes_table, verdict_table
 from samis.reporting.render.document import Document
 from samis.reporting.render.markup import to_text
 from samis.reporting.render.readme import readme_block, results_block
@@ -107,7 +108,8 @@ def show(
     for key, group in groups.items():
         title = found[key][0].title if key in found else f"{key[0]} ({key[1]})"
         columns = group_metrics(group, metrics)
-        for table in (main_table(title, group, columns), oracle_table(title, group, columns)):
+        verdicts = [verdict_table(title, group), escapes_table(title, group)]
+        for table in (main_table(title, group, columns), *verdicts, oracle_table(title, group, columns)):
             if table and table.blocks:
                 print(to_text(table))
     for line in (answer for answer in document.answers if "WORSE" not in answer):

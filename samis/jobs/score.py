@@ -19,6 +19,8 @@ from samis.core.contracts import Dataset, Evaluation, Segmenter
 from samis.core.files import replacing
 from samis.core.provenance import provenance
 from samis.data.configured import load_split, row_label, row_split, with_clean
+from samis.decision.image_search import chosen_image_threshold
+from samis.decision.verdicts import DIRECTIONS as VERDICT_DIRECTIONS
 from samis.errors import UserError
 from samis.evaluation.evaluator import Evaluator
 from samis.evaluation.row_files import RowNames, identity, refuse_existing
@@ -87,6 +89,7 @@ def score_and_save(
         rows = score(
             segmenter, config, dataset, name=names.name, every_rule=every_rule, whole=whole, processes=processes, on_map=on_map,
             threshold=float((run.birth.get("threshold") or {}).get("value", 0.5)),
+            image_threshold=chosen_image_threshold(run.birth, config.metrics.image_rule),
         )  # fmt: skip
         with together(processes):
             if processes.is_main_process:
@@ -129,6 +132,7 @@ def score(
     on_map: Any = None,
     whole: Dataset | None = None,
     threshold: float = 0.5,
+    image_threshold: float | None = None,
     processes: Processes | None = None,
 ) -> list[ScoreRow]:
     """Score a segmenter on a data set; one row, or one for each mask rule from the same pass.
@@ -142,6 +146,7 @@ def score(
         on_map: takes (rule, id, map).
         whole: `dataset` with defect-free images beside it, which are judged apart; None: there are none beside it.
         threshold: at which clean images are judged and defective ones found.
+        image_threshold: at which images get their verdict; None follows from `threshold`.
         processes: those that share the images; None: this one alone.
     """
     whole = whole or dataset
@@ -167,7 +172,7 @@ def score(
         evaluator = Evaluator(
             batches, whole.ids, protocol=config.metrics.protocol, names=config.metrics.names, bootstrap=config.metrics.bootstrap,
             device=processes.device, on_map=on_map, truth_cache=0, threshold=threshold, apart=apart,
-            progress=processes.is_main_process,
+            progress=processes.is_main_process, image_rule=config.metrics.image_rule, image_threshold=image_threshold,
         )  # fmt: skip
     if every_rule and isinstance(segmenter, SamSegmenter | FlippedSegmenter):
         found = evaluator.many(segmenter.predict_all_rules)
@@ -204,9 +209,11 @@ def build_row(
         name=name, kind=said["kind"], dataset=row_label(config.data, dataset), split=row_split(config.data, dataset),
         n_images=len(dataset),
         prompt=said["prompt"], mask_rule=said.get("mask_rule"), oracle=bool(said["oracle"]), protocol=config.metrics.protocol,
-        metrics=evaluation.metrics, directions=directions_of([*evaluation.metrics, *(evaluation.clean or {})]),
+        metrics=evaluation.metrics,
+        directions=directions_of([*evaluation.metrics, *(evaluation.clean or {})])
+        | {key: sign for key, sign in VERDICT_DIRECTIONS.items() if key in evaluation.verdicts},
         intervals=evaluation.intervals, per_class=evaluation.per_class, curves=evaluation.curves,
-        clean=evaluation.clean, empty_maps=evaluation.empty_maps,
+        clean=evaluation.clean, verdicts=evaluation.verdicts, empty_maps=evaluation.empty_maps,
         full_maps=evaluation.full_maps, flat_on_defects=evaluation.flat_on_defects, provenance=birth, images=evaluation.images,
     )  # fmt: skip
 

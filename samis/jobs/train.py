@@ -21,6 +21,7 @@ from samis.data.checks.doctor import usual_side
 from samis.data.checks.findings import shared_ids
 from samis.data.configured import label_of, load_split, load_training, with_clean
 from samis.data.pipeline.loading import BatchMaker
+from samis.decision.image_search import CHOSEN, ImageSearch
 from samis.errors import UserError
 from samis.evaluation.evaluator import Evaluator
 from samis.evaluation.rows import read_measured
@@ -161,7 +162,9 @@ def finish(
         learner.load(folder / "best")
         found |= recompute_statistics(config, learner, data.training, data.watched, folder=folder / "best", log=log)
         segmenter = build_tta(learner.eval().segmenter(), config.segmenter.tta)
-        found["threshold"] = search_threshold(segmenter, plain(data.judged), device=device)
+        images = ImageSearch()
+        found["threshold"] = search_threshold(segmenter, plain(data.judged), device=device, also=images.add)
+        found[CHOSEN] = images.best(found["threshold"]["value"]) if found["threshold"] else {}
     return found
 
 

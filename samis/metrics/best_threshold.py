@@ -7,7 +7,7 @@ defect), and neither are the maps here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -88,12 +88,25 @@ class ThresholdSearch:
 
 
 def search_threshold(
-    segmenter: Segmenter, batches: Iterable[Batch], *, device: torch.device | str = "cpu"
+    segmenter: Segmenter,
+    batches: Iterable[Batch],
+    *,
+    device: torch.device | str = "cpu",
+    also: Callable[[np.ndarray, np.ndarray], None] | None = None,
 ) -> dict[str, float] | None:
-    """Return the best threshold of a segmenter over labelled batches; see ``ThresholdSearch.best``."""
+    """Return the best threshold of a segmenter over labelled batches; see ``ThresholdSearch.best``.
+
+    Args:
+        segmenter: makes the maps.
+        batches: with truths.
+        device: where batches are sent.
+        also: called with each (H, W) float32 map and its (H, W) bool truth, or None.
+    """
     search = ThresholdSearch()
     for batch in batches:
         for values, truth in zip(segmenter.predict(batch.to(device)), batch.truths, strict=True):
             if truth is not None:
                 search.add(values.cpu().numpy(), truth)
+                if also is not None:
+                    also(values.cpu().numpy(), truth)
     return search.best()

@@ -91,6 +91,7 @@ def refused(tmp_path, *overrides, schema=Experiment):
         ("adapter.preset=all", "expected one of decoder, norm, full, got 'all'"),
         ("metrics.protocol=pysod_", "did you mean pysod?"),
         ("metrics.bootstrap=-1", "at least 0"),
+        ("metrics.image_rule=mean", "expected one of max, top_1_percent_mean, region_area, got 'mean'"),
         ("cache.embeddings=sometimes", "expected one of auto, always, never, got 'sometimes'"),
         ("cache.limit_gb=0", "above 0"),
         ("seed=99999999999999999999", "seed: expected a whole number below 2147483648, got 99999999999999999999"),
@@ -159,7 +160,7 @@ def test_a_removed_architecture_is_left_to_the_check_that_knows_why(tmp_path):
         ("samis.baselines", "BASELINES"), ("samis.baselines.references", "REFERENCES"), ("samis.adapters", "ADAPTERS"),
         ("samis.adapters.targets", "ENCODER"), ("samis.adapters.targets", "ENCODER_WHOLE"), ("samis.adapters.targets", "DECODER"),
         ("samis.adapters.unfreeze", "PRESETS"), ("samis.metrics", "METRICS"), ("samis.metrics", "PROTOCOLS"),
-        ("samis.training.precision", "CHOICES"), ("samis.tta", "KINDS"),
+        ("samis.training.precision", "CHOICES"), ("samis.tta", "KINDS"), ("samis.decision.image_rules", "IMAGE_RULES"),
     ],
 )  # fmt: skip
 def test_names_read_from_source_are_those_of_the_table(module, name, monkeypatch):

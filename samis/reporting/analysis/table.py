@@ -134,11 +134,11 @@ def _measured(
         table.note += " No mask: images on which nothing at all was offered, scored as an empty map."
 
     def line(row: ScoreRow) -> Line:
-        heads = [_marked(row), _prompt(row), *([str(row.empty_maps)] if some_empty else [])]
+        heads = [marked_name(row), _prompt(row), *([str(row.empty_maps)] if some_empty else [])]
         cells = [*(_cell(row, metric) for metric in metrics), *clean_cells(row, beside)]
         return Line(heads, cells + [Cell(*pair) for pair in cost_cells(row, costs)])
 
-    _fill(table, rows, line, [*metrics, *beside])  # costs are not ranked
+    fill_blocks(table, rows, line, [*metrics, *beside])  # costs are not ranked
     return table
 
 
@@ -159,7 +159,9 @@ def _of_clean(row: ScoreRow) -> dict[str, float]:
     return clean if shown else {}
 
 
-def _fill(table: Table, rows: Sequence[ScoreRow], line: Callable[[ScoreRow], Line], metrics: Sequence[str]) -> None:
+def fill_blocks(
+    table: Table, rows: Sequence[ScoreRow], line: Callable[[ScoreRow], Line], metrics: Sequence[str]
+) -> None:
     """Add a block per kind of row, then mark the best and second value of each column."""
     for kind, block_title in KIND_TITLES.items():
         lines = [line(row) for row in rows if row.kind == kind]
@@ -179,7 +181,7 @@ def _fill(table: Table, rows: Sequence[ScoreRow], line: Callable[[ScoreRow], Lin
             _rank(fair, higher=direction(metric, able) > 0)
 
 
-def _marked(row: ScoreRow) -> str:
+def marked_name(row: ScoreRow) -> str:
     """Return a row's name, and in brackets why it is never the best."""
     words = [f"{row.budget} budget"] if row.budget else []
     words += [row.degenerate] if row.degenerate else []
@@ -220,9 +222,9 @@ def per_class_table(title: str, rows: Sequence[ScoreRow], metric: str) -> Table 
 
     def line(row: ScoreRow) -> Line:
         values = [row.per_class.get(name, {}).get(metric, math.nan) for name in classes]
-        return Line([_marked(row)], [Cell(number(value, metric, row.protocol)) for value in values])
+        return Line([marked_name(row)], [Cell(number(value, metric, row.protocol)) for value in values])
 
-    _fill(table, rows, line, [metric] * len(classes))
+    fill_blocks(table, rows, line, [metric] * len(classes))
     return table
 
 
@@ -248,9 +250,9 @@ def clean_table(title: str, rows: Sequence[ScoreRow]) -> Table | None:
     def line(row: ScoreRow) -> Line:
         clean = row.clean or {}
         cells = [Cell(number(clean.get(metric, math.nan), metric)) for metric in metrics]
-        return Line([_marked(row), f"{int(clean['n_images'])}"], cells)
+        return Line([marked_name(row), f"{int(clean['n_images'])}"], cells)
 
-    _fill(table, rows, line, metrics)
+    fill_blocks(table, rows, line, metrics)
     return table
 
 

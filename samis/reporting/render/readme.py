@@ -12,6 +12,7 @@ from samis.reporting.analysis.comparator import repeats_table
 from samis.reporting.analysis.costs import cheaper_sentence
 from samis.reporting.analysis.summary import summary
 from samis.reporting.analysis.table import clean_table, main_table
+from samis.reporting.analysis.verdict_table import escapes_table, verdict_table
 from samis.reporting.render.markup import escape_markdown, to_markdown
 
 
@@ -44,7 +45,8 @@ def results_block(rows: Sorted, found: dict[TableKey, list[Answer]], metrics: Se
         parts += [f"## {escape_markdown(title)}", *([escape_markdown(text)] if text else [])]
         parts.append(to_markdown(replace(main_table(title, groups[key], columns), title="")))
         repeated = repeats_table(title, groups[key], columns)
-        for table in (repeated, clean_table(title, groups[key]), noise_table(title, key, groups[key], rows.noisy)):
+        of_images = [build(title, groups[key]) for build in (clean_table, verdict_table, escapes_table)]
+        for table in (repeated, *of_images, noise_table(title, key, groups[key], rows.noisy)):
             if table:
                 parts += [f"### {escape_markdown(table.title.partition(': ')[2].capitalize())}"]
                 parts.append(to_markdown(replace(table, title="")))

@@ -28,6 +28,7 @@ from samis.reporting.analysis.table import (
     per_class_table,
     published_tables,
 )
+from samis.reporting.analysis.verdict_table import escapes_table, verdict_table
 from samis.reporting.render.charts import area_histogram, class_chart, gap_chart, plots
 from samis.reporting.render.curves import draw_gap, draw_precision_recall, draw_threshold, notable_rows
 from samis.reporting.render.document import Document, Figure, Section, document_markdown
@@ -147,6 +148,8 @@ def _section(
         repeats_table(title, rows, metrics),
         per_class_table(title, rows, lead),
         clean_table(title, rows),
+        verdict_table(title, rows),
+        escapes_table(title, rows),
         oracle_table(title, rows, metrics),
     ]
     section = Section(title, [table for table in tables if table is not None], cheaper_sentence(rows, metrics))
@@ -217,6 +220,10 @@ def rows_csv(rows: Mapping[Path, ScoreRow]) -> str:
             line[f"{metric}_low"], line[f"{metric}_high"] = row.intervals.get(metric, (None, None))
         for name in ("n_images", "threshold", "false_positive_area", "kept_clean", "defect_recall", "image_auroc"):
             line[f"clean_{name}"] = (row.clean or {}).get(name)
+        for name in ("rule", "threshold", "image_auroc", "image_ap", "miss_rate", "false_alarm_rate"):
+            line[f"verdict_{name}"] = row.verdicts.get(name)
+        for name in ("caught", "escaped", "passed", "false_alarms"):
+            line[f"verdict_{name}"] = row.verdicts.get("confusion", {}).get(name)
         for name in ("parameters", "multiply_adds", "p50_ms", "p95_ms", "timed_images", "device", "source"):
             line[f"cost_{name}"] = row.cost.get(name)
         for name in ("data_fingerprint", "commit", "weights_sha256"):

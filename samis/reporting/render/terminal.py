@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from samis.evaluation.rows import group_metrics
 from samis.evaluation.score_row import ScoreRow
 from samis.reporting.analysis.costs import cost_line
+from samis.reporting.analysis.verdict_table import verdict_lines
 
 COLUMNS = 8
 """Metrics side by side."""
@@ -30,6 +31,7 @@ def table(rows: Sequence[ScoreRow]) -> str:
             lines.append(f"  {row.name}: {row.degenerate}; never the best")
         if row.clean:
             lines.append(f"  {_clean_line(row.clean)}")
+        lines += [f"  {line}" for line in verdict_lines(row)]
         if row.empty_maps:
             lines.append(f"  {row.empty_maps} of {row.n_images} maps were empty")
         if row.provenance.get("resized"):

@@ -219,3 +219,20 @@ def test_the_direction_of_a_metric_that_was_added_counts(monkeypatch):
 
     monkeypatch.setitem(METRICS, "hausdorff", Hausdorff)
     assert directions_of(["hausdorff"]) == {"hausdorff": -1} and numbers_of(["hausdorff"]) == {"hausdorff"}
+
+
+@pytest.mark.parametrize("rule", ["max", "top_1_percent_mean", "region_area"])
+def test_images_get_verdicts(drawn, rule):
+    """Of the 8-bit maps, by hand: image_3 is the clean one, and bright."""
+    truths, maps = drawn
+    found = evaluate(truths, maps, threshold=0.75, image_rule=rule, bootstrap=50).verdicts
+    called = {}
+    for sample_id, values in maps.items():
+        values = np.floor(values.astype(float) * 255 + 0.5) / 255
+        top = np.sort(values, axis=None)[::-1][: -(-values.size // 100)].mean()
+        score = {"max": values.max(), "top_1_percent_mean": top, "region_area": (values > 0.75).mean()}[rule]
+        called[sample_id] = score > (0 if rule == "region_area" else 0.75)
+    assert called["image_3"] and found["confusion"]["false_alarms"] == 1 == found["false_alarm_rate"]
+    assert found["confusion"]["caught"] == sum(called.values()) - 1
+    assert (found["rule"], found["threshold"]) == (rule, 0 if rule == "region_area" else 0.75)
+    assert set(found["per_class"]) == {"kind_0", "kind_1"} and "miss_rate" in found["intervals"]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
+from samis.decision.verdicts import DIRECTIONS as VERDICTS
 from samis.evaluation.labels import DEFAULT_METRICS, LABELS, number, signed
 from samis.metrics import DIRECTIONS, METRICS, PROTOCOLS, directions_of
 
 
 def test_every_label_is_of_a_number_that_metrics_compute():
     assert DIRECTIONS
-    assert set(directions_of(LABELS)) == set(LABELS)
+    assert set(directions_of(LABELS)) | set(VERDICTS) == set(LABELS)
     for protocol, shown in DEFAULT_METRICS.items():
         assert set(shown) <= {
             n for name in PROTOCOLS[protocol] for n in (*METRICS[name].values, *METRICS[name].finished)

@@ -1,0 +1,1 @@
+"""From maps to decisions: scores and verdicts of whole images, calibrated thresholds that keep a promise."""

@@ -1,0 +1,116 @@
+"""What the verdicts of a labelled set come to: confusion matrix, escapes, overkill, AUROC and average precision.
+
+An escape is a defective image with the verdict OK, overkill a clean image with the verdict defective. An image is
+defective if its truth has a defect pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from samis.metrics.image_level import auroc, average_precision
+
+DIRECTIONS = {"image_auroc": 1, "image_ap": 1, "miss_rate": -1, "false_alarm_rate": -1}
+"""Numbers of a set's verdicts: +1 higher is better, -1 lower is better."""
+
+Bootstrap = Callable[[Callable[[np.ndarray], dict[str, float]], int, int], dict[str, list[float]]]
+"""``samis.evaluation.intervals.bootstrap``, which is handed in."""
+
+
+@dataclass(frozen=True)
+class ImageDecision:
+    """One labelled image.
+
+    Attributes:
+        score: of the image by a rule, [0, 1].
+        defective: whether its truth has a defect.
+        class_name: kind of its defect.
+    """
+
+    score: float
+    defective: bool
+    class_name: str
+
+
+def summarise_verdicts(
+    decisions: Sequence[ImageDecision],
+    *,
+    rule: str,
+    threshold: float,
+    bootstrap: Bootstrap | None = None,
+    resamples: int = 0,
+) -> dict[str, Any]:
+    """Return what a score row holds of its images' verdicts; {} without an image.
+
+    Args:
+        decisions: the images.
+        rule: that gave the scores, key of ``IMAGE_RULES``.
+        threshold: of the image; a score above it is called defective.
+        bootstrap: resamples images; None leaves intervals out.
+        resamples: how often; 0 leaves intervals out.
+
+    Returns:
+        ``rule``, ``threshold``, ``confusion`` (``caught`` and ``escaped`` defective images, ``passed`` and ``false_alarms``
+        of the clean ones), ``miss_rate`` where there are defective images, ``false_alarm_rate`` where there are clean ones,
+        ``image_auroc`` and ``image_ap`` where there are both, ``intervals`` of these (95 %), and ``per_class``: class name ->
+        ``n_images``, ``caught``, ``escaped``, ``miss_rate`` and its ``interval`` of the defective images.
+
+    >>> drawn = [ImageDecision(s, d, "hole") for s, d in ((0.9, True), (0.2, True), (0.6, False), (0.1, False))]
+    >>> found = summarise_verdicts(drawn, rule="max", threshold=0.5)
+    >>> found["confusion"], found["miss_rate"], found["image_auroc"]
+    ({'caught': 1, 'escaped': 1, 'passed': 1, 'false_alarms': 1}, 0.5, 0.75)
+    """
+    if not decisions:
+        return {}
+    _, place = np.unique([each.score for each in decisions], return_inverse=True)
+    called = np.array([each.score > threshold for each in decisions])
+    defective = np.array([each.defective for each in decisions])
+    classes = np.array([each.class_name if each.defective else "" for each in decisions])
+    names = sorted({each.class_name for each in decisions if each.defective})
+
+    def numbers(index: np.ndarray) -> dict[str, float]:
+        rates = _numbers(place[index], called[index], defective[index])
+        if len(names) > 1:
+            for name in names:
+                of_class = called[index][classes[index] == name]
+                rates |= {f"class {name}": float(np.mean(~of_class))} if len(of_class) else {}
+        return rates
+
+    every = np.arange(len(decisions))
+    intervals = bootstrap(numbers, len(decisions), resamples) if bootstrap and resamples else {}
+    confusion = {
+        "caught": int(np.count_nonzero(called & defective)),
+        "escaped": int(np.count_nonzero(~called & defective)),
+        "passed": int(np.count_nonzero(~called & ~defective)),
+        "false_alarms": int(np.count_nonzero(called & ~defective)),
+    }
+    found: dict[str, Any] = {"rule": rule, "threshold": threshold, "confusion": confusion}
+    found |= _numbers(place, called, defective)
+    found["intervals"] = {name: intervals[name] for name in DIRECTIONS if name in intervals}
+    found["per_class"] = {}
+    for name in names:
+        here = classes[every] == name
+        escaped = int(np.count_nonzero(~called & here))
+        line = {"n_images": int(here.sum()), "caught": int(here.sum()) - escaped, "escaped": escaped}
+        found["per_class"][name] = line | {"miss_rate": escaped / int(here.sum())}
+        interval = intervals.get(f"class {name}" if len(names) > 1 else "miss_rate")
+        found["per_class"][name] |= {"interval": interval} if interval else {}
+    return found
+
+
+def _numbers(place: np.ndarray, called: np.ndarray, defective: np.ndarray) -> dict[str, float]:
+    """Return the numbers of ``DIRECTIONS`` that a set of images has, by the ranks of their scores and their verdicts."""
+    rates: dict[str, float] = {}
+    if defective.any() and not defective.all():
+        bins = int(place.max()) + 1
+        counts = [np.bincount(place[kind], minlength=bins) for kind in (defective, ~defective)]
+        rates |= {"image_auroc": auroc(*counts), "image_ap": average_precision(*counts)}
+    if defective.any():
+        rates["miss_rate"] = float(np.mean(~called[defective]))
+    if not defective.all():
+        rates["false_alarm_rate"] = float(np.mean(called[~defective]))
+    return rates

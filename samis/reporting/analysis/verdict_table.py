@@ -1,0 +1,120 @@
+"""Build the tables about verdicts of whole images: escapes, overkill, confusion matrix; per class of defect."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from samis.evaluation.labels import number, span
+from samis.evaluation.score_row import ScoreRow
+from samis.reporting.analysis.table import Cell, Line, Table, column, fill_blocks, marked_name
+
+METRICS = ("image_auroc", "image_ap", "miss_rate", "false_alarm_rate")
+COUNTS = {"caught": "Caught", "escaped": "Escaped", "passed": "Passed", "false_alarms": "False alarms"}
+"""Cell of the confusion matrix -> its column."""
+FEWEST = 5
+"""A rate over fewer images is a dash; its counts are shown."""
+NOTE = (
+    "An image is called defective if its score is above the image threshold. Escapes: share of the defective images called OK. "
+    "Overkill: share of the clean images called defective. Caught and escaped are the defective images, passed and false alarms "
+    "the clean ones. A rate over fewer than 5 images is a dash. Small: 95 % bootstrap interval over images."
+)
+
+
+def verdict_table(title: str, rows: Sequence[ScoreRow]) -> Table | None:
+    """Build the table of image verdicts of the rows that did not see the ground truth; None if no row has verdicts.
+
+    Args:
+        title: the group's name.
+        rows: one group of ``samis.evaluation.rows.group_rows``.
+    """
+    rows = [row for row in rows if not row.oracle and row.verdicts]
+    if not rows:
+        return None
+    metrics = [name for name in METRICS if any(math.isfinite(_rate(row.verdicts, name)) for row in rows)]
+    columns = [*(column(metric, rows) for metric in metrics), *COUNTS.values()]
+    table = Table(f"{title}: images called OK or defective", ["Method", "Image score"], columns, note=NOTE)
+
+    def line(row: ScoreRow) -> Line:
+        cells = [_cell(row.verdicts, metric) for metric in metrics]
+        counts = [Cell(str(row.verdicts["confusion"][name])) for name in COUNTS]
+        heads = [marked_name(row), f"{row.verdicts['rule']} > {row.verdicts['threshold']:.3g}"]
+        return Line(heads, cells + counts)
+
+    fill_blocks(table, rows, line, metrics)  # counts are not ranked
+    return table
+
+
+def escapes_table(title: str, rows: Sequence[ScoreRow]) -> Table | None:
+    """Build the table of escapes by class of defect; None if no row tells two classes apart.
+
+    Args:
+        title: the group's name.
+        rows: one group of ``samis.evaluation.rows.group_rows``.
+    """
+    rows = [row for row in rows if not row.oracle and len(row.verdicts.get("per_class", {})) > 1]
+    sizes = {name: line["n_images"] for row in rows for name, line in row.verdicts["per_class"].items()}
+    if not sizes:
+        return None
+    heads = [f"{name} ({count})" for name, count in sizes.items()]
+    note = "In brackets: defective images of the class. Counts: escaped images. Small: 95 % bootstrap interval of their share."
+    table = Table(f"{title}: escaped images by class ↓", ["Method"], heads, note=note)
+
+    def line(row: ScoreRow) -> Line:
+        return Line([marked_name(row)], [_class_cell(row.verdicts["per_class"].get(name)) for name in sizes])
+
+    fill_blocks(table, rows, line, [])
+    return table
+
+
+def verdict_lines(row: ScoreRow) -> list[str]:
+    """Return a row's verdicts as lines of text: what the set came to, and each class's escapes; [] without verdicts."""
+    found = row.verdicts
+    if not found or row.oracle:
+        return []
+    counts = found["confusion"]
+    defective, clean = counts["caught"] + counts["escaped"], counts["passed"] + counts["false_alarms"]
+    words = []
+    if defective:
+        words.append(f"{counts['escaped']} of {defective} defective images escape ({_percent(found, 'miss_rate')})")
+    if clean:
+        words.append(
+            f"{counts['false_alarms']} of {clean} clean ones are called defective ({_percent(found, 'false_alarm_rate')})"
+        )
+    if "image_auroc" in found:
+        words.append(f"image AUROC {found['image_auroc']:.3f}, AP {found['image_ap']:.3f}")
+    lines = [f"verdicts by {found['rule']} above {found['threshold']:.3f}: {'; '.join(words)}"]
+    classes = found.get("per_class", {})
+    if len(classes) > 1 and counts["escaped"]:
+        parts = [f"{name} {line['escaped']} of {line['n_images']}" for name, line in classes.items() if line["escaped"]]
+        lines.append(f"escaped by class: {', '.join(parts)}")
+    return lines
+
+
+def _percent(found: Mapping[str, Any], name: str) -> str:
+    """Print a rate in percent, with its interval if there is one."""
+    bounds = found.get("intervals", {}).get(name)
+    text = f"{100 * found[name]:.1f} %"
+    return f"{text}, 95 % interval {span(*(f'{100 * bound:.1f}' for bound in bounds))}" if bounds else text
+
+
+def _rate(found: Mapping[str, Any], name: str) -> float:
+    """Return one of ``METRICS``, NaN where it is missing or of too few images."""
+    counts = found["confusion"]
+    defective, clean = counts["caught"] + counts["escaped"], counts["passed"] + counts["false_alarms"]
+    images = {"miss_rate": defective, "false_alarm_rate": clean}.get(name, min(defective, clean))
+    return float(found.get(name, math.nan)) if images >= FEWEST else math.nan
+
+
+def _cell(found: Mapping[str, Any], name: str) -> Cell:
+    value, bounds = _rate(found, name), found.get("intervals", {}).get(name)
+    shown = bool(bounds) and math.isfinite(value)
+    return Cell(number(value, name), span(*(number(bound, name) for bound in bounds)) if shown else "")
+
+
+def _class_cell(line: Mapping[str, Any] | None) -> Cell:
+    if line is None:
+        return Cell("–")
+    bounds = line.get("interval")
+    return Cell(str(line["escaped"]), span(*(number(bound, "miss_rate") for bound in bounds)) if bounds else "")

@@ -1,0 +1,90 @@
+"""Escapes, overkill, AUROC and average precision against torchmetrics, scipy and counting; intervals against scipy's bootstrap."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import mannwhitneyu
+from torchmetrics.functional.classification import binary_auroc, binary_average_precision, binary_confusion_matrix
+
+from samis.decision.verdicts import ImageDecision, summarise_verdicts
+from samis.evaluation.intervals import bootstrap
+from samis.reporting.analysis.verdict_table import escapes_table, verdict_lines, verdict_table
+from samis.reporting.render.markup import to_markdown
+
+
+def drawn(defective=40, clean=30, seed=0):
+    """Scores with ties, the defective ones higher; two kinds of defects."""
+    rng = np.random.default_rng(seed)
+    scores = np.r_[rng.integers(3, 11, defective), rng.integers(0, 8, clean)] / 10
+    kinds = ["hole" if n % 4 else "crack" for n in range(defective)] + ["clean"] * clean
+    return [ImageDecision(float(s), kind != "clean", kind) for s, kind in zip(scores, kinds, strict=True)]
+
+
+def test_numbers_are_torchmetrics_and_scipys():
+    decisions = drawn()
+    scores = torch.tensor([each.score for each in decisions], dtype=torch.float64)
+    truth = torch.tensor([int(each.defective) for each in decisions])
+    found = summarise_verdicts(decisions, rule="max", threshold=0.45)
+    (passed, alarms), (escaped, caught) = binary_confusion_matrix((scores > 0.45).int(), truth).tolist()
+    assert found["confusion"] == {"caught": caught, "escaped": escaped, "passed": passed, "false_alarms": alarms}
+    assert min(found["confusion"].values()) > 0
+    assert found["miss_rate"] == escaped / 40 and found["false_alarm_rate"] == alarms / 30
+    assert found["image_auroc"] == pytest.approx(float(binary_auroc(scores, truth)), abs=1e-6)
+    assert found["image_ap"] == pytest.approx(float(binary_average_precision(scores, truth)), abs=1e-6)
+    greater = mannwhitneyu(scores[truth == 1].numpy(), scores[truth == 0].numpy()).statistic / (40 * 30)
+    assert found["image_auroc"] == pytest.approx(greater, abs=1e-12)
+
+
+def test_classes_are_counted_apart():
+    decisions = drawn()
+    found = summarise_verdicts(decisions, rule="max", threshold=0.45, bootstrap=bootstrap, resamples=200)
+    assert list(found["per_class"]) == ["crack", "hole"]
+    for kind, line in found["per_class"].items():
+        scores = [each.score for each in decisions if each.class_name == kind]
+        escaped = sum(score <= 0.45 for score in scores)
+        assert (line["n_images"], line["escaped"], line["caught"]) == (len(scores), escaped, len(scores) - escaped)
+        low, high = line["interval"]
+        assert low <= line["miss_rate"] == escaped / len(scores) <= high
+    assert sum(line["escaped"] for line in found["per_class"].values()) == found["confusion"]["escaped"]
+
+
+def test_intervals_are_those_of_resampled_images():
+    """Drawn again by hand with the bootstrap's seed: whole images, defective and clean together."""
+    decisions = drawn()
+    found = summarise_verdicts(decisions, rule="max", threshold=0.45, bootstrap=bootstrap, resamples=300)
+    rng, misses = np.random.default_rng(0), []
+    for _ in range(300):
+        sample = [decisions[i] for i in rng.integers(70, size=70)]
+        misses.append(np.mean([each.score <= 0.45 for each in sample if each.defective]))
+    assert found["intervals"]["miss_rate"] == pytest.approx(np.percentile(misses, [2.5, 97.5]).tolist())
+    assert set(found["intervals"]) == {"miss_rate", "false_alarm_rate", "image_auroc", "image_ap"}
+
+
+@pytest.mark.parametrize(("sizes", "there"), [((5, 0), {"miss_rate"}), ((0, 5), {"false_alarm_rate"}), ((0, 0), set())])
+def test_a_set_without_one_kind_lacks_what_that_kind_decides(sizes, there):
+    found = summarise_verdicts(drawn(*sizes), rule="max", threshold=0.5, bootstrap=bootstrap, resamples=20)
+    assert {"miss_rate", "false_alarm_rate", "image_auroc", "image_ap"} & set(found) == there
+    assert bool(found) == bool(there)
+
+
+def test_tables_say_escapes_overkill_and_classes(make_row):
+    from samis.decision.verdicts import DIRECTIONS
+
+    found = summarise_verdicts(drawn(), rule="max", threshold=0.45, bootstrap=bootstrap, resamples=100)
+    few = summarise_verdicts(drawn(3, 30), rule="max", threshold=0.45)
+    tuned = make_row("tuned", metrics={"s_measure": 0.8}, verdicts=found)
+    zero = make_row("zero_shot", metrics={"s_measure": 0.8}, verdicts=few)
+    for row in (tuned, zero):
+        row.directions |= DIRECTIONS
+    text = to_markdown(verdict_table("tile", [tuned, zero]))
+    assert "| image AUROC ↑ | image AP ↑ | escapes ↓ | overkill ↓ | Caught | Escaped | Passed | False alarms |" in text
+    counts = found["confusion"]
+    assert f"| {counts['caught']} | {counts['escaped']} | {counts['passed']} | {counts['false_alarms']} |" in text
+    assert f"{found['miss_rate']:.3f}" in text and "| max > 0.45 | – | – | – |" in text
+    classes = to_markdown(escapes_table("tile", [tuned]))
+    assert "| crack (10) | hole (30) |" in classes and f"| {found['per_class']['crack']['escaped']}" in classes
+    lines = verdict_lines(tuned)
+    assert f"{counts['escaped']} of 40 defective images escape" in lines[0] and "95 % interval" in lines[0]
+    helped = make_row("zero_shot", metrics={"s_measure": 1.0}, oracle=True, verdicts=found)
+    assert verdict_table("tile", [helped]) is None and verdict_lines(helped) == []
+    assert escapes_table("tile", [make_row("tuned", metrics={"s_measure": 1.0})]) is None
