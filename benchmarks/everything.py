@@ -35,7 +35,7 @@ from samis.data import load_dataset
 from samis.data.pipeline.loading import FramedDataset, collate
 from samis.prompts import build_prompter
 from samis.sam.architectures import build_sam
-from samis.sam.candidates import Everything, keep_everything
+from samis.sam.candidates import MaskGeneration, filter_masks
 from samis.sam.forward import image_tokens
 from samis.sam.segmenter import SamSegmenter
 from samis.sam.weights import load_sam
@@ -73,17 +73,17 @@ def big_sam(images: int, device: str) -> tuple[Sam, Tensor]:
     return sam.to(device), embeddings.to(device)
 
 
-def limits_for(sam: Sam, embeddings: Tensor, batch: Batch, share: float) -> Everything:
+def limits_for(sam: Sam, embeddings: Tensor, batch: Batch, share: float) -> MaskGeneration:
     """Return thresholds that about `share` of a random decoder's masks exceed."""
     segmenter = SamSegmenter(sam, prompt=PromptConfig(kind="grid"), prompt_chunk=16)
     with torch.inference_mode():
         seen = image_tokens(sam, embeddings[:1])
         part = type(batch.prompt)("grid", batch.prompt.points_xy[:1, ::7], batch.prompt.point_labels[:1, ::7])  # type: ignore[index]
         ious = torch.cat([output.iou[0, :, 1:].flatten() for output, *_ in segmenter._ask(seen, part)])
-    return Everything(min_iou=float(ious.quantile(1 - share)), min_stability=0.5, nms_iou=0.95)
+    return MaskGeneration(min_iou=float(ious.quantile(1 - share)), min_stability=0.5, nms_iou=0.95)
 
 
-def stock_masks(sam: Sam, embeddings: Tensor, images: list[np.ndarray], points: int, limits: Everything) -> Any:
+def stock_masks(sam: Sam, embeddings: Tensor, images: list[np.ndarray], points: int, limits: MaskGeneration) -> Any:
     """Return a function that runs segment_anything's generator over the images."""
     encoder = sam.image_encoder
     generator = SamAutomaticMaskGenerator(
@@ -103,10 +103,10 @@ def stock_masks(sam: Sam, embeddings: Tensor, images: list[np.ndarray], points: 
     return run
 
 
-def our_masks(sam: Sam, embeddings: Tensor, batch: Batch, points: int, limits: Everything) -> Any:
+def our_masks(sam: Sam, embeddings: Tensor, batch: Batch, points: int, limits: MaskGeneration) -> Any:
     """Return a function that runs ours over the batch, up to the kept candidates, from which a rule makes one map."""
     config = PromptConfig(kind="grid", points_per_side=points)
-    segmenter = SamSegmenter(sam, prompt=config, everything=limits)
+    segmenter = SamSegmenter(sam, prompt=config, mask_generation=limits)
     side = 4 * embeddings.shape[-1]
     step = batch.images.shape[-1] // side
     image = inside(batch.placements, embeddings.device)[:, 0, ::step, ::step]
@@ -114,7 +114,7 @@ def our_masks(sam: Sam, embeddings: Tensor, batch: Batch, points: int, limits: E
     def run() -> list[tuple[Tensor, Tensor]]:
         with torch.inference_mode():
             seen = image_tokens(sam, embeddings)
-            return keep_everything(segmenter._ask_grid(seen, batch.prompt), image, limits)
+            return filter_masks(segmenter.decode_grid(seen, batch.prompt), image, limits)
 
     return run
 
@@ -134,7 +134,7 @@ def agreement(stock: list[dict[str, Any]], logits: Tensor, hw: tuple[int, int]) 
 
 
 def compare(
-    name: str, sam: Sam, embeddings: Tensor, samples: list[Sample], points: int, limits: Everything | None,
+    name: str, sam: Sam, embeddings: Tensor, samples: list[Sample], points: int, limits: MaskGeneration | None,
     *, until: float,
 ) -> Any:  # fmt: skip
     """Measure one decoder on the samples, which fill the frame."""
@@ -216,7 +216,7 @@ def light_case(options: argparse.Namespace, count: int, points: int, *, until: f
     with torch.no_grad():
         made = sam.image_encoder(collate([framed[index] for index in range(count)]).images.to(options.device))
     what = f"{name}, {points} x {points} points, {count} image{'s' if count > 1 else ''}"
-    return compare(what, sam, made, samples, points, Everything(min_iou=0.3, min_stability=0.5), until=until)
+    return compare(what, sam, made, samples, points, MaskGeneration(min_iou=0.3, min_stability=0.5), until=until)
 
 
 def _square(image: np.ndarray, side: int) -> np.ndarray:

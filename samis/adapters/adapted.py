@@ -1,4 +1,4 @@
-"""AdaptedSam: what every adapter leaves behind, a SAM of which exactly the promised parameters are trained.
+"""AdaptedSam: what every adapter returns, a SAM of which exactly the listed parameters are trained.
 
 In every adapter the prompt encoder, the IoU head, the IoU token, the tokens and the hypernetworks of masks 1 to 3 stay
 frozen: training on mask 0 alone gives them no useful gradient, and weight decay would ruin them. The predicted IoU is
@@ -34,7 +34,8 @@ class AdaptedSam(nn.Module):
     Args:
         sam: the model; it is changed in place and keeps the attributes image_encoder, prompt_encoder and mask_decoder.
         config: which adapter.
-        architecture, weights_sha256: of the base, recorded in the adapter's folder and compared when it is loaded.
+        architecture: of the base, recorded in the adapter's folder and compared when it is loaded.
+        weights_sha256: of the base, recorded and compared likewise.
 
     Attributes:
         sam: the module to run.
@@ -59,7 +60,7 @@ class AdaptedSam(nn.Module):
         return False
 
     def tune(self, names: list[str]) -> None:
-        """Let pretrained parameters learn, and remember their values on the CPU for ``disabled``."""
+        """Train the named pretrained parameters, and keep their values on the CPU for ``disabled``."""
         wanted = set(names)
         for name, parameter in self.sam.named_parameters():
             if name in wanted:
@@ -75,11 +76,11 @@ class AdaptedSam(nn.Module):
         return self
 
     def trained(self) -> Iterator[tuple[str, nn.Module, nn.Parameter]]:
-        """Yield (name, owning module, parameter) of everything that learns."""
+        """Yield (name, owning module, parameter) of each parameter that is trained."""
         return (item for item in owned_parameters(self.sam) if item[2].requires_grad)
 
     def parameter_groups(self, pretrained_lr_scale: float = 1.0) -> list[dict[str, Any]]:
-        """Return the optimizer's groups: new weights at rate 1, tuned pretrained ones at `pretrained_lr_scale`.
+        """Return the optimizer's groups: new weights at the full lr, tuned pretrained ones at `pretrained_lr_scale` of it.
 
         Only matrices of linears and convolutions decay; norms, biases, tokens, positions and embeddings do not.
         """
@@ -136,12 +137,16 @@ class AdaptedSam(nn.Module):
         for key, value in asdict(config).items():
             own = asdict(self.config)[key]
             if value != own and key != "dropout":
-                raise UserError(f"{folder / RECORD}: expected adapter.{key}={own}, got {value}; use that run's config")
+                raise UserError(
+                    f"{folder / RECORD}: expected adapter.{key}={own}, got {value}; use that run's config",
+                    code="E-ADAPTER-OTHER-CONFIG",
+                )
         for key, value in base.items():
             own = self.base.get(key)
             if value and own and value != own:
                 raise UserError(
-                    f"{folder / RECORD}: adapter belongs to {key} {value}, this SAM has {own}; load that one"
+                    f"{folder / RECORD}: adapter belongs to {key} {value}, this SAM has {own}; load that one",
+                    code="E-ADAPTER-OTHER-BASE",
                 )
         path = folder / WEIGHTS
         try:
@@ -149,12 +154,15 @@ class AdaptedSam(nn.Module):
         except UserError:
             raise
         except Exception as error:
-            raise UserError(f"{path}: expected the adapter's weights, but {error}; copy the folder again") from error
+            raise UserError(
+                f"{path}: expected the adapter's weights, but {error}; copy the folder again", code="E-ADAPTER-DAMAGED"
+            ) from error
         expected = {name: tuple(tensor.shape) for name, tensor in self._weights().items()}
         if {name: tuple(tensor.shape) for name, tensor in weights.items()} != expected:
             odd = sorted(set(expected) ^ set(weights)) or ["a shape"]
             raise UserError(
-                f"{path}: expected this adapter's weights, but {odd[0]} differs; is it of another architecture?"
+                f"{path}: expected this adapter's weights, but {odd[0]} differs; check segmenter.architecture",
+                code="E-ADAPTER-SHAPES",
             )
         self._set_weights(weights)
 
@@ -179,9 +187,11 @@ def read_record(folder: Path) -> tuple[AdapterConfig, dict[str, Any]]:
         return from_dict(AdapterConfig, record["adapter"], where=str(path)), dict(record["base"])
     except OSError as error:
         raise UserError(
-            f"{path}: expected an adapter's record, but {error.strerror}; give a folder that a run saved"
+            f"{path}: expected an adapter's record, but {error.strerror}; give a folder that a run saved",
+            code="E-ADAPTER-NO-RECORD",
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{path}: expected an adapter's record, but it is damaged ({error}); copy the folder again"
+            f"{path}: expected an adapter's record, but it is damaged ({error}); copy the folder again",
+            code="E-ADAPTER-DAMAGED",
         ) from error

@@ -37,7 +37,8 @@ class Bottleneck(nn.Module):
     """x + up(GELU(down(x))), with `up` zero at the start.
 
     Args:
-        channels: of the tokens. width: of the inner layer.
+        channels: width of the tokens.
+        width: of the inner layer.
     """
 
     def __init__(self, channels: int, width: int) -> None:
@@ -67,9 +68,14 @@ class BottleneckSam(AdaptedSam):
         reach = [_ENCODER[word] for word in config.encoder]
         reach += [] if full else [_DECODER[word] for word in config.decoder]
         if not reach:
-            raise UserError("adapter: a bottleneck needs modules; set adapter.encoder or adapter.decoder, e.g. [mlp]")
+            raise UserError(
+                "adapter: a bottleneck needs modules; set adapter.encoder or adapter.decoder, e.g. [mlp]",
+                code="E-ADAPTER-NO-LAYERS",
+            )
         if config.width < 1:
-            raise UserError(f"adapter.width: expected at least 1, got {config.width}")
+            raise UserError(
+                f"adapter.width: expected at least 1, got {config.width}; set e.g. 16", code="E-ADAPTER-RANGE"
+            )
         hosts = [(n, m) for n, m in sam.named_modules() if any(re.fullmatch(pattern, n) for pattern in reach)]
         for _, host in hosts:
             last = [layer for layer in host.children() if isinstance(layer, nn.Linear)][-1]
@@ -104,7 +110,8 @@ class BottleneckSam(AdaptedSam):
             UserError: always.
         """
         raise UserError(
-            "adapter: a bottleneck cannot be folded into a stock SAM; tune with lora or unfreeze to export one"
+            "adapter: a bottleneck cannot be folded into a stock SAM; tune with lora or unfreeze to export one",
+            code="E-ADAPTER-NOT-MERGED",
         )
 
 

@@ -3,7 +3,7 @@
 Paper: Hu et al., LoRA, ICLR 2022 (arXiv 2106.09685); Liu et al., DoRA, ICML 2024 (arXiv 2402.09353); Kalajdzievski, A
 Rank Stabilization Scaling Factor for Fine-Tuning with LoRA, 2023 (arXiv 2312.03732).
 Code: peft (Hugging Face, Apache-2.0) makes, runs, saves and merges the low-rank layers.
-Differs: SAM's fused qkv linear is split first where q, k or v is asked for, since peft would share one input factor
+Differs: SAM's fused qkv linear is split first where q, k or v is listed, since peft would share one input factor
 among them and adapt k too. With ``adapter.decoder: [full]`` the decoder's path to mask 0 is trained whole, as peft's
 ``modules_to_save``; so are the encoder's ``stem`` and ``neck`` where ``adapter.encoder`` names them. Always frozen:
 prompt encoder, IoU head and token, tokens and hypernetworks of masks 1 to 3.
@@ -124,7 +124,8 @@ def lora_config(config: AdapterConfig) -> LoraConfig:
     check_words([] if full else config.decoder, [*DECODER], key="adapter.decoder (or [full] alone)")
     if "qkv" in config.encoder and {"q", "k", "v"} & set(config.encoder):
         raise UserError(
-            f"adapter.encoder: expected qkv or some of q, k, v, got both in {config.encoder}; keep one kind"
+            f"adapter.encoder: expected qkv or some of q, k, v, got both in {config.encoder}; keep one kind",
+            code="E-ADAPTER-CONFLICT",
         )
     whole = [ENCODER_WHOLE[word] for word in config.encoder if word in ENCODER_WHOLE]
     reach = [ENCODER[word] for word in config.encoder if word in ENCODER] + (
@@ -132,11 +133,16 @@ def lora_config(config: AdapterConfig) -> LoraConfig:
     )
     if not reach:
         hint = "adapter.name=unfreeze trains the decoder alone" if full else "e.g. adapter.decoder=[attention]"
-        raise UserError(f"adapter: lora needs linear layers in adapter.encoder or adapter.decoder, got none; {hint}")
+        raise UserError(
+            f"adapter: lora needs linear layers in adapter.encoder or adapter.decoder, got none; {hint}",
+            code="E-ADAPTER-NO-LAYERS",
+        )
     if config.rank < 1:
-        raise UserError(f"adapter.rank: expected at least 1, got {config.rank}")
+        raise UserError(f"adapter.rank: expected at least 1, got {config.rank}; set e.g. 8", code="E-ADAPTER-RANGE")
     if not 0 <= config.dropout < 1:
-        raise UserError(f"adapter.dropout: expected a share in [0, 1), got {config.dropout}")
+        raise UserError(
+            f"adapter.dropout: expected a share in [0, 1), got {config.dropout}; set e.g. 0", code="E-ADAPTER-RANGE"
+        )
     return LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,

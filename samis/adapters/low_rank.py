@@ -1,6 +1,6 @@
-"""One low-rank layer by the fewest matrix products, forward and backward; same algebra as peft's.
+"""One low-rank layer with the fewest matrix products, forward and backward; same algebra as peft's.
 
-peft adds ``lora_B(lora_A(x)) * scaling`` to the layer's answer: two products, a multiplication and an addition, and twice
+peft adds ``lora_B(lora_A(x)) * scaling`` to the layer's output: two products, a multiplication and an addition, and twice
 as many on the way back. Here scale and additions are part of the products (``alpha`` and ``beta`` of BLAS): eight kernels a layer
 and step instead of twelve, and in half precision two roundings less.
 """
@@ -26,8 +26,8 @@ def _forward(self: Linear, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return torch.nn.functional.linear(x, *whole)
     name = plain_adapter(self)
     if name is None or args or kwargs or torch.compiler.is_compiling():
-        found: Tensor = type(self).forward(self, x, *args, **kwargs)
-        return found
+        output: Tensor = type(self).forward(self, x, *args, **kwargs)
+        return output
     base, factors = self.base_layer, (self.lora_A[name].weight, self.lora_B[name].weight)
     if any(each is not None and each.dtype != x.dtype for each in (base.weight, base.bias, *factors)):
         return type(self).forward(self, x)  # type: ignore[no-any-return]
@@ -58,7 +58,7 @@ class LowRank(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float) -> Tensor:
         flat = x.reshape(-1, x.shape[-1])
-        low = torch.addmm(a[:, 0], flat, a.mT, beta=0, alpha=scale)  # its first argument counts for nothing
+        low = torch.addmm(a[:, 0], flat, a.mT, beta=0, alpha=scale)  # beta=0: its first argument is ignored
         out = torch.nn.functional.linear(flat, weight, bias).addmm_(low, b.mT)
         ctx.save_for_backward(flat, low, weight, a, b)
         ctx.shape, ctx.scale = x.shape, scale

@@ -56,18 +56,18 @@ def fuse_factors(weights: dict[str, Tensor], adapted: AdaptedSam) -> dict[str, T
             fused[name] = tensor
         else:
             layers.setdefault(match["layer"], {})[match["part"], match["what"]] = tensor
-    for layer, found in layers.items():
-        parts = [part for part in "qkv" if (part, "lora_A.weight") in found]
-        down = [found[part, "lora_A.weight"] for part in parts]
+    for layer, tensors in layers.items():
+        parts = [part for part in "qkv" if (part, "lora_A.weight") in tensors]
+        down = [tensors[part, "lora_A.weight"] for part in parts]
         rank, width = down[0].shape
         up = torch.zeros(3 * width, len(parts) * rank)
         for place, part in enumerate(parts):
             row = "qkv".index(part) * width
-            up[row : row + width, place * rank : (place + 1) * rank] = found[part, "lora_B.weight"]
+            up[row : row + width, place * rank : (place + 1) * rank] = tensors[part, "lora_B.weight"]
         fused[f"{layer}.lora_A.weight"], fused[f"{layer}.lora_B.weight"] = torch.cat(down), up
-        if (parts[0], "lora_magnitude_vector") in found:
+        if (parts[0], "lora_magnitude_vector") in tensors:
             own = adapted.sam.get_submodule(layer.removeprefix("base_model.model."))
-            norms = [found.get((part, "lora_magnitude_vector"), _norms(getattr(own, part))) for part in "qkv"]
+            norms = [tensors.get((part, "lora_magnitude_vector"), _norms(getattr(own, part))) for part in "qkv"]
             fused[f"{layer}.lora_magnitude_vector"] = torch.cat([norm.flatten() for norm in norms])
     return fused
 

@@ -1,6 +1,6 @@
 """Names groups of SAM's modules for the adapters: anchored expressions, the mask-0 path, the split of the fused qkv.
 
-Names are matched whole, from ``image_encoder`` or ``mask_decoder`` on. Suffixes would not do: ``proj`` is also the
+Names are matched whole, from ``image_encoder`` or ``mask_decoder`` on. Suffixes are not unique: ``proj`` is also the
 convolution that cuts the patches, and ``lin1`` is in encoder and decoder alike.
 """
 
@@ -26,10 +26,10 @@ ENCODER: dict[str, str] = {
 }
 """Linear layers of the image encoder, by the word used in ``adapter.encoder``; q, k and v exist after ``split_qkv``."""
 ENCODER_WHOLE: dict[str, str] = {"stem": "image_encoder.patch_embed", "neck": "image_encoder.neck"}
-"""Parts of the image encoder that are trained whole beside the low-rank layers, by the word used in ``adapter.encoder``.
+"""Parts of the image encoder that are trained whole together with the low-rank layers, by the word used in ``adapter.encoder``.
 
-Their convolutions meet another kind of picture first and last: on the embedded SAM, tuned for two epochs on steel, encoder
-attention and MLP alone learnt far less than with them (``configs/adapt/steel_lora.yaml``)."""
+Their convolutions are the first and last layers that see the new kind of image: on the embedded SAM, tuned for two epochs on
+steel, encoder attention and MLP alone reached a far lower score than with them (``configs/adapt/steel_lora.yaml``)."""
 DECODER: dict[str, str] = {
     "attention": (
         r"mask_decoder\.transformer\.(layers\.\d+\.(self_attn|cross_attn_token_to_image|cross_attn_image_to_token)"
@@ -44,7 +44,7 @@ MASK_0_PATH = (
     "mask_decoder.output_hypernetworks_mlps.0",
     "mask_decoder.mask_tokens",
 )
-"""The decoder's modules that mask 0 is made of and that may be trained whole; of ``mask_tokens`` only row 0 ever is."""
+"""The decoder's modules that compute mask 0 and that may be trained whole; of ``mask_tokens`` only row 0 is trained."""
 
 
 class SplitQkv(nn.Module):
@@ -135,14 +135,19 @@ def decays(owner: nn.Module, name: str) -> bool:
 def check_words(words: list[str], known: list[str], *, key: str) -> None:
     """Refuse a word that is not among the known ones.
 
+    Args:
+        words: as the config has them.
+        known: the words that are allowed.
+        key: of the config, for the message.
+
     Raises:
-        UserError: names the key, the word and the near one.
+        UserError: names the key, the word and the nearest known word.
     """
     for word in words:
         if word not in known:
-            raise UserError(f"{key}: unknown name {word!r}; {_meant(word, known)}")
+            raise UserError(f"{key}: unknown name {word!r}; {_proposal(word, known)}", code="E-ADAPTER-NAME")
 
 
-def _meant(word: str, known: list[str]) -> str:
+def _proposal(word: str, known: list[str]) -> str:
     near = near_name(word, known)
     return f"did you mean {near}?" if near else f"known are {', '.join(known)}"

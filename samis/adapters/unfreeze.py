@@ -1,8 +1,8 @@
 """Tuning pretrained weights themselves, by preset: decoder, norm or full.
 
 Differs from plain fine-tuning: the prompt encoder, the IoU head, the IoU token, and the tokens and hypernetworks of
-masks 1 to 3 stay frozen in every preset (row 0 of the mask tokens learns where the preset reaches it). The originals of
-the tuned weights are kept on the CPU, so that ``disabled`` can answer as before.
+masks 1 to 3 stay frozen in every preset (row 0 of the mask tokens is trained where the preset reaches it). The originals of
+the tuned weights are kept on the CPU, so that ``disabled`` can restore them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PRESETS = {
 
 
 class UnfrozenSam(AdaptedSam):
-    """A SAM that learns the pretrained parameters of one of ``PRESETS``."""
+    """A SAM whose pretrained parameters of one of ``PRESETS`` are trained."""
 
     def __init__(self, sam: nn.Module, config: AdapterConfig, **base: Any) -> None:
         super().__init__(sam, config, **base)

@@ -1,8 +1,8 @@
-"""Small low-rank layers as one weight each, W + scale B A, made for all layers of a shape together once a micro-batch.
+"""Small low-rank layers as one weight each, W + scale B A, computed for all layers of a shape together once a micro-batch.
 
 A low-rank layer by itself takes eight matrix products a step (``samis.adapters.low_rank``), a linear with one weight three.
-Where the matrices are small the number of kernels sets a GPU's pace, so that in training in half precision the sums are
-made first, in float32, a batch of layers at a time, and rounded once; the gradient of a sum gives those of its factors.
+Where the matrices are small the number of kernels limits a GPU's speed, so that in training in half precision the sums are
+computed first, in float32, a batch of layers at a time, and rounded once; the gradient of a sum gives those of its factors.
 Larger layers stay as they are: there the gradient of the whole weight costs more than it saves.
 """
 
@@ -28,8 +28,11 @@ class _Group:
     """Layers whose weights (out, in), rank and scale are the same.
 
     Attributes:
-        scale: of the update. layers: with the name of each one's adapter. weights: (layers, out, in) float32, frozen.
-        biases: (out,) or None, in half precision. versions: of the frozen tensors that both were made of.
+        scale: of the update.
+        layers: each with the name of its adapter.
+        weights: (layers, out, in) float32, frozen.
+        biases: (out,) or None, in half precision.
+        versions: of the frozen tensors that weights and biases were computed from.
     """
 
     scale: float
@@ -73,13 +76,13 @@ class WholeWeights:
 
     def _groups(self, dtype: torch.dtype) -> list[_Group]:
         """Return the small layers that are no more than a linear and two factors, by shape."""
-        found: dict[Any, list[tuple[Linear, str]]] = {}
+        by_shape: dict[Any, list[tuple[Linear, str]]] = {}
         for layer in self._layers:
             name, base = plain_adapter(layer), layer.base_layer
             if name is not None and base.weight.numel() <= SMALL and base.weight.dtype == torch.float32:
                 key = (*base.weight.shape, len(layer.lora_A[name].weight), layer.scaling[name], dtype)
-                found.setdefault(key, []).append((layer, name))
-        return [self._kept(key, layers, dtype) for key, layers in found.items()]
+                by_shape.setdefault(key, []).append((layer, name))
+        return [self._kept(key, layers, dtype) for key, layers in by_shape.items()]
 
     def _kept(self, key: Any, layers: list[tuple[Linear, str]], dtype: torch.dtype) -> _Group:
         """Return a group; its frozen tensors are gathered again only if one of them was changed."""
@@ -124,10 +127,10 @@ class _Sum(torch.autograd.Function):
         saved = ctx.saved_tensors
         wholes = [gradients[0].new_empty(shape, dtype=torch.float32) for shape in ctx.shapes]
         torch._foreach_copy_([view for whole in wholes for view in whole.unbind()], list(gradients))  # type: ignore[attr-defined]
-        found = list[Tensor]()
+        of_factors = list[Tensor]()
         for whole, scale, a, b in zip(wholes, ctx.scales, saved[::2], saved[1::2], strict=True):
-            # The first argument of a product with beta=0 counts for nothing; it spares a multiplication by the scale.
+            # The first argument of a product with beta=0 is ignored; this saves a multiplication by the scale.
             of_a = torch.baddbmm(a, b.mT, whole, beta=0, alpha=scale).unbind()
             of_b = torch.baddbmm(b, whole, a.mT, beta=0, alpha=scale).unbind()
-            found += [each for pair in zip(of_a, of_b, strict=True) for each in pair]
-        return None, None, *found
+            of_factors += [each for pair in zip(of_a, of_b, strict=True) for each in pair]
+        return None, None, *of_factors

@@ -85,7 +85,7 @@ def resolve_prompt(
             )
         rule = "top_iou" if segmenter.mask_rule == SINGLE else segmenter.mask_rule
         segmenter = SamSegmenter(
-            segmenter.sam, kind=segmenter.kind, prompt=PromptConfig(kind=KIND), everything=segmenter.everything,
+            segmenter.sam, kind=segmenter.kind, prompt=PromptConfig(kind=KIND), mask_generation=segmenter.mask_generation,
             mask_rule=SINGLE if segmenter.kind == "tuned" else rule, architecture=segmenter.architecture,
             weights_sha256=segmenter.weights_sha256, details=segmenter.details,
         )  # fmt: skip

@@ -3,8 +3,8 @@
 Paper: Kirillov et al., Segment Anything, ICCV 2023 (doi 10.1109/ICCV51070.2023.00371), appendix A.
 Code: segment_anything 1.0 (Meta, Apache-2.0) provides every module but the trunk, which is timm's (``samis.sam.trunk``).
 Differs: ``samis_lite`` reads the image through a convolutional trunk with ImageNet weights instead of one large patch, since
-a small network without it has to learn edges and textures from what little it is trained on; everything after the trunk,
-and every module's name, is SAM's.
+a small network without it has to learn edges and textures from its few training images; all after the trunk, and every
+module's name, is SAM's.
 """
 
 from __future__ import annotations
@@ -25,9 +25,18 @@ class Architecture:
     """Sizes of one SAM.
 
     Attributes:
-        embed_dim, depth, num_heads, global_attention, window: of the image encoder's blocks.
-        frame_px: native side of the frame. patch_px: side of a token.
+        embed_dim: channels of the image encoder's blocks.
+        depth: number of blocks.
+        num_heads: of a block's attention.
+        global_attention: indices of the blocks that attend to the whole frame; the others attend within windows.
+        window: side of a window, tokens.
+        frame_px: native side of the frame.
+        patch_px: side of a token.
         prompt_dim: width of the embedding, the prompts and the decoder.
+        mask_in_channels: hidden channels of the prompt encoder's mask input.
+        decoder_mlp_dim: hidden width of the decoder's MLPs.
+        decoder_heads: of the decoder's attention.
+        iou_hidden_dim: hidden width of the IoU head.
         trunk: timm's name of the convolutional trunk; empty for SAM's one-convolution patches.
     """
 
@@ -66,15 +75,23 @@ REMOVED = {"samis_tiny": (192, 8), "samis_small": (384, 12)}
 def check_architecture(name: str, *, key: str = "architecture") -> None:
     """Refuse a name that is not in ``ARCHITECTURES``.
 
+    Args:
+        name: of an architecture.
+        key: of the config, for the message.
+
     Raises:
-        UserError: names the key, what is known, and what to take instead of an architecture that was removed.
+        UserError: names the key, the known names, and the replacement of an architecture that was removed.
     """
     if name in ARCHITECTURES:
         return
     if name in REMOVED:
-        raise UserError(f"{key}: {name} was removed; take {EMBEDDED} and tune again, or use commit 31d036d for it")
+        raise UserError(
+            f"{key}: {name} was removed; take {EMBEDDED} and tune again, or use commit 31d036d for it",
+            code="E-SAM-REMOVED",
+        )
     raise UserError(
-        f"{key}: expected one of {', '.join(ARCHITECTURES)}, got '{name}'{did_you_mean(str(name), ARCHITECTURES)}"
+        f"{key}: expected one of {', '.join(ARCHITECTURES)}, got '{name}'{did_you_mean(str(name), ARCHITECTURES)}",
+        code="E-SAM-ARCHITECTURE",
     )
 
 

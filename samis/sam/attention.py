@@ -3,8 +3,8 @@
 Paper: Li et al., Exploring Plain Vision Transformer Backbones for Object Detection, ECCV 2022 (decomposed relative
 position, section 3); Kirillov et al., ICCV 2023.
 Code: segment_anything 1.0 materialises the (N, N) attention and adds the relative position to it. Here the position
-rides along as further channels: a query brings its products with all row and column offsets, a key says by ones which
-row and which column it is in, and their product is the position's share. So torch's fused kernels need no mask.
+is encoded in further channels: a query holds its products with all row and column offsets, a key holds ones at its own
+row and column, and their product is the position's term. So torch's fused kernels need no mask.
 Without a gradient, in half precision and on CUDA, a kernel of our own adds the position inside instead
 (``samis.sam.position_kernel``), if Triton is there.
 Equal to stock to 1e-5 in float32, forward and gradient (tests/reference/test_sam_attention.py).
@@ -62,9 +62,9 @@ def _fused_forward(self: Attention, x: Tensor) -> Tensor:
     if (
         self.use_rel_pos
         and _fits_kernel(self, qkv, height, width)
-        and (found := _inside(self, qkv, height, width)) is not None
+        and (attended := _inside(self, qkv, height, width)) is not None
     ):
-        return self.proj(found.reshape(batch, height, width, -1))  # type: ignore[no-any-return]
+        return self.proj(attended.reshape(batch, height, width, -1))  # type: ignore[no-any-return]
     if self.use_rel_pos and (offsets := few_offsets(self, qkv, height, width)) is not None:
         spare = _spare(qkv.shape[-1], height, width)
         further = _kept_channels(height, width, spare, qkv.dtype, qkv.device)
@@ -83,12 +83,12 @@ def _fused_forward(self: Attention, x: Tensor) -> Tensor:
 
 def _fits_kernel(attention: Attention, qkv: Tensor, height: int, width: int) -> bool:
     """Return whether the kernel that adds positions inside does this call."""
-    learns = torch.is_grad_enabled() and any(x.requires_grad for x in (qkv, attention.rel_pos_h, attention.rel_pos_w))
+    trained = torch.is_grad_enabled() and any(x.requires_grad for x in (qkv, attention.rel_pos_h, attention.rel_pos_w))
     return (
         bool(_kernel)
         and qkv.is_cuda
         and qkv.dtype in (torch.bfloat16, torch.float16)
-        and not learns
+        and not trained
         and height * width >= MANY_PLACES
         and height * width % 128 == 0
         and width >= 16
@@ -97,7 +97,7 @@ def _fits_kernel(attention: Attention, qkv: Tensor, height: int, width: int) -> 
 
 
 def _inside(attention: Attention, qkv: Tensor, height: int, width: int) -> Tensor | None:
-    """Return the kernel's (B, N, heads, C) attention; None where it cannot be built, which is said once."""
+    """Return the kernel's (B, N, heads, C) attention; None where it cannot be built, which is printed once."""
     rows, columns = _relative_position(attention, qkv[0], height, width, 1.0)
     if torch.compiler.is_compiling():
         return _kernel[0](qkv, rows, columns, attention.scale)

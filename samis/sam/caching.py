@@ -8,7 +8,7 @@ from samis.config import CacheConfig
 from samis.core.contracts import Dataset
 from samis.core.geometry import Framing
 from samis.errors import UserError
-from samis.sam.embeddings import EmbeddingCache, learns, open_cache
+from samis.sam.embeddings import EmbeddingCache, encoder_is_trained, open_cache
 from samis.sam.segmenter import SamSegmenter
 from samis.sam.tuning import SamTuning
 
@@ -20,29 +20,30 @@ def cache_embeddings(
 
     Args:
         config: whether and where.
-        user: a learner or a segmenter; only SAM's is changed.
+        user: a learner or a segmenter; only one of SAM is changed.
         scored: what it scores.
         framing: how images enter the frame, and so how many views each makes.
         training: its training batches (``samis.data.pipeline.loading.EpochLoader``), if it trains.
         passes: how often each scored view is encoded, 4 with mirrored copies.
 
     Raises:
-        UserError: as ``samis.sam.embeddings.open_cache``; or ``always``, but training never shows a view twice.
+        UserError: as ``samis.sam.embeddings.open_cache``; or ``always``, but no training view is repeated.
     """
     if not isinstance(user, SamTuning | SamSegmenter):
         return ""
     sam = user.adapted.sam if isinstance(user, SamTuning) else user.sam
     views = passes * len(scored) * (len(framing.placements(scored[0].image.shape[:2])) if len(scored) else 0)
-    again = training.views_an_image if training else 1
-    if training and again is not None:
-        views += again * training.images
-    if again is None and config.embeddings == "always" and not learns(sam):
+    per_image = training.views_an_image if training else 1
+    if training and per_image is not None:
+        views += per_image * training.images
+    if per_image is None and config.embeddings == "always" and not encoder_is_trained(sam):
         raise UserError(
-            "cache.embeddings: expected training views that come again, but data.augment or the crops of frame.tile_px make "
-            "each again; set data.augment=light and frame.tile_px=0, or cache.embeddings=auto"
+            "cache.embeddings: expected training views that are repeated, but data.augment or the crops of frame.tile_px draw "
+            "a new view each time; set data.augment=light and frame.tile_px=0, or cache.embeddings=auto",
+            code="E-SAM-CACHE-VIEWS",
         )
-    user.embed, said = open_cache(config, sam, views=views)
-    if training is not None and again is not None and isinstance(user.embed, EmbeddingCache):
+    user.embed, message = open_cache(config, sam, views=views)
+    if training is not None and per_image is not None and isinstance(user.embed, EmbeddingCache):
         training.read_embeddings(user.embed.reader)
-    hint = "; training's are not, its views never come again (data.augment=light would)"
-    return said + hint if said and again is None else said
+    hint = "; those of training are not, since its views are never repeated (data.augment=light repeats them)"
+    return message + hint if message and per_image is None else message

@@ -4,8 +4,8 @@ Paper: Kirillov et al., Segment Anything, ICCV 2023 (doi 10.1109/ICCV51070.2023.
 grid are kept by predicted IoU and stability, then thinned by non-maximum suppression of their boxes.
 Code: segment_anything's automatic mask generator does so at the file's size, image by image.
 Differs: all is measured at the decoder's low resolution (a quarter of the frame's side), for several images at once,
-without run-length coding; padding never counts. Only what low resolution cannot settle, the stability and the box of a
-mask that may pass, is measured finely, within the mask's own box: a small or thin mask would else seem too stable.
+without run-length coding; padding never counts. Only what low resolution cannot decide, the stability and the box of a
+mask near a threshold, is measured finely, within the mask's own box: without that, a small or thin mask would seem too stable.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from torch import Tensor
 from samis.sam.forward import SamOutput
 
 MIN_STD = 2.0
-"""Smallest deviation of a ring, in grey levels, that contrast is measured in; a flat surface would explode it."""
+"""Smallest standard deviation of a ring, in grey levels, that contrast is divided by; that of a flat surface is near zero."""
 FINE = 4
 """Pixels of the frame along a cell."""
 COARSE_ERROR = 4.0
-"""Over the square root of a mask's cells: how far its stability at low resolution may lie from that of the enlarged mask."""
+"""Over the square root of a mask's cells: how far its stability at low resolution may differ from that of the enlarged mask."""
 WHOLE_BYTES = 256 << 20
 """What masks that are enlarged at once may take on a GPU, float32."""
 SMALL = 2048
@@ -35,11 +35,12 @@ RING_SHARE = 1 / 16
 
 
 @dataclass(frozen=True)
-class Everything:
-    """Which masks of a point grid are kept; the defaults are segment_anything's.
+class MaskGeneration:
+    """Thresholds of automatic mask generation: which masks of a point grid are kept; the defaults are segment_anything's.
 
     Attributes:
-        min_iou: SAM's predicted IoU must exceed it. min_stability: the stability must reach it.
+        min_iou: SAM's predicted IoU must exceed it.
+        min_stability: the stability must reach it.
         stability_offset: logits by which the threshold is moved up and down to measure stability.
         nms_iou: of two boxes that overlap by more than this, the one of lower predicted IoU goes.
     """
@@ -60,7 +61,7 @@ class Candidates:
         inside: (h, w) bool, True where the grid shows image and not padding.
         grey: (h, w) float32, brightness in [0, 255].
         truth: (h, w) float32, share of each cell that is defect; None where unknown. Only oracles read it.
-        stability_offset: as in ``Everything``.
+        stability_offset: as in ``MaskGeneration``.
     """
 
     logits: Tensor
@@ -95,18 +96,18 @@ class Candidates:
 
     @cached_property
     def contrast(self) -> Tensor:
-        """(K,) float32: how far the mean brightness inside lies from that of a ring around, in deviations of the ring.
+        """(K,) float32: difference of the mean brightness inside and in a ring around, in standard deviations of the ring.
 
-        The ring is `RING_SHARE` of the grid wide and cut at the image's rim. 0 where the mask or its ring is empty.
+        The ring is `RING_SHARE` of the grid wide and cut at the image's border. 0 where the mask or its ring is empty.
         """
         reach = max(1, round(max(self.masks.shape[1:]) * RING_SHARE))
         ring = _dilated(self.masks, reach) & ~self.masks & self.inside
         grey = self.grey - self.grey[self.inside].mean()
         within, _ = _mean_and_square(self.masks, grey)
         around, square = _mean_and_square(ring, grey)
-        deviation = (square - around**2).clamp_min(0).sqrt().clamp_min(MIN_STD)
+        std = (square - around**2).clamp_min(0).sqrt().clamp_min(MIN_STD)
         known = self.masks.flatten(1).any(1) & ring.flatten(1).any(1)
-        return torch.where(known, (within - around).abs() / deviation, 0.0)
+        return torch.where(known, (within - around).abs() / std, 0.0)
 
 
 def stability(logits: Tensor, inside: Tensor, offset: float) -> Tensor:
@@ -137,7 +138,9 @@ def measure_finely(logits: Tensor, inside: Tensor, offset: float) -> tuple[Tenso
     """Measure masks as if they were enlarged to the frame.
 
     Args:
-        logits: (K, h, w). inside: (K, h, w) bool. offset: as in ``Everything``.
+        logits: (K, h, w).
+        inside: (K, h, w) bool, True on the image.
+        offset: ``MaskGeneration.stability_offset``.
 
     Returns:
         (K,) stability, and (K, 4) boxes in cells, to a quarter of one; zeros for an empty mask.
@@ -146,23 +149,23 @@ def measure_finely(logits: Tensor, inside: Tensor, offset: float) -> tuple[Tenso
 
 
 def _measure_whole(logits: Tensor, inside: Tensor, offset: float) -> tuple[Tensor, Tensor]:
-    """Measure masks finely by enlarging them whole, many at once: a GPU would wait for the host at each crop."""
+    """Measure masks finely by enlarging them whole, many at once: with crops a GPU would wait for the host at each."""
     height, width = logits.shape[1:]
     step = max(1, WHOLE_BYTES // (4 * FINE * FINE * height * width))
-    measured, found = [logits.new_zeros(0)], [logits.new_zeros(0, 4)]
+    measured, boxes = [logits.new_zeros(0)], [logits.new_zeros(0, 4)]
     for part in (slice(start, start + step) for start in range(0, len(logits), step)):
         fine = F.interpolate(logits[part, None], (FINE * height, FINE * width), mode="bilinear", align_corners=False)[
             :, 0
         ]
         shown = inside[part].repeat_interleave(FINE, 1).repeat_interleave(FINE, 2)
         measured.append(stability(fine, shown, offset))
-        found.append(mask_boxes((fine > 0) & shown) / FINE)
-    return torch.cat(measured), torch.cat(found)
+        boxes.append(mask_boxes((fine > 0) & shown) / FINE)
+    return torch.cat(measured), torch.cat(boxes)
 
 
 def _measure_crops(logits: Tensor, inside: Tensor, offset: float) -> tuple[Tensor, Tensor]:
-    """Measure masks finely, each only where it is: a CPU is fastest so."""
-    measured, found = logits.new_zeros(len(logits)), logits.new_zeros(len(logits), 4)
+    """Measure masks finely, each within its own box, which is fastest on a CPU."""
+    measured, boxes = logits.new_zeros(len(logits)), logits.new_zeros(len(logits), 4)
     # Padding counts for the crop: its cells reach into the last ones of the image when enlarged.
     loose = mask_boxes(logits > -offset).int().tolist()
     for number, (x0, y0, x1, y1) in enumerate(loose):
@@ -176,17 +179,17 @@ def _measure_crops(logits: Tensor, inside: Tensor, offset: float) -> tuple[Tenso
         shown = shown.repeat_interleave(FINE, 0).repeat_interleave(FINE, 1)[None]
         measured[number] = stability(fine, shown, offset)[0]
         box = mask_boxes((fine > 0) & shown)[0] / FINE
-        found[number] = box + box.new_tensor([left, top, left, top]) if box.any() else box
-    return measured, found
+        boxes[number] = box + box.new_tensor([left, top, left, top]) if box.any() else box
+    return measured, boxes
 
 
-def keep_everything(
-    answers: Iterable[tuple[SamOutput, Tensor]], inside: Tensor, limits: Everything
+def filter_masks(
+    answers: Iterable[tuple[SamOutput, Tensor]], inside: Tensor, limits: MaskGeneration
 ) -> list[tuple[Tensor, Tensor]]:
-    """Filter the masks of a point grid: by predicted IoU, by stability, then by their boxes within each view.
+    """Filter the masks of automatic mask generation: by predicted IoU, by stability, then by their boxes within each view.
 
     Args:
-        answers: chunks of n prompts: what SAM answers, (n, 1, 4, h, w), and the view (n,) that each was asked about.
+        answers: chunks of n prompts: SAM's output, (n, 1, 4, h, w), and the view (n,) of each prompt.
         inside: (V, h, w) bool, True on the image.
         limits: the thresholds.
 
@@ -205,17 +208,17 @@ def keep_everything(
         coarse, loose = stability(kept, area, limits.stability_offset), (kept > -limits.stability_offset) & area
         cells = loose.flatten(1).sum(1).clamp_min(1)
         doubt = (COARSE_ERROR / cells.sqrt()).clamp_max(0.3)
-        measured, found = coarse.clone(), mask_boxes((kept > 0) & area)
+        measured, box = coarse.clone(), mask_boxes((kept > 0) & area)
         above = coarse - limits.min_stability
         close = ((above >= -doubt) & ((above <= doubt) | (cells < SMALL))).nonzero()[:, 0]
-        measured[close], found[close] = measure_finely(kept[close], area[close], limits.stability_offset)
-        firm = (measured >= limits.min_stability) & (found[:, 2] > found[:, 0])
-        boxes.append(found[firm])
+        measured[close], box[close] = measure_finely(kept[close], area[close], limits.stability_offset)
+        firm = (measured >= limits.min_stability) & (box[:, 2] > box[:, 0])
+        boxes.append(box[firm])
         logits.append(kept[firm])
         ious.append(output.iou[:, 0, 1:][sure][firm])
         views.append(view[row][firm])
     all_logits, all_ious, all_views = torch.cat(logits), torch.cat(ious), torch.cat(views)
-    # The category indices stand on the boxes' device: segment_anything's stay on the CPU, and fail with many boxes.
+    # The category indices are on the boxes' device: segment_anything's stay on the CPU, and fail with many boxes.
     # As there, a box ends on its last pixel.
     ends = torch.cat(boxes) - inside.new_tensor([0, 0, 1 / FINE, 1 / FINE], dtype=torch.float32)
     best = batched_nms(ends, all_ious, all_views, limits.nms_iou)

@@ -1,4 +1,4 @@
-"""The SAM that a config's sections ``segmenter`` and ``frame`` name, and its answer before any tuning."""
+"""The SAM that a config's sections ``segmenter`` and ``frame`` name, and its segmenter before any tuning."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from segment_anything.modeling import Sam
 
 from samis.config import FrameConfig, PromptConfig, SegmenterConfig
 from samis.core.files import file_sha256
-from samis.sam.candidates import Everything
+from samis.sam.candidates import MaskGeneration
 from samis.sam.encoder_options import checkpoint_blocks, compile_encoder
 from samis.sam.framing import build_framing
 from samis.sam.segmenter import SamSegmenter
@@ -33,7 +33,7 @@ def configured_sam(segmenter: SegmenterConfig, frame: FrameConfig) -> tuple[Sam,
 def zero_shot(
     segmenter: SegmenterConfig, frame: FrameConfig, prompt: PromptConfig, *, device: torch.device
 ) -> SamSegmenter:
-    """Build a SAM that answers as it is; nothing in it learns, which is what makes its embeddings worth keeping."""
+    """Build the segmenter of an untuned SAM; no parameter is trained, so that its embeddings can be cached."""
     sam, sha256 = configured_sam(segmenter, frame)
     sam.to(device).requires_grad_(False)
     rule = "single" if segmenter.mask_rule == "all" and prompt.kind != "grid" else segmenter.mask_rule
@@ -41,7 +41,7 @@ def zero_shot(
         sam,
         prompt=prompt,
         mask_rule="top_iou" if rule == "all" else rule,
-        everything=Everything(min_iou=segmenter.min_iou, min_stability=segmenter.min_stability),
+        mask_generation=MaskGeneration(min_iou=segmenter.min_iou, min_stability=segmenter.min_stability),
         architecture=segmenter.architecture,
         weights_sha256=sha256,
     )

@@ -19,7 +19,7 @@ _PIECE = 1 << 20
 
 @dataclass(frozen=True)
 class Official:
-    """One published file: where it is and what it must be."""
+    """One published file: its URL, sha256 and size."""
 
     url: str
     sha256: str
@@ -60,13 +60,17 @@ def download(architecture: str, *, folder: str | Path | None = None) -> Path:
         UserError: no official weights of that name, no network, no space, or a file that is not the published one.
     """
     if architecture not in OFFICIAL:
-        raise UserError(f"architecture: expected official weights, one of {', '.join(OFFICIAL)}, got '{architecture}'")
+        raise UserError(
+            f"architecture: expected official weights, one of {', '.join(OFFICIAL)}, got '{architecture}'",
+            code="E-SAM-NOT-OFFICIAL",
+        )
     official = OFFICIAL[architecture]
     path = (Path(folder) if folder is not None else checkpoints_folder() / "sam") / official.file
     if path.is_file():
         if file_sha256(path) != official.sha256:
             raise UserError(
-                f"{path}: expected sha256 {official.sha256}, got another file; move it away and run this again"
+                f"{path}: expected sha256 {official.sha256}, got another file; move it away and run this again",
+                code="E-SAM-OTHER-FILE",
             )
         return path
     fetch(official, path)
@@ -85,22 +89,31 @@ def fetch(official: Official, path: Path) -> None:
         _receive(official.url, part)
     except urllib.error.HTTPError as error:
         raise UserError(
-            f"{official.url}: expected the file, got HTTP {error.code} {error.reason}; try again later"
+            f"{official.url}: expected the file, got HTTP {error.code} {error.reason}; try again later",
+            code="E-SAM-DOWNLOAD-HTTP",
         ) from error
     except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
         reason = getattr(error, "reason", error)
         raise UserError(
             f"{official.url}: expected a network, got '{reason}'; run this again to continue, or fetch the file "
-            f"elsewhere and put it at {path}"
+            f"elsewhere and put it at {path}",
+            code="E-SAM-NO-NETWORK",
         ) from error
     except OSError as error:
-        hint = "; free some space and run this again" if error.errno == errno.ENOSPC else ""
-        raise UserError(f"{part}: expected to write it, got '{error.strerror}'{hint}") from error
-    got = file_sha256(part)
-    if got != official.sha256:
+        todo = (
+            "free some space and run this again"
+            if error.errno == errno.ENOSPC
+            else "check the folder and its permissions"
+        )
+        raise UserError(
+            f"{part}: expected to write it, got '{error.strerror}'; {todo}", code="E-FILE-NOT-WRITTEN"
+        ) from error
+    sha256 = file_sha256(part)
+    if sha256 != official.sha256:
         part.unlink()
         raise UserError(
-            f"{official.url}: expected sha256 {official.sha256}, got {got}; the download was deleted, run this again"
+            f"{official.url}: expected sha256 {official.sha256}, got {sha256}; the download was deleted, run this again",
+            code="E-SAM-DOWNLOAD-WRONG",
         )
     part.replace(path)
 

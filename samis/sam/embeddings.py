@@ -4,7 +4,7 @@ A view's file is named after what its embedding is made of: the encoder's weight
 view's own key (its pixels after augmentation, its place in the frame; ``samis.core.geometry.view_key``). Nothing has to be
 declared and nothing can be stale: a flipped image is another view with a file of its own, other weights are another
 folder. Values pass through half precision also when they are computed, so that a first epoch equals a later one. Training
-batches bring the embeddings that their loader's processes found (``Reader``): these views are neither framed nor copied.
+batches hold the embeddings that their loader's processes have read (``Reader``): these views are neither framed nor copied.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ STALE_S = 3600
 
 
 class Reader:
-    """Reads embeddings in the loader's processes (a ``data.pipeline.loading.Read``); knows nothing until it is told a folder."""
+    """Reads embeddings in the loader's processes (a ``data.pipeline.loading.Read``); reads nothing before ``set_encoder``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -46,8 +46,8 @@ class Reader:
         for tensor in (self._encoder, self._shape):
             tensor.share_memory_()  # type: ignore[no-untyped-call]  # running workers see it change
 
-    def tell(self, encoder: str, shape: tuple[int, ...]) -> None:
-        """Say whose embeddings are wanted, by the name of the encoder's folder, and their (C, g, g)."""
+    def set_encoder(self, encoder: str, shape: tuple[int, ...]) -> None:
+        """Set whose embeddings are read, by the name of the encoder's folder, and their (C, g, g)."""
         self._shape.copy_(torch.tensor(shape))
         self._encoder.copy_(torch.tensor(list(bytes.fromhex(encoder)), dtype=torch.uint8))
 
@@ -60,28 +60,29 @@ class Reader:
         encoder, shape = bytes(self._encoder.tolist()), tuple(self._shape.tolist())
         if not any(encoder):
             return None
-        found = []
+        tensors = []
         for path in _paths(self.folder / encoder.hex(), keys):
             tensor = _read(path, shape)
             if tensor is None:
                 return None
-            found.append(tensor)
-        return torch.stack(found)
+            tensors.append(tensor)
+        return torch.stack(tensors)
 
 
 class EmbeddingCache:
     """Encode the views of a batch, each only once (a ``samis.sam.forward.Embed``).
 
     Several processes may share a folder: a file appears whole by renaming, and one that another process has removed is
-    computed again. An encoder that learns is never cached.
+    computed again. An encoder that is trained is never cached.
 
     Args:
         folder: of the files; made when needed.
         limit_gb: what the folder may hold; the files used least recently are removed beyond it.
 
     Attributes:
-        read, computed: views that were found, views that had to be encoded.
-        reader: for the loader of batches that are to bring embeddings along.
+        read: number of views whose embeddings were read.
+        computed: number of views that had to be encoded.
+        reader: for the loader of batches that are to hold embeddings.
     """
 
     def __init__(self, folder: str | Path, *, limit_gb: float = 20.0) -> None:
@@ -96,7 +97,7 @@ class EmbeddingCache:
     def __call__(self, sam: Sam, batch: Batch) -> Tensor:
         """Return (V, C, g, g) float32 embeddings of the batch's views, rounded to half precision."""
         keys = batch.extras.get("view_keys")
-        if keys is None or learns(sam):
+        if keys is None or encoder_is_trained(sam):
             return embed(sam, batch)
         encoder = self._encoder(sam)
         shape = (sam.prompt_encoder.embed_dim, *sam.prompt_encoder.image_embedding_size)
@@ -106,25 +107,25 @@ class EmbeddingCache:
         if batch.images.is_meta:
             return brought.to(sam.pixel_mean.device).float()
         paths = _paths(self.folder / encoder, keys)
-        found: dict[int, Tensor | None] = dict.fromkeys(range(len(paths)))
+        kept: dict[int, Tensor | None] = dict.fromkeys(range(len(paths)))
         if len(brought):
-            found |= zip(batch.extras["embedded"].nonzero()[:, 0].tolist(), brought, strict=True)
-        found = {number: _read(paths[number], shape) if kept is None else kept for number, kept in found.items()}
-        missing = [number for number, tensor in found.items() if tensor is None]
-        self.read, self.computed = self.read + len(found) - len(missing) - len(brought), self.computed + len(missing)
+            kept |= zip(batch.extras["embedded"].nonzero()[:, 0].tolist(), brought, strict=True)
+        kept = {number: _read(paths[number], shape) if each is None else each for number, each in kept.items()}
+        missing = [number for number, tensor in kept.items() if tensor is None]
+        self.read, self.computed = self.read + len(kept) - len(missing) - len(brought), self.computed + len(missing)
         if missing:
             with torch.no_grad():
                 new = encode(sam, batch.images[missing]).half().cpu()
             for number, tensor in zip(missing, new, strict=True):
-                found[number] = tensor
+                kept[number] = tensor
                 self._write(paths[number], tensor)
         device = batch.images.device
         return torch.stack(
-            [tensor.to(device, non_blocking=True).float() for tensor in found.values() if tensor is not None]
+            [tensor.to(device, non_blocking=True).float() for tensor in kept.values() if tensor is not None]
         )
 
     def _check_reader(self, batch: Batch, encoder: str, shape: tuple[int, ...]) -> None:
-        """Tell the reader of the batch's loader which encoder is at work.
+        """Set the encoder of the batch's reader.
 
         Raises:
             RuntimeError: the batch brought another one's: its weights changed while the loader read ahead.
@@ -133,7 +134,7 @@ class EmbeddingCache:
             return
         if "embeddings" in batch.extras:
             raise RuntimeError("embeddings: the encoder or its precision changed while batches were read; start again")
-        self.reader.tell(encoder, shape)
+        self.reader.set_encoder(encoder, shape)
 
     def held_bytes(self) -> int:
         """Return what the folder's files take."""
@@ -169,7 +170,7 @@ class EmbeddingCache:
         size = tensor.numel() * tensor.element_size()
         self._held = self.held_bytes() if self._held is None else self._held + size
         self._unscanned += size
-        # Other processes write too, so look again before one could have gone far beyond the limit.
+        # Other processes write too, so scan again before one could have gone far beyond the limit.
         if self._held > self.limit or self._unscanned > self.limit // 20:
             self._evict()
 
@@ -201,8 +202,8 @@ class EmbeddingCache:
         return files
 
 
-def learns(sam: Sam) -> bool:
-    """Return whether anything of the encoder is trained."""
+def encoder_is_trained(sam: Sam) -> bool:
+    """Return whether any parameter of the encoder is trained."""
     return any(parameter.requires_grad for parameter in sam.image_encoder.parameters())
 
 
@@ -210,19 +211,21 @@ def open_cache(config: CacheConfig, sam: Sam, *, views: int) -> tuple[Embed, str
     """Decide whether a job's embeddings are cached, before it starts.
 
     Args:
-        config: ``embeddings`` is auto (wherever it can be), always (or say why not) or never.
-        sam: the model; one whose encoder learns is never cached, in silence.
-        views: how many views the job shows again and again.
+        config: ``embeddings`` is auto (wherever it can be), always (or an error) or never.
+        sam: the model; one whose encoder is trained is never cached, without a message.
+        views: how many views the job encodes repeatedly.
 
     Returns:
-        the cache, or the encoder itself; and a line that says what was decided and how much it will take, "" for nothing.
+        the cache, or the encoder itself; and a line with the decision and the disk space it needs, "" for none.
 
     Raises:
         UserError: ``always``, but the disk or the limit is too small; or an unknown value.
     """
     if config.embeddings not in ("auto", "always", "never"):
-        raise UserError(f"cache.embeddings: expected auto, always or never, got {config.embeddings!r}")
-    if config.embeddings == "never" or learns(sam):
+        raise UserError(
+            f"cache.embeddings: expected auto, always or never, got {config.embeddings!r}", code="E-SAM-CACHE-CHOICE"
+        )
+    if config.embeddings == "never" or encoder_is_trained(sam):
         return embed, ""
     cache = EmbeddingCache(config.folder or checkpoints_folder() / "embeddings", limit_gb=config.limit_gb)
     rows, columns = sam.prompt_encoder.image_embedding_size
@@ -230,10 +233,13 @@ def open_cache(config: CacheConfig, sam: Sam, *, views: int) -> tuple[Embed, str
     free = shutil.disk_usage(_existing(cache.folder)).free + cache.held_bytes()
     limits = f"cache.limit_gb is {config.limit_gb:g}, {free / GB:.2f} GB are free"
     if need > min(cache.limit, free):
-        told = f"{cache.folder}: embeddings of {views} views need {need / GB:.2f} GB, but {limits}"
+        reason = f"{cache.folder}: embeddings of {views} views need {need / GB:.2f} GB, but {limits}"
         if config.embeddings == "always":
-            raise UserError(f"{told}; name another disk with cache.folder, or set cache.embeddings=auto")
-        return embed, f"{told}; they are computed again each time"
+            raise UserError(
+                f"{reason}; name another disk with cache.folder, or set cache.embeddings=auto",
+                code="E-SAM-CACHE-SPACE",
+            )
+        return embed, f"{reason}; they are computed again each time"
     return cache, f"embeddings of {views} views are kept in {cache.folder}: up to {need / GB:.2f} GB ({limits})"
 
 

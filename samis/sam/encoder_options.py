@@ -25,11 +25,11 @@ def checkpoint_blocks(encoder: nn.Module) -> None:
 
 
 def compile_encoder(encoder: nn.Module, *, compiler: Callable[..., Any] = torch.compile) -> None:
-    """Let torch.compile make the encoder's forward; a call that fails says so, and all go on without.
+    """Compile the encoder's forward; where a call fails, a line says why and all calls go on without the compiler.
 
     Args:
         encoder: changed in place; parameters and names stay.
-        compiler: ``torch.compile``, or what stands for it in a test.
+        compiler: ``torch.compile``, or its replacement in a test.
     """
     plain = type(encoder).forward
     made: list[Any] = []
@@ -46,9 +46,9 @@ def compile_encoder(encoder: nn.Module, *, compiler: Callable[..., Any] = torch.
                 raise
             except Exception as error:  # compilers fail in many ways; the model's own fault fails below once more
                 reason = (str(error).strip().splitlines() or [""])[0][:200]
-                told = f"going on without torch.compile, since {type(error).__name__}: {reason}"
-                failed.append(told)
-                print(f"segmenter.compile: {told}", file=sys.stderr)
+                message = f"going on without torch.compile, since {type(error).__name__}: {reason}"
+                failed.append(message)
+                print(f"segmenter.compile: {message}", file=sys.stderr)
         return plain(self, images)
 
     encoder.forward = types.MethodType(forward, encoder)
@@ -57,5 +57,5 @@ def compile_encoder(encoder: nn.Module, *, compiler: Callable[..., Any] = torch.
 def _checkpointed(self: nn.Module, x: Tensor) -> Tensor:
     if not torch.is_grad_enabled():
         return type(self).forward(self, x)
-    again: Tensor = checkpoint(type(self).forward, self, x, use_reentrant=False)
-    return again
+    output: Tensor = checkpoint(type(self).forward, self, x, use_reentrant=False)
+    return output

@@ -16,18 +16,18 @@ from segment_anything.modeling.image_encoder import Attention
 from torch import Tensor
 
 FEW_TOKENS = 16384
-"""Up to so many tokens in all the number of kernels sets a GPU's pace; beyond, the work does, and the whole tables cost more."""
+"""Up to so many tokens the number of kernels limits a GPU's speed; beyond, the arithmetic does, and whole tables cost more."""
 FEW_PLACES = 256
-"""In windows of so many places the whole tables are small: there this way moves half the bytes of the other at any size."""
+"""In windows of so many places the whole tables are small: there this method moves half the bytes of the other at any size."""
 
 
 def may_keep(x: Tensor) -> bool:
-    """Return whether what is made beside `x` may be kept for later calls: not while a graph is traced."""
+    """Return whether a tensor that is made along with `x` may be kept for later calls: not while a graph is traced."""
     return not torch.compiler.is_compiling() and type(x) is Tensor
 
 
 def few_offsets(attention: Attention, qkv: Tensor, height: int, width: int) -> Tensor | None:
-    """Return the table for ``Extended``, or None where its tables are trained, or the way by two products is the better one.
+    """Return the table for ``Extended``, or None where its tables are trained, or the method with two products is the faster one.
 
     (C, 2 height - 1 + 2 width - 1): offsets to rows, then to columns, over the kernel's scale; made once for frozen tables.
     """

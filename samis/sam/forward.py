@@ -2,7 +2,7 @@
 
 Differs from segment_anything's own ``Sam.forward``: that one runs under ``no_grad`` and one image at a time, and its mask
 decoder refuses several images that each carry prompts. Here a view's tokens are broadcast over its prompts, not repeated
-(``samis.sam.two_way``), and masks are only drawn where they are asked for. The numbers are the same
+(``samis.sam.two_way``), and masks are only computed where they are needed. The numbers are the same
 (tests/reference/test_sam_forward.py).
 """
 
@@ -28,7 +28,7 @@ Embed = Callable[[Sam, Batch], Tensor]
 
 @dataclass
 class SamOutput:
-    """What SAM answers.
+    """SAM's output.
 
     Attributes:
         logits: (V, P, 4, h, w) float32 at the decoder's own grid (a quarter of a token): mask 0 is the single answer,
@@ -45,7 +45,8 @@ class ImageTokens:
     """What the decoder sees of V views, made once for any number of prompts.
 
     Attributes:
-        tokens: (V, 1, N, C), the embeddings of N = g * g places, row by row. positions: (1, 1, N, C).
+        tokens: (V, 1, N, C), the embeddings of N = g * g places, row by row.
+        positions: (1, 1, N, C).
         grid_hw: rows and columns of the places.
     """
 
@@ -88,13 +89,13 @@ def embed_prompts(sam: Sam, prompt: Prompt, views: int) -> Tensor:
     if prompt.boxes_xyxy is not None:
         boxes = prompt.boxes_xyxy.flatten(0, 1)
     encoder = sam.prompt_encoder
-    found = [] if points is None else [_embed_points(encoder, *points, pad=boxes is None)]
-    found += [] if boxes is None else [encoder._embed_boxes(boxes)]
-    return torch.cat(found, 1) if found else encoder.no_mask_embed.weight.new_zeros(views, 0, encoder.embed_dim)
+    parts = [] if points is None else [_embed_points(encoder, *points, pad=boxes is None)]
+    parts += [] if boxes is None else [encoder._embed_boxes(boxes)]
+    return torch.cat(parts, 1) if parts else encoder.no_mask_embed.weight.new_zeros(views, 0, encoder.embed_dim)
 
 
 def _embed_points(encoder: PromptEncoder, points: Tensor, labels: Tensor, *, pad: bool) -> Tensor:
-    """Return (n, N, C) embeddings of (n, N) points, by SAM's rule; SAM's own code asks the device which points bear a label."""
+    """Return (n, N, C) embeddings of (n, N) points, by SAM's rule; SAM's own code waits for the device at each label."""
     if pad:  # no box: one point more, which is none
         points, labels = F.pad(points, (0, 0, 0, 1)), F.pad(labels, (0, 1), value=-1)
     places = encoder.pe_layer.forward_with_coords(points + 0.5, encoder.input_image_size)
@@ -125,7 +126,7 @@ def decode(sam: Sam, image: Tensor | ImageTokens, prompt: Prompt) -> SamOutput:
     """Answer P prompts for each of V embedded views.
 
     Args:
-        sam: the model; gradients flow wherever its parameters ask for them.
+        sam: the model; gradients flow to the parameters that require them.
         image: (V, C, g, g) from ``encode``, or their ``image_tokens`` where several calls share them.
         prompt: with V views; neither points nor boxes means SAM's empty prompt.
     """
@@ -145,10 +146,16 @@ def decode_single(sam: Sam, embeddings: Tensor, prompt: Prompt) -> Tensor:
 
 
 def decode_sure(sam: Sam, image: ImageTokens, prompt: Prompt, min_iou: float) -> tuple[SamOutput, Tensor]:
-    """Answer only the n prompts of which SAM thinks that an alternative will do; of the others no mask is drawn.
+    """Answer only the n prompts with an alternative of predicted IoU above `min_iou`; of the others no mask is computed.
+
+    Args:
+        sam: the model.
+        image: tokens of V views.
+        prompt: P prompts for each view.
+        min_iou: predicted IoU that one of masks 1 to 3 must exceed.
 
     Returns:
-        answers (n, 1, 4, h, w), and the view (n,) that each is about.
+        outputs (n, 1, 4, h, w), and the view (n,) of each.
     """
     tokens, places = _attended(sam, image, prompt)
     iou = _rated(sam.mask_decoder, tokens)
@@ -161,6 +168,10 @@ def decode_sure(sam: Sam, image: ImageTokens, prompt: Prompt, min_iou: float) ->
 def check_answers(sam: Sam, *values: Tensor) -> None:
     """Refuse answers that are not finite: a NaN exceeds no threshold, so that a defective part would be called sound.
 
+    Args:
+        sam: the model that computed them.
+        values: masks or scores.
+
     Raises:
         UserError: naming the first of the model's tensors that is not finite, if one is.
     """
@@ -169,7 +180,10 @@ def check_answers(sam: Sam, *values: Tensor) -> None:
     state = sam.state_dict().items()
     bad = next((name for name, tensor in state if not bool(torch.isfinite(tensor).all())), None)
     where = f"its tensor '{bad}' holds some" if bad else "its weights are finite, so that numbers have overflowed"
-    raise UserError(f"SAM: expected finite masks and scores, got NaN or infinity; {where}; use other weights")
+    raise UserError(
+        f"SAM: expected finite masks and scores, got NaN or infinity; {where}; use other weights",
+        code="E-SAM-NOT-FINITE",
+    )
 
 
 def answer(sam: Sam, images: Tensor, prompt: Prompt) -> SamOutput:
@@ -180,13 +194,13 @@ def answer(sam: Sam, images: Tensor, prompt: Prompt) -> SamOutput:
 def _attended(sam: Sam, image: ImageTokens, prompt: Prompt) -> tuple[Tensor, Tensor]:
     """Return prompt tokens (V, P, T, C) and each prompt's own image tokens (V, P, N, C)."""
     decoder = sam.mask_decoder
-    views, asked = image.tokens.shape[0], prompt.prompts_per_view
+    views, prompts = image.tokens.shape[0], prompt.prompts_per_view
     sparse = embed_prompts(sam, prompt, views)
-    if sparse.shape[0] != views * asked:
-        raise ValueError(f"prompt: expected {views} views x {asked} prompts, got {sparse.shape[0]} in all")
+    if sparse.shape[0] != views * prompts:
+        raise ValueError(f"prompt: expected {views} views x {prompts} prompts, got {sparse.shape[0]} in all")
     own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([own.expand(sparse.shape[0], -1, -1), sparse], dim=1)
-    tokens = tokens.reshape(views, asked, *tokens.shape[1:])
+    tokens = tokens.reshape(views, prompts, *tokens.shape[1:])
     return attend(decoder.transformer, image.tokens, image.positions, tokens)
 
 
@@ -200,7 +214,7 @@ def _draw(decoder: MaskDecoder, tokens: Tensor, places: Tensor, grid_hw: tuple[i
     """Return the (n, masks, h, w) float32 logits of n prompts from their tokens (n, T, C) and image tokens (n, N, C)."""
     mlps = list(decoder.output_hypernetworks_mlps)[:masks]
     hyper = torch.stack([mlp(tokens[:, 1 + i]) for i, mlp in enumerate(mlps)], 1)
-    # By name, since an adapter may have wrapped the sequence, and then passes on what is asked of it.
+    # By name, since an adapter may have wrapped the sequence, and its wrapper passes attributes on.
     first, norm, act, second, last_act = (getattr(decoder.output_upscaling, str(i)) for i in range(5))
     # A transposed convolution of stride 2 and kernel 2 is a product at each place, which then holds 2 x 2 smaller ones:
     # done so, channels stay last and the image is laid out only once, at the end.

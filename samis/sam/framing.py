@@ -1,4 +1,4 @@
-"""How images enter SAM's square frame, as a config says."""
+"""How images enter SAM's square frame, from a config."""
 
 from __future__ import annotations
 
@@ -18,4 +18,4 @@ def build_framing(frame: FrameConfig, architecture: str) -> Framing:
     try:
         return Framing(frame.frame_px or ARCHITECTURES[architecture].frame_px, frame.tile_px, frame.overlap)
     except ValueError as error:
-        raise UserError(f"frame.{error}") from error
+        raise UserError(f"frame.{error}", code="E-SAM-FRAME") from error

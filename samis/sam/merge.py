@@ -1,11 +1,11 @@
 """Many masks become one map: named, reproducible rules, pure functions of the candidates at SAM's low resolution.
 
-Paper: none settles how "segment everything" is scored as one map; these rules are stated here so that a row can name
+Paper: none defines how automatic mask generation is scored as one map; these rules are defined here so that a row can name
 its own. Picking by the truth, as is often done, is `oracle_best`: an upper bound, and marked so.
 
 A rule takes ``Candidates`` with at least one mask and returns (h, w) float32 logits of its map. Where it finds nothing
 it returns ``NOTHING`` everywhere, whose sigmoid is exactly zero, and the evaluator counts the map as empty. On a tiled
-image, rules choose within each tile. A mask over more than half of the image (of the tile) is held to be background.
+image, rules choose within each tile. A mask over more than half of the image (of the tile) counts as background.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BACKGROUND_SHARE = 0.5
 TOP_K = 5
 """Masks that `union_topk` joins."""
 MIN_CONTRAST = 1.5
-"""Contrast that `union_contrast` asks of a mask, in deviations of its surroundings."""
+"""Contrast that `union_contrast` requires of a mask, in standard deviations of the ring around it."""
 
 Rule = Callable[[Candidates], Tensor]
 
@@ -71,7 +71,7 @@ def union_contrast(c: Candidates) -> Tensor:
 def contrast_sum(c: Candidates) -> Tensor:
     """Return the contrast-weighted sum of the masks' probabilities, background left out, over its maximum.
 
-    Nested masks add up, so that a defect's core outshines what surrounds it: a saliency map made of segments.
+    Nested masks add up, so that a defect's core has a higher value than what surrounds it: a saliency map made of segments.
     """
     foreground = _foreground(c)
     weight = c.contrast[foreground]
@@ -94,11 +94,13 @@ def oracle_best(c: Candidates) -> Tensor:
         UserError: if the truth is not known.
     """
     if c.truth is None:
-        raise UserError("mask rule 'oracle_best' chooses by the ground truth: expected masks, got images alone")
-    found = c.masks.float()
-    iou = torch.minimum(found, c.truth).flatten(1).sum(1) / torch.maximum(found, c.truth).flatten(1).sum(1).clamp_min(
-        1e-6
-    )
+        raise UserError(
+            "mask_rule: 'oracle_best' chooses by the ground truth, got images without masks; take another rule",
+            code="E-SAM-ORACLE",
+        )
+    masks = c.masks.float()
+    overlap, union = torch.minimum(masks, c.truth), torch.maximum(masks, c.truth)
+    iou = overlap.flatten(1).sum(1) / union.flatten(1).sum(1).clamp_min(1e-6)
     return c.logits[iou.argmax()] if c.truth.any() else _nothing(c)
 
 
@@ -124,7 +126,7 @@ RULE_PARAMETERS: dict[str, dict[str, float]] = {
     "contrast_sum": {"background_share": BACKGROUND_SHARE},
     "not_background": {"background_share": BACKGROUND_SHARE},
 }
-"""The fixed numbers of each rule, for the row's birth certificate."""
+"""The fixed numbers of each rule, for the row's provenance."""
 SINGLE = "single"
 """Not a rule over candidates: SAM's mask 0, its answer to an unambiguous (or empty) prompt."""
 
@@ -146,11 +148,14 @@ def check_rule(rule: str) -> None:
     """Refuse an unknown mask rule.
 
     Raises:
-        UserError: naming the rules there are, and the near one.
+        UserError: lists the rules and names the nearest one.
     """
     known = [*MASK_RULES, SINGLE]
     if rule not in known:
-        raise UserError(f"mask_rule: expected one of {', '.join(known)}, got '{rule}'{did_you_mean(rule, known)}")
+        raise UserError(
+            f"mask_rule: expected one of {', '.join(known)}, got '{rule}'{did_you_mean(rule, known)}",
+            code="E-SAM-MASK-RULE",
+        )
 
 
 def nothing_like(grid: Tensor) -> Tensor:

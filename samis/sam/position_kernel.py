@@ -3,8 +3,8 @@
 Paper: Dao, FlashAttention-2, 2023 (arXiv 2307.08691), Algorithm 1; Li et al., ECCV 2022 (decomposed relative position).
 Torch's fused kernels know no such position, so that ``samis.sam.attention`` widens queries, keys and values from 64 to 192
 channels for a grid of 64 x 64, three times the arithmetic. Here one step of the inner loop takes one row of the grid's keys:
-the position's share of the columns is the same at each step, and that of the row is one number a query.
-Differs: forward only, in half precision, on CUDA; everything else goes the other way. Equal to stock attention
+the position's term of the columns is the same at each step, and that of the row is one number a query.
+Differs: forward only, in half precision, on CUDA; all other cases use widened channels. Equal to stock attention
 (tests/unit/sam/test_position_kernel.py runs the kernel in Triton's interpreter on a CPU).
 """
 # mypy: disable-error-code="no-untyped-def, untyped-decorator, misc"
@@ -30,10 +30,10 @@ def _attend(
     places: tl.constexpr = HEIGHT * WIDTH
     head = tl.program_id(1)
     start = (head // heads).to(tl.int64) * by_batch + (head % heads) * by_head
-    mine, channel, column = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), tl.arange(0, PADDED), tl.arange(0, WIDTH)
+    place, channel, column = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), tl.arange(0, PADDED), tl.arange(0, WIDTH)
     real = channel < CHANNELS
-    q = tl.load(q_in + start + mine[:, None] * by_place + channel[None, :], mask=real[None, :], other=0.0)
-    query = head.to(tl.int64) * places + mine
+    q = tl.load(q_in + start + place[:, None] * by_place + channel[None, :], mask=real[None, :], other=0.0)
+    query = head.to(tl.int64) * places + place
     # The last row and column come first in the offsets.
     by_column = tl.load(columns_in + query[:, None] * WIDTH + (WIDTH - 1 - column)[None, :]).to(tl.float32) * log2_e
     largest = tl.full([BLOCK], float("-inf"), tl.float32)
@@ -52,8 +52,8 @@ def _attend(
         total = total * shrink + tl.sum(weight, 1)
         largest = new
     values = values / total[:, None]
-    place = (head // heads).to(tl.int64) * places + mine
-    at = (place[:, None] * heads + head % heads) * CHANNELS + channel[None, :]
+    target = (head // heads).to(tl.int64) * places + place
+    at = (target[:, None] * heads + head % heads) * CHANNELS + channel[None, :]
     tl.store(out + at, values.to(out.dtype.element_ty), mask=real[None, :])
 
 
@@ -67,7 +67,8 @@ def attend_with_position(qkv: Tensor, rows: Tensor, columns: Tensor, scale: floa
     Args:
         qkv: (3, B, heads, N, C), any strides but the last, which is 1, and the same for all three. N = height * width, a
             multiple of 128; width a power of two, at least 16.
-        rows, columns: (B, heads, N, height) and (..., width) products of the queries with their offsets, the last one first.
+        rows: (B, heads, N, height) products of the queries with their row offsets, the last one first.
+        columns: (B, heads, N, width) products with their column offsets, likewise.
         scale: of the products of queries and keys.
     """
     _, batch, heads, places, channels = qkv.shape
@@ -77,12 +78,12 @@ def attend_with_position(qkv: Tensor, rows: Tensor, columns: Tensor, scale: floa
     sizes = {
         "HEIGHT": height, "WIDTH": width, "CHANNELS": channels, "PADDED": max(16, triton.next_power_of_2(channels)),
     }  # fmt: skip
-    given = (*qkv.unbind(0), rows, columns, out, *qkv.stride()[1:4], heads, scale)
+    arguments = (*qkv.unbind(0), rows, columns, out, *qkv.stride()[1:4], heads, scale)
     # Bound by strides in one order: batch, head, place.
     if qkv.is_cuda:
-        _tuned[lambda meta: (places // meta["BLOCK"], batch * heads)](*given, **sizes)
+        _tuned[lambda meta: (places // meta["BLOCK"], batch * heads)](*arguments, **sizes)
     else:  # Triton's interpreter
-        _attend[(places // 64, batch * heads)](*given, **sizes, BLOCK=64)
+        _attend[(places // 64, batch * heads)](*arguments, **sizes, BLOCK=64)
     return out
 
 

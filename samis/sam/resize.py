@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def resized_weights(weights: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return `weights` with the encoder's positions interpolated to the shapes found in `wanted`.
+    """Return `weights` with the encoder's positions interpolated to the shapes in `wanted`.
 
     Args:
         weights: name -> tensor of a SAM at its frame.

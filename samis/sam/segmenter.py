@@ -22,7 +22,7 @@ from samis.config import PromptConfig
 from samis.core.contracts import Batch, Placement, Prompt
 from samis.core.geometry import PIXEL_MEAN, PIXEL_STD, shown_inside, to_file_size, to_frame
 from samis.errors import UserError
-from samis.sam.candidates import Candidates, Everything, keep_everything
+from samis.sam.candidates import Candidates, MaskGeneration, filter_masks
 from samis.sam.forward import Embed, ImageTokens, SamOutput, check_answers, decode, decode_sure, embed, image_tokens
 from samis.sam.merge import MASK_RULES, ORACLE_RULES, RULE_PARAMETERS, SINGLE, check_rule, merge, nothing_like
 
@@ -35,13 +35,14 @@ class SamSegmenter:
 
     Args:
         sam: the model, tuned or not; it stays on its device and in its training mode.
-        kind: what a row says it is: zero_shot or tuned.
-        prompt: what its batches ask; a batch that asks something else is refused, so that no row lies about its prompt.
+        kind: for the row: zero_shot or tuned.
+        prompt: kind of prompt of its batches; a batch with another one is refused, so that every row names the prompt it used.
         mask_rule: key in ``MASK_RULES``, or "single" (mask 0 of each prompt); the empty prompt always takes "single".
-        everything: which masks of a point grid are kept; None takes segment_anything's thresholds.
+        mask_generation: which masks of a point grid are kept; None takes segment_anything's thresholds.
         prompt_chunk: prompts decoded at once, over all views; None takes as many as ``CHUNK_BYTES`` hold.
         embed: encodes the views; the encoder by default.
-        architecture, weights_sha256: what the row says of the weights.
+        architecture: for the row.
+        weights_sha256: for the row.
         details: more for ``describe``, such as the adapter.
 
     Raises:
@@ -55,7 +56,7 @@ class SamSegmenter:
         kind: str = "zero_shot",
         prompt: PromptConfig | None = None,
         mask_rule: str = "top_iou",
-        everything: Everything | None = None,
+        mask_generation: MaskGeneration | None = None,
         prompt_chunk: int | None = None,
         embed: Embed = embed,
         architecture: str = "",
@@ -65,7 +66,7 @@ class SamSegmenter:
         self.sam = sam
         self.kind = kind
         self.prompt = prompt or PromptConfig()
-        self.everything = everything or Everything()
+        self.mask_generation = mask_generation or MaskGeneration()
         self.prompt_chunk, self.embed = prompt_chunk, embed
         self.architecture = architecture
         self.weights_sha256 = weights_sha256
@@ -73,7 +74,8 @@ class SamSegmenter:
         check_rule(mask_rule)
         if mask_rule == SINGLE and self.prompt.kind == "grid":
             raise UserError(
-                f"mask_rule: expected a rule that joins a grid's masks ({', '.join(MASK_RULES)}), got 'single'"
+                f"mask_rule: expected a rule that joins a grid's masks ({', '.join(MASK_RULES)}), got 'single'; set one of them",
+                code="E-SAM-RULE-FOR-GRID",
             )
         self.mask_rule = SINGLE if self.prompt.kind == "empty" else mask_rule
 
@@ -84,11 +86,11 @@ class SamSegmenter:
         return list(MASK_RULES) if self.prompt.kind == "grid" else [SINGLE, *MASK_RULES]
 
     def predict(self, batch: Batch) -> list[Tensor]:
-        """Return one (H, W) float32 map in [0, 1] per image, by ``mask_rule``; all zero where SAM offers no mask.
+        """Return one (H, W) float32 map in [0, 1] per image, by ``mask_rule``; all zero where SAM has no mask.
 
         Raises:
             UserError: an oracle's rule without truth.
-            ValueError: the batch asks another kind of prompt than the segmenter was built for.
+            ValueError: the batch has another kind of prompt than the segmenter was built for.
         """
         return self._predict(batch, [self.mask_rule])[self.mask_rule]
 
@@ -98,12 +100,12 @@ class SamSegmenter:
         return self._predict(batch, known)
 
     def describe(self, mask_rule: str | None = None) -> dict[str, Any]:
-        """Return what a row says of this segmenter, for its own rule or for another of ``rules()``."""
+        """Return a row's description of this segmenter, for its own rule or for another of ``rules()``."""
         rule = mask_rule or self.mask_rule
         grid, sees_truth = self.prompt.kind == "grid", self.prompt.kind in ("box", "point")
         parameters: dict[str, Any] = dict(RULE_PARAMETERS.get(rule, {}))
         if grid:
-            parameters |= {"points_per_side": self.prompt.points_per_side, **asdict(self.everything)}
+            parameters |= {"points_per_side": self.prompt.points_per_side, **asdict(self.mask_generation)}
         if sees_truth:
             parameters |= {"per": self.prompt.per, "jitter": self.prompt.jitter}
         return {
@@ -121,7 +123,7 @@ class SamSegmenter:
 
     def _predict(self, batch: Batch, rules: Sequence[str]) -> dict[str, list[Tensor]]:
         if batch.prompt.kind != self.prompt.kind:
-            raise ValueError(f"prompt: expected '{self.prompt.kind}', got a batch that asks '{batch.prompt.kind}'")
+            raise ValueError(f"prompt: expected '{self.prompt.kind}', got a batch with '{batch.prompt.kind}'")
         batch = batch.to(self.sam.pixel_mean.device)
         with _evaluating(self.sam), torch.inference_mode():
             embeddings = self.embed(self.sam, batch)
@@ -135,7 +137,7 @@ class SamSegmenter:
         # Ordinary tensors: those of inference mode cannot be changed in place by whoever scores them.
         return {rule: [each.clone() for each in of_rule] for rule, of_rule in maps.items()}
 
-    def _view_candidates(self, batch: Batch, embeddings: Tensor) -> list[list[_Answer]]:
+    def _view_candidates(self, batch: Batch, embeddings: Tensor) -> list[list[PromptMasks]]:
         """Return, for each view, the answers whose union is its map: one for a grid, else one for each prompt."""
         side = 4 * embeddings.shape[-1]
         step = batch.images.shape[-1] // side
@@ -145,26 +147,28 @@ class SamSegmenter:
 
         def candidates(view: int, logits: Tensor, iou: Tensor) -> Candidates:
             known = None if truth is None else truth[view]
-            return Candidates(logits, iou, image[view], grey[view], known, self.everything.stability_offset)
+            return Candidates(logits, iou, image[view], grey[view], known, self.mask_generation.stability_offset)
 
         seen = image_tokens(self.sam, embeddings)
         if batch.prompt.kind == "grid":
-            kept = keep_everything(self._ask_grid(seen, batch.prompt), image, self.everything)
-            return [[_Answer(candidates(view, *pair))] for view, pair in enumerate(kept)]
-        answers: list[list[_Answer]] = [[] for _ in batch.placements]
-        for output, views, present, unambiguous in self._ask(seen, batch.prompt):
+            kept = filter_masks(self.decode_grid(seen, batch.prompt), image, self.mask_generation)
+            return [[PromptMasks(candidates(view, *pair))] for view, pair in enumerate(kept)]
+        answers: list[list[PromptMasks]] = [[] for _ in batch.placements]
+        for output, views, present, unambiguous in self._decode_prompts(seen, batch.prompt):
             for row, column in present.nonzero().tolist():
                 logits, iou, view = output.logits[row, column], output.iou[row, column], views[row]
                 single = bool(unambiguous[row, column])
-                answers[view].append(_Answer(candidates(view, logits[1:], iou[1:]), logits[0], single))
+                answers[view].append(PromptMasks(candidates(view, logits[1:], iou[1:]), logits[0], single))
         return answers
 
-    def _ask(self, seen: ImageTokens, prompt: Prompt) -> Iterator[tuple[SamOutput, list[int], Tensor, Tensor]]:
+    def _decode_prompts(
+        self, seen: ImageTokens, prompt: Prompt
+    ) -> Iterator[tuple[SamOutput, list[int], Tensor, Tensor]]:
         """Decode the prompts of all views, some of each at a time.
 
         Yields:
-            SAM's answers (v, p, 4, h, w), the v views they are about (those that ask anything in this chunk), which of
-            them were asked (v, p), and which were unambiguous (v, p).
+            SAM's output (v, p, 4, h, w), the indices of its v views (those with a prompt in this chunk), which prompts
+            are present (v, p), and which are unambiguous (v, p).
         """
         present = prompt.present
         if present is None:
@@ -178,10 +182,10 @@ class SamSegmenter:
                 check_answers(self.sam, output.logits, output.iou)
                 yield output, views.tolist(), present[views, columns], unambiguous[views, columns]
 
-    def _ask_grid(self, seen: ImageTokens, prompt: Prompt) -> Iterator[tuple[SamOutput, Tensor]]:
-        """Decode a grid's prompts, and draw the masks of those alone that ``keep_everything`` may keep."""
+    def decode_grid(self, seen: ImageTokens, prompt: Prompt) -> Iterator[tuple[SamOutput, Tensor]]:
+        """Decode a grid's prompts, and compute the masks of those alone that ``filter_masks`` may keep."""
         for columns in self._chunks(seen, prompt.prompts_per_view):
-            yield decode_sure(self.sam, seen, _part(prompt, columns), self.everything.min_iou)
+            yield decode_sure(self.sam, seen, _part(prompt, columns), self.mask_generation.min_iou)
 
     def _chunks(self, seen: ImageTokens, prompts: int) -> Iterator[slice]:
         """Yield slices of the prompts, so that those of all views together fit a chunk."""
@@ -191,7 +195,7 @@ class SamSegmenter:
         return (slice(start, start + step) for start in range(0, prompts, step))
 
 
-class _Answer:
+class PromptMasks:
     """One prompt's (or one grid's) masks; called with a rule, it returns the (h, w) logits of the chosen map."""
 
     def __init__(self, candidates: Candidates, single: Tensor | None = None, unambiguous: bool = False) -> None:
@@ -207,7 +211,7 @@ def file_maps(logits: Tensor, placements: Sequence[Placement]) -> list[Tensor]:
     """Turn (V, 1, h, w) logits into one (H, W) float32 map in [0, 1] per image.
 
     An uncut image's logits return to the file's size as SAM's own do and meet the sigmoid last, so that ``map > 0.5``
-    is SAM's mask; of tiles, probabilities are blended, so that a tile with nothing does not drown its neighbour.
+    is SAM's mask; of tiles, probabilities are blended, since the low logits of an empty tile would outweigh those of its neighbour.
     """
     framed = to_frame(logits, placements[0].frame_px)
     groups: dict[int, list[int]] = {}

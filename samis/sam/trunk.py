@@ -62,12 +62,12 @@ class TrunkEmbed(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return (V, S/16, S/16, C) tokens."""
-        # Channels last: a GPU's convolutions in half precision would lay out each input and answer anew, there and back, and a
+        # Channels last: a GPU's convolutions in half precision would copy each input and output to another layout and back, and a
         # CPU's backward pass takes a third less time.
         pixels = torch.addcmul(self.shift, images, self.scale).contiguous(memory_format=torch.channels_last)
         fine, middle, coarse = self.inner(pixels)
         tokens: Tensor = self.proj(coarse) + self.from8(middle) + self.from4(fine)
-        # Laid out here if it is not yet: every norm of the blocks would copy a permuted view anew, there and back.
+        # Laid out here if it is not yet: every norm of the blocks would copy a permuted view again.
         return tokens.permute(0, 2, 3, 1).contiguous()
 
     def load_imagenet(self, trunk: str) -> None:

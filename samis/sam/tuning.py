@@ -1,8 +1,8 @@
 """Learner for tuning a SAM on defects: the batch's own prompt, mask 0, one map an image.
 
 Differs from SAM's own training: mask 0 answers every prompt, and answers to several prompts of an image are united
-(the largest logit at each pixel) before the loss, since the truth is one mask of all defects. What stays frozen, the
-IoU head among it, stands with each adapter in ``samis.adapters``.
+(the largest logit at each pixel) before the loss, since the truth is one mask of all defects. What stays frozen, such
+as the IoU head, is documented with each adapter in ``samis.adapters``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from samis.sam.forward import Embed, decode_single, embed
 from samis.sam.two_way import use_broadcast_attention
 
 NOTHING = -20.0
-"""Logit of a view that was asked no prompt: surely no defect."""
+"""Logit of a view without a prompt, which has no defect."""
 
 
 class Adapted(Protocol):
@@ -51,7 +51,7 @@ class SamTuning(nn.Module):
         adapted: the SAM with its adapter, a torch module.
         loss: weights of the mask loss.
         segmenter: builds the segmenter that validation scores, from the Sam.
-        pretrained_lr_scale: factor on the rate of pretrained weights that are tuned.
+        pretrained_lr_scale: factor on the lr of pretrained weights that are tuned.
 
     Attributes:
         embed: encodes the views; a cache may take the encoder's place where it is frozen.
@@ -81,7 +81,7 @@ class SamTuning(nn.Module):
         Parts, besides the loss's own: ``samis.core.losses.foreground_shares``.
         """
         if batch.masks is None:
-            raise ValueError("batch: expected masks to learn from, got none")
+            raise ValueError("batch: expected masks to train on, got none")
         sam = self.adapted.sam
         tuned = any(parameter.requires_grad for parameter in sam.image_encoder.parameters())
         with nullcontext() if tuned else torch.no_grad():
@@ -112,7 +112,7 @@ class SamTuning(nn.Module):
         return self.adapted.whole_weights(dtype)
 
     def compiled_parts(self) -> list[tuple[Any, str]]:
-        """Return what ``training.compile`` compiles: the encoder, unless it stands behind a cache, and the decoder."""
+        """Return what ``training.compile`` compiles: the encoder, unless its embeddings are cached, and the decoder."""
         use_broadcast_attention(self.adapted.sam.mask_decoder)
         encoder: list[tuple[Any, str]] = [(self.adapted.sam.image_encoder, "forward")] if self.embed is embed else []
         return [*encoder, (self, "decode")]

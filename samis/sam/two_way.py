@@ -31,7 +31,7 @@ def use_broadcast_attention(decoder: nn.Module) -> None:
 
 
 def attend(transformer: TwoWayTransformer, image: Tensor, positions: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Let prompts and image look at each other, as ``TwoWayTransformer.forward`` does.
+    """Let prompts and image attend to each other, as ``TwoWayTransformer.forward`` does.
 
     Args:
         transformer: of a decoder that went through ``use_broadcast_attention``.
@@ -45,31 +45,31 @@ def attend(transformer: TwoWayTransformer, image: Tensor, positions: Tensor, tok
     queries, keys = tokens, image
     for layer in transformer.layers:
         queries, keys = layer(queries=queries, keys=keys, query_pe=tokens, key_pe=positions)
-    found = transformer.final_attn_token_to_image(q=queries + tokens, k=keys + positions, v=keys)
-    return transformer.norm_final_attn(queries + found), keys
+    attended = transformer.final_attn_token_to_image(q=queries + tokens, k=keys + positions, v=keys)
+    return transformer.norm_final_attn(queries + attended), keys
 
 
 def _forward(self: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attend from q (V, P, M, C) to k, v (V, P, N, C), where either may have P = 1; stock's three dimensions work too."""
     if q.ndim == 3:
-        found: Tensor = _forward(self, q[:, None], k[:, None], v[:, None])[:, 0]
-        return found
+        attended: Tensor = _forward(self, q[:, None], k[:, None], v[:, None])[:, 0]
+        return attended
     if q.shape[1] == k.shape[1] == 1:
         return _one_prompt(self, q, k, v)
     few = min(q.shape[-2], k.shape[-2]) * self.num_heads < self.internal_dim
     if few and q.shape[-2] < k.shape[-2] and _plain(self.k_proj, self.v_proj) and k.shape[1] == q.shape[1]:
-        return _few_ask_many(self, q, k, v)
+        return _few_queries(self, q, k, v)
     if few and q.shape[-2] > k.shape[-2] and _plain(self.q_proj, self.out_proj):
-        return _many_ask_few(self, q, k, v)
+        return _many_queries(self, q, k, v)
     queries, keys, values = self.q_proj(q), self.k_proj(k), self.v_proj(v)
-    prompts, asking = max(q.shape[1], k.shape[1]), q.shape[-2]
-    if q.shape[1] != k.shape[1] and q.shape[1] > 1:  # one image, many prompts: their tokens stand in line
+    prompts, length = max(q.shape[1], k.shape[1]), q.shape[-2]
+    if q.shape[1] != k.shape[1] and q.shape[1] > 1:  # one image, many prompts: their tokens form one sequence
         queries = queries.flatten(1, 2)[:, None]
     queries, keys, values = (_heads(x, self.num_heads) for x in (queries, keys, values))
     weights = (queries @ keys.mT / math.sqrt(queries.shape[-1])).softmax(-1)
     joined = _join(weights @ values)
     if joined.shape[1] != prompts:
-        joined = joined.reshape(-1, prompts, asking, joined.shape[-1])
+        joined = joined.reshape(-1, prompts, length, joined.shape[-1])
     return self.out_proj(joined)  # type: ignore[no-any-return]
 
 
@@ -82,21 +82,21 @@ def _one_prompt(self: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return self.out_proj(joined.unsqueeze(1))  # type: ignore[no-any-return]
 
 
-def _few_ask_many(self: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def _few_queries(self: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Project the few queries instead of the many keys and values."""
     queries = _heads(self.q_proj(q), self.num_heads)
     shape, width = queries.shape[:-1], queries.shape[-1]
     k_proj, v_proj = _base(self.k_proj), _base(self.v_proj)
-    asked = torch.einsum("vphmd,hdc->vphmc", queries, k_proj.weight.reshape(self.num_heads, width, -1))
+    projected = torch.einsum("vphmd,hdc->vphmc", queries, k_proj.weight.reshape(self.num_heads, width, -1))
     # The keys' bias adds alike to all scores of a query; it stays in, since a trained parameter needs its gradient.
     offset = queries @ k_proj.bias.reshape(self.num_heads, width, 1)
-    weights = ((asked.flatten(2, 3) @ k.mT + offset.flatten(2, 3)) / math.sqrt(width)).softmax(-1)
+    weights = ((projected.flatten(2, 3) @ k.mT + offset.flatten(2, 3)) / math.sqrt(width)).softmax(-1)
     seen = (weights @ v).reshape(*shape, -1)
     values = torch.einsum("vphmc,hdc->vphmd", seen, v_proj.weight.reshape(self.num_heads, width, -1))
     return self.out_proj(_join(values) + v_proj.bias)  # type: ignore[no-any-return]
 
 
-def _many_ask_few(self: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def _many_queries(self: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Project the few keys and values instead of the many queries and answers."""
     keys, values = (_heads(x, self.num_heads) for x in (self.k_proj(k), self.v_proj(v)))
     views, prompts, heads, few, width = keys.shape
@@ -107,9 +107,9 @@ def _many_ask_few(self: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         in_line = keys.transpose(1, 2).reshape(views, heads, prompts * few, width)
         scores = (in_line @ queries.mT / scale).reshape(views, heads, prompts, few, -1).transpose(1, 2)
     else:
-        asked = torch.einsum("vphtd,hdc->vphtc", keys, q_proj.weight.reshape(heads, width, -1))
+        projected = torch.einsum("vphtd,hdc->vphtc", keys, q_proj.weight.reshape(heads, width, -1))
         offset = keys @ q_proj.bias.reshape(heads, width, 1)
-        scores = ((asked.flatten(2, 3) @ q.mT).reshape(views, prompts, heads, few, -1) + offset) / scale
+        scores = ((projected.flatten(2, 3) @ q.mT).reshape(views, prompts, heads, few, -1) + offset) / scale
     weights = scores.softmax(-2).flatten(2, 3)
     answers = torch.einsum("vphtd,chd->vphtc", values, out_proj.weight.reshape(-1, heads, width))
     # The weights of each head add up to one, so each brings its share of the bias: one pass less over the image.

@@ -30,12 +30,12 @@ from samis.sam.resize import resized_weights
 __all__ = ["architecture_of", "download", "find_weights", "load_sam", "read_weights"]
 
 RANDOM = "random"
-"""Stands for no file at all."""
+"""Value of ``segmenter.weights`` that takes no file."""
 _WRAPPERS = ("model", "state_dict", "model_state_dict", "sam")
 _PREFIXES = ("module.", "_orig_mod.", "model.", "sam.")
-_ROOMS = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
+_PARTS = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
 _BUFFERS = ("pixel_mean", "pixel_std")
-# What the readers raise on a broken file: they trust its bytes and stumble anywhere.
+# What the readers raise on a broken file: they trust its bytes, so that any of these can occur.
 _DAMAGED = (
     SafetensorError, RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError,
     AssertionError, struct.error,
@@ -64,7 +64,7 @@ def load_sam(
         with nullcontext() if path is None else torch.device("meta"):
             sam = build_sam(architecture, frame_px=frame_px)
     except ValueError as error:
-        raise UserError(str(error)) from error
+        raise UserError(str(error), code="E-SAM-FRAME") from error
     if fused_attention:
         use_fused_attention(sam.image_encoder)
     if path is not None:
@@ -91,7 +91,10 @@ def find_weights(architecture: str, weights: str | Path | None = None) -> Path |
         for file in tried:
             if file.is_file():
                 return file
-        raise UserError(f"{tried[0]}: expected weights of {architecture}, got no such file; check segmenter.weights")
+        raise UserError(
+            f"{tried[0]}: expected weights of {architecture}, got no such file; check segmenter.weights",
+            code="E-SAM-NO-WEIGHTS",
+        )
     if architecture in OFFICIAL:
         official = OFFICIAL[architecture]
         path = find_checkpoint(f"sam/{official.file}")
@@ -99,14 +102,16 @@ def find_weights(architecture: str, weights: str | Path | None = None) -> Path |
             command = f"from samis.sam.weights import download; download('{architecture}')"
             raise UserError(
                 f"{path}: expected official weights of {architecture} ({official.size_mb} MB), got no such file; "
-                f'with a network run: python -c "{command}" or: curl -L -C - --create-dirs -o {path} {official.url}'
+                f'with a network run: python -c "{command}" or: curl -L -C - --create-dirs -o {path} {official.url}',
+                code="E-SAM-NO-OFFICIAL",
             )
         return path
     path = find_checkpoint(f"{architecture}/model.safetensors")
     if not path.is_file():
         raise UserError(
             f"{path}: expected the embedded weights of {architecture}, got no such file; restore it with git checkout, "
-            "name others with segmenter.weights=FILE, or start from scratch with segmenter.weights=random"
+            "name others with segmenter.weights=FILE, or start from scratch with segmenter.weights=random",
+            code="E-SAM-NO-EMBEDDED",
         )
     return path
 
@@ -118,41 +123,44 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         UserError: the file cannot be read, holds code, holds no SAM, or holds NaN or infinity.
     """
     check_readable(path)
-    damaged = f"{path}: expected a checkpoint, got a file that is damaged, cut short or of another kind"
+    damaged = f"{path}: expected a checkpoint, got a file that is damaged, cut short or of another kind; copy it again"
     try:
         content = load_file(path) if path.suffix == ".safetensors" else read_pickle(path)
     except pickle.UnpicklingError as error:
         # Torch names the object that it refused; a file that is no pickle at all fails on its first bytes.
         if "GLOBAL" not in str(error):
-            raise UserError(damaged) from error
+            raise UserError(damaged, code="E-SAM-DAMAGED") from error
         raise UserError(
             f"{path}: expected a checkpoint of tensors and numbers, got one that holds other objects, whose "
-            "loading could run code; it was refused. Save the state_dict alone, best as .safetensors"
+            "loading could run code; it was refused. Save the state_dict alone, best as .safetensors",
+            code="E-SAM-UNSAFE",
         ) from error
     except _DAMAGED as error:
-        raise UserError(damaged) from error
+        raise UserError(damaged, code="E-SAM-DAMAGED") from error
     state = _unwrapped(content)
-    if not any(name.startswith(_ROOMS) for name in state):
+    if not any(name.startswith(_PARTS) for name in state):
         some = ", ".join(list(state)[:3]) or "no tensors"
         raise UserError(
-            f"{path}: expected weights of a SAM (image_encoder, prompt_encoder, mask_decoder), got {some} ..."
+            f"{path}: expected weights of a SAM (image_encoder, prompt_encoder, mask_decoder), got {some} ...; "
+            "check segmenter.weights",
+            code="E-SAM-NO-SAM",
         )
     check_finite(state, path)
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
 
 
 def architecture_of(state: dict[str, Tensor]) -> str | None:
-    """Return the architecture, of today or of before, whose width, depth and patches a state dict has; None if none does."""
+    """Return the architecture, current or removed, whose width, depth and patches a state dict has; None if none does."""
     positions = state.get("image_encoder.pos_embed")
     blocks = {name.split(".")[2] for name in state if name.startswith("image_encoder.blocks.")}
     if positions is None or positions.ndim != 4:
         return None
     inner = any(name.startswith("image_encoder.patch_embed.inner.") for name in state)
     kind = "trunk" if "image_encoder.patch_embed.from4.weight" in state else "stem" if inner else "patches"
-    found = (positions.shape[-1], len(blocks), kind)
+    own = (positions.shape[-1], len(blocks), kind)
     known = {name: (a.embed_dim, a.depth, "trunk" if a.trunk else "patches") for name, a in ARCHITECTURES.items()}
     known |= {name: (*sizes, "stem") for name, sizes in REMOVED.items()}
-    return next((name for name, sizes in known.items() if sizes == found), None)
+    return next((name for name, sizes in known.items() if sizes == own), None)
 
 
 def _unwrapped(content: Any) -> dict[str, Tensor]:
@@ -164,7 +172,7 @@ def _unwrapped(content: Any) -> dict[str, Tensor]:
     if not isinstance(content, dict):
         return {}
     state = {str(name): tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}
-    while state and not any(name.startswith(_ROOMS) for name in state):
+    while state and not any(name.startswith(_PARTS) for name in state):
         prefix = next((p for p in _PREFIXES if any(name.startswith(p) for name in state)), None)
         if prefix is None:
             break
@@ -174,12 +182,15 @@ def _unwrapped(content: Any) -> dict[str, Tensor]:
 
 def _load_strictly(sam: Sam, state: dict[str, Tensor], *, architecture: str, path: Path) -> None:
     wanted = sam.state_dict()
-    found = architecture_of(state)
-    if found is not None and found != architecture:
-        todo = f"set segmenter.architecture={found}, or name another file"
-        if found in REMOVED:
+    other = architecture_of(state)
+    if other is not None and other != architecture:
+        todo = f"set segmenter.architecture={other}, or name another file"
+        if other in REMOVED:
             todo = f"it was removed; set segmenter.weights=null for the weights of {EMBEDDED}, or use commit 31d036d for it"
-        raise UserError(f"{path}: expected weights of {architecture}, got others; this looks like {found}: {todo}")
+        raise UserError(
+            f"{path}: expected weights of {architecture}, got others; this looks like {other}: {todo}",
+            code="E-SAM-OTHER-ARCHITECTURE",
+        )
     state = resized_weights(state, wanted)
     missing = [name for name in wanted if name not in state]
     foreign = [name for name in state if name not in wanted]
@@ -187,7 +198,11 @@ def _load_strictly(sam: Sam, state: dict[str, Tensor], *, architecture: str, pat
     faults = [_few("missing", missing), _few("unknown", foreign)]
     faults += [f"{name} is {tuple(state[name].shape)}, not {tuple(wanted[name].shape)}" for name in shapes[:1]]
     if any(faults):
-        raise UserError(f"{path}: expected weights of {architecture}, got others: {'; '.join(filter(None, faults))}")
+        listed = "; ".join(filter(None, faults))
+        raise UserError(
+            f"{path}: expected weights of {architecture}, got others: {listed}; check segmenter.architecture",
+            code="E-SAM-OTHER-TENSORS",
+        )
     sam.load_state_dict(state, assign=True)
 
 

@@ -18,7 +18,7 @@ OPTIONS = {  # on a GPU, and for a trial on a CPU
     "step": ([], ["--quick"]),
 }
 LIMIT_S = 400
-"""For a script that hangs; beside other work a benchmark may take several times the minute that it takes alone."""
+"""For a script that hangs; with other work on the machine a benchmark may take several times the minute that it takes alone."""
 
 
 @pytest.mark.parametrize("name", OPTIONS)

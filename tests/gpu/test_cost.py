@@ -17,13 +17,13 @@ def test_counts_are_those_of_a_cpu_and_the_device_is_named(device, note):
     dataset = load_dataset("procedural", split="test", surface="steel", count=4)
     single = list(build_batch_maker(config)(dataset, batch_size=1))
     segmenter = build_segmenter(config)
-    said = cost.measure(segmenter, single, device=device)
+    row = cost.measure(segmenter, single, device=device)
     segmenter.sam.cpu()
     on_cpu = cost.measure(segmenter, single, device="cpu", latency=False)
-    assert {key: said[key] for key in on_cpu} == on_cpu
-    assert said["timed_images"] == 4 and 0 < said["p50_ms"] <= said["p95_ms"]
+    assert {key: row[key] for key in on_cpu} == on_cpu
+    assert row["timed_images"] == 4 and 0 < row["p50_ms"] <= row["p95_ms"]
     if device == "cuda":
-        assert said["device"] == torch.cuda.get_device_name()
+        assert row["device"] == torch.cuda.get_device_name()
     note(
-        f"samis_lite, empty prompt, 256 px, one image: {said['p50_ms']:.1f} ms (p95 {said['p95_ms']:.1f}) on {said['device']}"
+        f"samis_lite, empty prompt, 256 px, one image: {row['p50_ms']:.1f} ms (p95 {row['p95_ms']:.1f}) on {row['device']}"
     )

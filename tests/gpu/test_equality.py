@@ -17,7 +17,7 @@ from samis.prompts import build_prompter
 from samis.sam import attention
 from samis.sam.architectures import ARCHITECTURES, build_sam
 from samis.sam.attention import use_fused_attention
-from samis.sam.candidates import Everything, keep_everything
+from samis.sam.candidates import MaskGeneration, filter_masks
 from samis.sam.embeddings import EmbeddingCache
 from samis.sam.encoder_options import compile_encoder
 from samis.sam.forward import answer, embed, encode, image_tokens
@@ -51,13 +51,13 @@ def test_encoder_forward_and_gradient(device, small, note, architecture):
     ours = copy.deepcopy(stock)
     use_fused_attention(ours)
     images = torch.randn(1, 3, stock.img_size, stock.img_size, device=device)
-    found = []
+    results = []
     for encoder in (ours, stock):
         given = images.clone().requires_grad_()
         out = encoder(given)
         out.square().mean().backward()
-        found.append((out.detach(), given.grad, encoder.blocks[0].attn.rel_pos_h.grad))
-    errors = [apart(mine, theirs) for mine, theirs in zip(*found, strict=True)]
+        results.append((out.detach(), given.grad, encoder.blocks[0].attn.rel_pos_h.grad))
+    errors = [apart(mine, theirs) for mine, theirs in zip(*results, strict=True)]
     note(f"encoder {name} at {stock.img_size}: output, gradient, position's gradient apart {errors}")
     assert max(errors) < TOLERANCE
 
@@ -114,11 +114,11 @@ def test_batched_decoder(device, kind):
 
 
 def test_segment_everything_keeps_the_same_masks(device, small):
-    limits, points, side = Everything(0.3, 0.5), 6 if small else 16, 256
+    limits, points, side = MaskGeneration(0.3, 0.5), 6 if small else 16, 256
     sam = load_sam(SegmenterConfig().architecture).to(device)
     drawn = load_dataset("procedural", split="test", surface="steel", count=2)
     config = PromptConfig(kind="grid", points_per_side=points)
-    segmenter = SamSegmenter(sam, prompt=config, everything=limits)
+    segmenter = SamSegmenter(sam, prompt=config, mask_generation=limits)
     generator = SamAutomaticMaskGenerator(
         sam, points_per_side=points, pred_iou_thresh=limits.min_iou, stability_score_thresh=limits.min_stability
     )
@@ -130,7 +130,7 @@ def test_segment_everything_keeps_the_same_masks(device, small):
             seen = image_tokens(sam, encode(sam, frame_image(image, placement)[None].to(device)))
             prompt = build_prompter(config)(Sample("a", image), [placement], np.random.default_rng(0)).to(device)
             shown = inside([placement], device)[:, 0, ::4, ::4]
-            ((logits, iou),) = keep_everything(segmenter._ask_grid(seen, prompt), shown, limits)
+            ((logits, iou),) = filter_masks(segmenter.decode_grid(seen, prompt), shown, limits)
             large = torch.nn.functional.interpolate(logits[None], (side, side), mode="bilinear")[0] > 0
         records = generator.generate(image)
         assert abs(len(records) - len(large)) <= 0.01 * len(records), "a mask at a threshold may fall either way"

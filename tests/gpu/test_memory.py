@@ -13,9 +13,9 @@ from samis.training.memory import LADDER, Preset
 pytestmark = pytest.mark.gpu
 
 CONTEXT_GB = 0.7
-"""What CUDA itself and its libraries take beside torch's allocator: a margin, not measured here."""
+"""What CUDA itself and its libraries take in addition to torch's allocator: a margin, not measured here."""
 ROUNDING = 1.1
-"""Blocks are rounded up to 512 bytes, segments to 2 MB, and gaps stay between: what the allocator needs beside what it gave
+"""Blocks are rounded up to 512 bytes, segments to 2 MB, and gaps stay between: what the allocator needs in addition to what it gave
 out. Of the cache it frees what it can before it gives up, so the reserved memory says less about what fits."""
 
 

@@ -131,11 +131,11 @@ class StopsAt(StopRequest):
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked = 0
+        self.calls = 0
 
     def __call__(self) -> int:
-        self.asked += 1
-        return 15 if self.asked == 5 else 0
+        self.calls += 1
+        return 15 if self.calls == 5 else 0
 
 
 def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(device, small, tmp_path, monkeypatch, note):
@@ -164,9 +164,9 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(device, sma
             with pytest.raises(Interrupted):
                 weights("cut")
         resumed = weights("cut")
-    spread, found = distance(whole, again), distance(whole, resumed)
-    note(f"resume: {found:.2e} from the uninterrupted run, two of which are {spread:.2e} apart")
-    assert found <= 2 * spread
+    spread, resumed_distance = distance(whole, again), distance(whole, resumed)
+    note(f"resume: {resumed_distance:.2e} from the uninterrupted run, two of which are {spread:.2e} apart")
+    assert resumed_distance <= 2 * spread
 
 
 @contextlib.contextmanager

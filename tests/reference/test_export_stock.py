@@ -236,8 +236,8 @@ def test_transformers_reads_the_folder(exported):
 
 def test_the_card_says_what_it_is(exported):
     card = (exported[0] / "README.md").read_text()
-    for told in ("license: apache-2.0", "procedural", "0.4321", "0.250", 'sam_model_registry["small"]', "sha256"):
-        assert told in card
+    for text in ("license: apache-2.0", "procedural", "0.4321", "0.250", 'sam_model_registry["small"]', "sha256"):
+        assert text in card
 
 
 @pytest.mark.parametrize("name", ["bottleneck", "unfreeze"])
@@ -255,18 +255,18 @@ def test_what_cannot_be_written_is_told_in_one_line(name, base_file, tmp_path, m
             return ended.code, capsys.readouterr()
         return 0, capsys.readouterr()
 
-    code, told = launch("--formats", "peft")
+    code, printed = launch("--formats", "peft")
     assert code == 2
-    assert len(told.err.strip().splitlines()) == 1
-    assert ("cannot be merged" if name == "bottleneck" else "no low-rank factors") in told.err
+    assert len(printed.err.strip().splitlines()) == 1
+    assert ("cannot be merged" if name == "bottleneck" else "no low-rank factors") in printed.err
     assert not (tmp_path / "out").exists()
-    code, told = launch("--dry-run")
+    code, printed = launch("--dry-run")
     assert code == 0
-    assert told.out.count("not possible") == (4 if name == "bottleneck" else 1)
+    assert printed.out.count("not possible") == (4 if name == "bottleneck" else 1)
     if name == "unfreeze":
-        code, told = launch("--formats", "merged", "--json")
+        code, printed = launch("--formats", "merged", "--json")
         assert code == 0
-        assert json.loads(told.out)["written"][0]["difference"] < 1e-4
+        assert json.loads(printed.out)["written"][0]["difference"] < 1e-4
         assert (tmp_path / "out" / "sam_small_made.pth").is_file()
 
 

@@ -41,9 +41,11 @@ def scores() -> list[ImageScores]:
 def test_overlaps_equal_torchmetrics(scores):
     for (image, truth), score in zip(IMAGES, scores, strict=True):
         if truth.any():
-            found, mask = torch.from_numpy(image >= 128), torch.from_numpy(truth)
-            assert score.values["iou"] == pytest.approx(binary_jaccard_index(found.int(), mask.int()).item(), abs=1e-6)
-            assert score.values["dice"] == pytest.approx(binary_f1_score(found.int(), mask.int()).item(), abs=1e-6)
+            predicted, mask = torch.from_numpy(image >= 128), torch.from_numpy(truth)
+            assert score.values["iou"] == pytest.approx(
+                binary_jaccard_index(predicted.int(), mask.int()).item(), abs=1e-6
+            )
+            assert score.values["dice"] == pytest.approx(binary_f1_score(predicted.int(), mask.int()).item(), abs=1e-6)
 
 
 def test_image_level_equals_sklearn_and_torchmetrics(scores):
@@ -69,7 +71,7 @@ def test_image_level_with_many_ties_equals_sklearn():
 
 
 def test_objects_equal_skimage(scores):
-    found = {"10": [0, 0], "50": [0, 0]}
+    predicted = {"10": [0, 0], "50": [0, 0]}
     number = [0, 0]
     for (image, truth), score in zip(IMAGES, scores, strict=True):
         regions = [set(map(tuple, region.coords)) for region in regionprops(label(truth, connectivity=2))]
@@ -81,13 +83,13 @@ def test_objects_equal_skimage(scores):
         )
         for level, threshold in (("10", 0.1), ("50", 0.5)):
             hit = (ious >= threshold).any(axis=1)
-            found[level] = [found[level][0] + hit.sum(), found[level][1] + hit[small].sum()]
+            predicted[level] = [predicted[level][0] + hit.sum(), predicted[level][1] + hit[small].sum()]
             assert score.values[f"false_alarms_{level}"] == (~(ious >= threshold).any(axis=0)).sum()
     numbers = summarise(scores)
     assert number[1] > 0
-    for level in found:
-        assert numbers[f"object_recall_{level}"] == pytest.approx(found[level][0] / number[0], abs=1e-12)
-        assert numbers[f"small_recall_{level}"] == pytest.approx(found[level][1] / number[1], abs=1e-12)
+    for level in predicted:
+        assert numbers[f"object_recall_{level}"] == pytest.approx(predicted[level][0] / number[0], abs=1e-12)
+        assert numbers[f"small_recall_{level}"] == pytest.approx(predicted[level][1] / number[1], abs=1e-12)
 
 
 def test_aupro_equals_its_definition(scores):
@@ -117,11 +119,11 @@ def test_boundary_f_equals_all_pairs_of_outline_pixels(scores):
     for (image, truth), score in zip(IMAGES, scores, strict=True):
         if not truth.any():
             continue
-        found, true = outline(image >= 128), outline(truth)
-        if not len(found):
+        predicted, true = outline(image >= 128), outline(truth)
+        if not len(predicted):
             assert score.values["boundary_f"] == 0
             continue
-        distance = np.sqrt(((found[:, None] - true[None]) ** 2).sum(axis=2))
+        distance = np.sqrt(((predicted[:, None] - true[None]) ** 2).sum(axis=2))
         precision, recall = (distance.min(axis=1) <= 2).mean(), (distance.min(axis=0) <= 2).mean()
         expected = 2 * precision * recall / (precision + recall) if precision + recall else 0
         assert score.values["boundary_f"] == pytest.approx(expected, abs=1e-12)

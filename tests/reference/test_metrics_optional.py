@@ -41,19 +41,23 @@ def reference(image, truth, *, names=NAMES, normalize=True):
             {n: kind(with_dynamic=True, with_adaptive=True, with_binary=True) for n, kind in kinds.items()}
         )
         counts.step(image, truth, normalize=normalize)
-        for name, found in counts.get_results().items():
+        for name, results in counts.get_results().items():
             values |= {
-                name: found["binary"],
-                f"{name}_adaptive": found["adaptive"],
-                f"{name}_mean": found["dynamic"].mean(),
+                name: results["binary"],
+                f"{name}_adaptive": results["adaptive"],
+                f"{name}_mean": results["dynamic"].mean(),
             }
-            curves[name] = found["dynamic"]
+            curves[name] = results["dynamic"]
     if "msiou" in names:
         scales = pysod.MSIoU(with_dynamic=True, with_adaptive=True, with_binary=True)
         scales.step(image, truth, normalize=normalize)
-        found = scales.get_results()
-        values |= {"msiou": found["binary"], "msiou_adaptive": found["adaptive"], "msiou_mean": found["dynamic"].mean()}
-        curves["msiou"] = found["dynamic"][255::-1]
+        results = scales.get_results()
+        values |= {
+            "msiou": results["binary"],
+            "msiou_adaptive": results["adaptive"],
+            "msiou_mean": results["dynamic"].mean(),
+        }
+        curves["msiou"] = results["dynamic"][255::-1]
     for name, kind, key in (
         ("context_measure", pysod.ContextMeasure, "cm"),
         ("human_correction_effort", pysod.HumanCorrectionEffortMeasure, "hce"),
@@ -68,8 +72,8 @@ def reference(image, truth, *, names=NAMES, normalize=True):
 def assert_equal(image, truth, where, names=NAMES):
     values, curves = reference(image, truth, names=names)
     ours = score_image(image, truth, names)
-    beside = {f"cohen_kappa{kind}" for kind in ("", "_adaptive", "_mean")} if "rates" in names else set()
-    assert set(ours.values) == set(values) | beside and set(ours.curves) - {"cohen_kappa"} == set(curves)
+    further = {f"cohen_kappa{kind}" for kind in ("", "_adaptive", "_mean")} if "rates" in names else set()
+    assert set(ours.values) == set(values) | further and set(ours.curves) - {"cohen_kappa"} == set(curves)
     for name, value in values.items():
         assert ours.values[name] == pytest.approx(float(value), rel=0, abs=1e-12), (where, name)
     for name, curve in curves.items():
@@ -150,9 +154,9 @@ def test_only_by_name():
     default = score_image(truth, truth)
     assert not set(default.values) & {"ber", "kappa", "context_measure", "msiou", "human_correction_effort"}
     assert set(PROTOCOLS["pysod"]).isdisjoint(NAMES)
-    found = summarise([score_image(truth, truth, ["ber", "msiou_max", "mae"])])
-    assert {"ber", "msiou_max", "mae"} <= set(found) and "context_measure" not in found
-    assert found["msiou_max"] == mean_curves([score_image(truth, truth, ["msiou"])])["msiou"].max()
+    results = summarise([score_image(truth, truth, ["ber", "msiou_max", "mae"])])
+    assert {"ber", "msiou_max", "mae"} <= set(results) and "context_measure" not in results
+    assert results["msiou_max"] == mean_curves([score_image(truth, truth, ["msiou"])])["msiou"].max()
     assert DIRECTIONS["ber_mean"] == DIRECTIONS["human_correction_effort"] == -1 and DIRECTIONS["kappa"] == 1
 
 
@@ -161,5 +165,7 @@ def test_the_command_takes_the_names(tmp_path, capsys):
         (tmp_path / kind).mkdir()
         cv2.imwrite(str(tmp_path / kind / "a.png"), truths((20, 20))["disc"])
     assert main([str(tmp_path / "maps"), str(tmp_path / "masks"), "--metrics", *NAMES]) == 0
-    told = capsys.readouterr().out
-    assert all(number in told for number in ("ber", "kappa", "context_measure", "human_correction_effort", "msiou_max"))
+    printed = capsys.readouterr().out
+    assert all(
+        number in printed for number in ("ber", "kappa", "context_measure", "human_correction_effort", "msiou_max")
+    )

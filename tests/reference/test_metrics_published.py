@@ -31,9 +31,9 @@ def script_mae(image: np.ndarray, truth: np.ndarray) -> float:
 
 def script_overlap(image: np.ndarray, truth: np.ndarray) -> float:
     values, positive = stretch_to_bytes(image), stretch_to_bytes(truth) > 25
-    found = values >= 2 * values.mean()
-    both = (found & positive).sum()
-    return float(both / (found | positive).sum()) if both else 0.0
+    predicted = values >= 2 * values.mean()
+    both = (predicted & positive).sum()
+    return float(both / (predicted | positive).sum()) if both else 0.0
 
 
 def script_weighted_f(image: np.ndarray, truth: np.ndarray) -> float:
@@ -95,22 +95,22 @@ def script_pratt(image: np.ndarray, truth: np.ndarray) -> float:
         down, right = np.gradient(mask.astype(float))
         return (down != 0) | (right != 0)
 
-    true, found = np.argwhere(edges(truth > 128)), np.argwhere(edges(image > 128))
+    true, predicted = np.argwhere(edges(truth > 128)), np.argwhere(edges(image > 128))
     if not len(true):
         return 0.0
     total = 0.0
     for y, x in true:
-        if len(found):
-            distance = np.abs(found - (y, x)).max(axis=1).min()
+        if len(predicted):
+            distance = np.abs(predicted - (y, x)).max(axis=1).min()
         else:
             distance = max(y, truth.shape[0] - 1 - y, x, truth.shape[1] - 1 - x)
         total += 1 / (1 + 0.1 * distance**2)
-    return float(total / max(len(true), len(found)))
+    return float(total / max(len(true), len(predicted)))
 
 
 def script_iou(image: np.ndarray, truth: np.ndarray) -> float:
-    found, positive = image / 255 >= 0.5, truth > 0
-    return float(((found & positive).sum() + 1e-7) / ((found | positive).sum() + 1e-7))
+    predicted, positive = image / 255 >= 0.5, truth > 0
+    return float(((predicted & positive).sum() + 1e-7) / ((predicted | positive).sum() + 1e-7))
 
 
 SCRIPT = {

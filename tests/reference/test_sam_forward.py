@@ -76,10 +76,10 @@ def test_gradients_reach_every_room(sam, kind):
     sam.zero_grad()
     (output.logits.square().mean() + output.iou.square().mean()).backward()
     silent = {name for name, parameter in sam.named_parameters() if parameter.grad is None or not parameter.grad.any()}
-    asked = {"empty": set(), "box": {"2", "3"}, "point": {"0", "1"}}[kind]
-    spoken = {f"prompt_encoder.point_embeddings.{number}.weight" for number in asked}
+    used = {"empty": set(), "box": {"2", "3"}, "point": {"0", "1"}}[kind]
+    named = {f"prompt_encoder.point_embeddings.{number}.weight" for number in used}
     assert not {name for name in silent if not name.startswith("prompt_encoder.")}
-    assert not spoken & silent
+    assert not named & silent
 
 
 def test_gradients_of_a_batch_are_those_of_its_images_alone(sam):

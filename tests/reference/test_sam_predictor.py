@@ -15,7 +15,7 @@ from samis.core.contracts import Batch, Prompt, Sample
 from samis.core.geometry import Framing, boxes_to_frame, frame_image, inside, points_to_frame
 from samis.prompts import build_prompter
 from samis.sam.architectures import ARCHITECTURES, Architecture, build_sam
-from samis.sam.candidates import Everything, keep_everything
+from samis.sam.candidates import MaskGeneration, filter_masks
 from samis.sam.forward import encode, image_tokens
 from samis.sam.segmenter import SamSegmenter
 
@@ -103,7 +103,7 @@ def test_everything_keeps_the_masks_of_the_generator(sam):
         mlp.layers[-1].weight.data *= 20  # surer masks, some of them stable
     image, hw = picture((128, 128)), (128, 128)
     placements = Framing(SIDE).placements(hw)
-    limits = Everything(min_iou=0.1, min_stability=0.7, nms_iou=1.0)
+    limits = MaskGeneration(min_iou=0.1, min_stability=0.7, nms_iou=1.0)
     generator = SamAutomaticMaskGenerator(
         sam,
         points_per_side=6,
@@ -114,10 +114,10 @@ def test_everything_keeps_the_masks_of_the_generator(sam):
     stock = torch.from_numpy(np.stack([record["segmentation"] for record in generator.generate(image)]))
     config = PromptConfig(kind="grid", points_per_side=6)
     prompt = build_prompter(config)(Sample("a", image), placements, np.random.default_rng(0))
-    segmenter = SamSegmenter(sam, prompt=config, everything=limits)
+    segmenter = SamSegmenter(sam, prompt=config, mask_generation=limits)
     with torch.no_grad():
         seen = image_tokens(sam, encode(sam, frame_image(image, placements[0])[None]))
-        kept = keep_everything(segmenter._ask_grid(seen, prompt), inside(placements)[:, 0, ::4, ::4], limits)
+        kept = filter_masks(segmenter.decode_grid(seen, prompt), inside(placements)[:, 0, ::4, ::4], limits)
     logits = torch.nn.functional.interpolate(kept[0][0][None], hw, mode="bilinear", align_corners=False)[0]
     overlap = torch.einsum("khw,mhw->km", stock.float(), (logits > 0).float())
     iou = overlap / (stock.flatten(1).sum(1)[:, None] + (logits > 0).flatten(1).sum(1)[None] - overlap)

@@ -14,7 +14,6 @@ SOURCES = sorted([*ROOT.glob("samis/**/*.py"), *ROOT.glob("pretraining/**/*.py")
 CODE = re.compile(r"E(-[A-Z0-9]+){2,4}")
 # Packages whose errors have no codes yet; shrinks to nothing.
 PENDING = [
-    "samis/adapters",
     "samis/api.py",
     "samis/baselines",
     "samis/cli",
@@ -27,7 +26,6 @@ PENDING = [
     "samis/metrics",
     "samis/prompts",
     "samis/reporting",
-    "samis/sam",
     "samis/sweeping",
     "samis/training",
     "samis/tta.py",

@@ -18,7 +18,7 @@ from samis.errors import UserError
 from samis.prediction.predictor import Predictor
 from samis.prompts.empty import EmptyPrompter
 from samis.sam.architectures import build_sam
-from samis.sam.candidates import Everything
+from samis.sam.candidates import MaskGeneration
 from samis.sam.embeddings import EmbeddingCache
 from samis.sam.segmenter import SamSegmenter
 from samis.tta import FlippedSegmenter, build_tta, mirror_batch
@@ -113,7 +113,7 @@ def test_where_a_file_is_resized_only_rounding_differs():
 
 
 def test_every_rule_is_averaged(sam):
-    plain = SamSegmenter(sam, prompt=PromptConfig(kind="box"), everything=Everything(min_iou=-100.0))
+    plain = SamSegmenter(sam, prompt=PromptConfig(kind="box"), mask_generation=MaskGeneration(min_iou=-100.0))
     image = picture((48, 64))
     found = FlippedSegmenter(plain).predict_all_rules(batch_of(image, "box"))
     assert set(found) == set(plain.predict_all_rules(batch_of(image, "box"))) and len(found) > 3

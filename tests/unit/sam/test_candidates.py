@@ -5,10 +5,10 @@ import torch
 
 from samis.sam.candidates import (
     Candidates,
-    Everything,
+    MaskGeneration,
     _measure_crops,
     _measure_whole,
-    keep_everything,
+    filter_masks,
     mask_boxes,
     stability,
 )
@@ -58,14 +58,14 @@ def test_area_is_the_share_of_the_image_not_of_the_frame():
     assert c.area.tolist() == [1.0]
 
 
-class TestKeepEverything:
+class TestFilterMasks:
     """One chunk of two prompts, each about its own view; logits of height 500 but where a test says otherwise."""
 
     def kept(self, masks, iou, *, height=500.0, views=(0, 1), **limits):
         logits = torch.where(masks, height, -height)
         output = SamOutput(logits[:, None], torch.tensor(iou)[:, None])
         inside = torch.ones(2, *masks.shape[-2:], dtype=torch.bool)
-        return keep_everything([(output, torch.tensor(views))], inside, Everything(**limits))
+        return filter_masks([(output, torch.tensor(views))], inside, MaskGeneration(**limits))
 
     @pytest.fixture
     def masks(self):
@@ -82,7 +82,7 @@ class TestKeepEverything:
         assert torch.equal(second > 0, masks[1, [2]])
 
     def test_thresholds_are_segment_anythings(self):
-        assert (Everything().min_iou, Everything().min_stability, Everything().nms_iou) == (0.88, 0.95, 0.7)
+        assert (MaskGeneration().min_iou, MaskGeneration().min_stability, MaskGeneration().nms_iou) == (0.88, 0.95, 0.7)
 
     def test_drops_unstable_masks(self, masks):
         first, second = self.kept(masks, [[1.0] * 4] * 2, height=0.5)
@@ -98,7 +98,7 @@ class TestKeepEverything:
         assert none[0].shape == (0, 8, 8)
 
     def test_no_prompt_at_all_gives_no_mask(self):
-        kept = keep_everything([], torch.ones(2, 8, 8, dtype=torch.bool), Everything())
+        kept = filter_masks([], torch.ones(2, 8, 8, dtype=torch.bool), MaskGeneration())
         assert [logits.shape for logits, _ in kept] == [(0, 8, 8)] * 2
 
 

@@ -188,16 +188,16 @@ def test_what_a_dead_process_left_is_removed_and_a_full_disk_ends_the_writing_on
 
 
 def test_the_estimate_is_what_the_files_take(sam, tmp_path):
-    cache, said = open_cache(CacheConfig(folder=str(tmp_path)), sam, views=3)
-    assert isinstance(cache, EmbeddingCache) and "3 views" in said
+    cache, message = open_cache(CacheConfig(folder=str(tmp_path)), sam, views=3)
+    assert isinstance(cache, EmbeddingCache) and "3 views" in message
     cache(sam, batch(3))
     assert cache.held_bytes() == 3 * BYTES
     many = 10**9
-    embeds, said = open_cache(CacheConfig(folder=str(tmp_path)), sam, views=many)
-    assert embeds is embed and "computed again" in said
-    with pytest.raises(UserError, match=r"cache\.limit_gb is 20.*name another disk"):
+    embeds, message = open_cache(CacheConfig(folder=str(tmp_path)), sam, views=many)
+    assert embeds is embed and "computed again" in message
+    with pytest.raises(UserError, match=r"cache\.limit_gb is 20.*E-SAM-CACHE-SPACE"):
         open_cache(CacheConfig(embeddings="always", folder=str(tmp_path)), sam, views=many)
-    with pytest.raises(UserError, match="expected auto, always or never, got 'yes'"):
+    with pytest.raises(UserError, match=r"'yes'.*E-SAM-CACHE-CHOICE"):
         open_cache(CacheConfig(embeddings="yes"), sam, views=1)
     assert open_cache(CacheConfig(embeddings="never"), sam, views=1) == (embed, "")
 

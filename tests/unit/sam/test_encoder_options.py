@@ -1,4 +1,4 @@
-"""Activations computed again give the same gradients; a compiler that fails is told once and done without."""
+"""Activations computed again give the same gradients; a compiler that fails is reported once and not used again."""
 
 import copy
 
@@ -48,8 +48,8 @@ def test_a_compiler_that_fails_is_told_once(capsys):
     compile_encoder(tried, compiler=broken)
     for _ in range(2):
         assert torch.equal(tried(images), wanted(images))
-    told = capsys.readouterr().err.splitlines()
-    assert told == ["segmenter.compile: going on without torch.compile, since RuntimeError: no C++ compiler"]
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["segmenter.compile: going on without torch.compile, since RuntimeError: no C++ compiler"]
     assert len(calls) == 1
     assert list(tried.state_dict()) == list(wanted.state_dict())
 

@@ -34,8 +34,8 @@ for hw, width in (((16, 16), 48), ((8, 16), 40)):
     attention.use_fused_attention(ours)
     x = torch.randn(2, *hw, width)
     with torch.no_grad():
-        wanted, found = stock(x), ours(x)
-    print(float((found - wanted).abs().max() / wanted.abs().max()))
+        wanted, computed = stock(x), ours(x)
+    print(float((computed - wanted).abs().max() / wanted.abs().max()))
 assert len(used) == 2
 """
 
@@ -64,8 +64,8 @@ def test_what_cannot_be_built_is_said_once_and_done_without(monkeypatch, capsys)
     with torch.no_grad():
         for _ in range(2):
             torch.testing.assert_close(ours(x), stock(x), atol=1e-5, rtol=1e-5)
-    told = capsys.readouterr().err.splitlines()
-    assert told == ["attention: going on with torch's own kernels, since RuntimeError: no C compiler"]
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["attention: going on with torch's own kernels, since RuntimeError: no C compiler"]
 
 
 def test_it_is_not_used_on_a_cpu_nor_where_something_learns(monkeypatch):

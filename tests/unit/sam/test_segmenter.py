@@ -11,12 +11,12 @@ from samis.data.pipeline.loading import FramedSample, collate
 from samis.errors import UserError
 from samis.prompts import PROMPTERS, build_prompter
 from samis.sam.architectures import build_sam
-from samis.sam.candidates import Everything
+from samis.sam.candidates import MaskGeneration
 from samis.sam.forward import embed
 from samis.sam.merge import MASK_RULES
 from samis.sam.segmenter import SamSegmenter
 
-LOOSE = Everything(min_iou=-100.0, min_stability=0.0)
+LOOSE = MaskGeneration(min_iou=-100.0, min_stability=0.0)
 KINDS = pytest.mark.parametrize("kind", PROMPTERS)
 
 
@@ -50,7 +50,7 @@ def batch_of(*samples: Sample, kind: str, tile_px: int = 0) -> Batch:
 
 
 def segmenter(sam, kind: str, **options) -> SamSegmenter:
-    return SamSegmenter(sam, prompt=PromptConfig(kind=kind), everything=LOOSE, **options)
+    return SamSegmenter(sam, prompt=PromptConfig(kind=kind), mask_generation=LOOSE, **options)
 
 
 @KINDS
@@ -110,7 +110,7 @@ class TestNothing:
         assert (maps[1] > 0).any()
 
     def test_a_grid_without_a_sure_mask_gives_an_empty_map(self, sam):
-        subject = SamSegmenter(sam, prompt=PromptConfig(kind="grid"), everything=Everything(min_iou=1e9))
+        subject = SamSegmenter(sam, prompt=PromptConfig(kind="grid"), mask_generation=MaskGeneration(min_iou=1e9))
         for maps in subject.predict_all_rules(batch_of(sample(), kind="grid")).values():
             assert (maps[0] == 0).all()
 
@@ -118,9 +118,9 @@ class TestNothing:
         mask = np.zeros((40, 100), dtype=bool)
         mask[10:20, 10:20] = True
         image = np.random.default_rng(0).integers(0, 256, (40, 100, 3), dtype=np.uint8)
-        found = segmenter(sam, "box").predict(batch_of(Sample("s", image, mask), kind="box", tile_px=60))[0]
-        assert (found[:, 65:] == 0).all()
-        assert found[:, :35].max() > 0.1
+        predicted = segmenter(sam, "box").predict(batch_of(Sample("s", image, mask), kind="box", tile_px=60))[0]
+        assert (predicted[:, 65:] == 0).all()
+        assert predicted[:, :35].max() > 0.1
 
 
 class TestMaskChoice:
@@ -151,11 +151,11 @@ class TestMaskChoice:
         assert (both + 1e-4 >= torch.maximum(*each)).all()  # enlarged after the union, so never less
 
     def test_a_grid_has_no_single_answer(self, sam):
-        with pytest.raises(UserError, match="expected a rule that joins a grid's masks"):
+        with pytest.raises(UserError, match="E-SAM-RULE-FOR-GRID"):
             segmenter(sam, "grid", mask_rule="single")
 
     def test_an_unknown_rule_is_refused_at_once(self, sam):
-        with pytest.raises(UserError, match=r"got 'contrsat'; did you mean contrast\?"):
+        with pytest.raises(UserError, match=r"got 'contrsat'; did you mean contrast\?.*E-SAM-MASK-RULE"):
             segmenter(sam, "grid", mask_rule="contrsat")
 
 
@@ -164,7 +164,7 @@ class TestOracles:
         batch = batch_of(sample(), kind="grid")
         batch.masks = None
         assert set(segmenter(sam, "grid").predict_all_rules(batch)) == set(MASK_RULES) - {"oracle_best"}
-        with pytest.raises(UserError, match="chooses by the ground truth"):
+        with pytest.raises(UserError, match="E-SAM-ORACLE"):
             segmenter(sam, "grid", mask_rule="oracle_best").predict(batch)
 
     def test_oracle_best_is_at_least_as_good_as_any_one_mask_rule(self, sam):
@@ -173,15 +173,15 @@ class TestOracles:
         truth = torch.from_numpy(sample().mask)
 
         def iou(rule: str) -> float:
-            found = every[rule][0] > 0.5
-            return float((found & truth).sum() / (found | truth).sum())
+            predicted = every[rule][0] > 0.5
+            return float((predicted & truth).sum() / (predicted | truth).sum())
 
         assert iou("oracle_best") + 0.02 >= max(map(iou, ["top_iou", "top_stability", "largest", "contrast"]))
 
 
 class TestDescribe:
     def test_a_grid_states_its_thresholds_and_rule(self, sam):
-        said = SamSegmenter(
+        described = SamSegmenter(
             sam,
             prompt=PromptConfig(kind="grid", points_per_side=8),
             mask_rule="union_topk",
@@ -189,7 +189,7 @@ class TestDescribe:
             weights_sha256="ab",
             details={"adapter": "lora"},
         ).describe()
-        assert said == {
+        assert described == {
             "kind": "zero_shot", "prompt": "grid", "mask_rule": "union_topk", "oracle": False,
             "architecture": "samis_lite", "frame_px": 64, "weights_sha256": "ab", "adapter": "lora",
             "rule_parameters": {"top_k": 5, "background_share": 0.5, "points_per_side": 8, "min_iou": 0.88,
@@ -201,9 +201,9 @@ class TestDescribe:
         ("box", "top_iou", True), ("point", "single", True),
     ])  # fmt: skip
     def test_oracles_are_marked(self, sam, kind, rule, oracle):
-        said = segmenter(sam, kind).describe(rule)
-        assert (said["prompt"], said["mask_rule"], said["oracle"]) == (kind, rule, oracle)
+        described = segmenter(sam, kind).describe(rule)
+        assert (described["prompt"], described["mask_rule"], described["oracle"]) == (kind, rule, oracle)
 
-    def test_a_batch_that_asks_something_else_is_refused(self, sam):
-        with pytest.raises(ValueError, match="expected 'empty', got a batch that asks 'box'"):
+    def test_a_batch_with_another_prompt_is_refused(self, sam):
+        with pytest.raises(ValueError, match="expected 'empty', got a batch with 'box'"):
             segmenter(sam, "empty").predict(batch_of(sample(), kind="box"))

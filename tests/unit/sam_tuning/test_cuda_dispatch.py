@@ -1,6 +1,6 @@
-"""What CUDA would be asked for, without a GPU: tensors without values, on a device that is not there, are dispatched as on one.
+"""What CUDA would run, without a GPU: tensors without values, on a device that is not there, are dispatched as on one.
 
-Of the encoder only the attention's own code is asked, since torch chooses a convolution's kernel by asking the device itself.
+Of the encoder only the attention's own code is run, since torch queries the device itself for a convolution's kernel.
 """
 
 import pytest

@@ -1,4 +1,4 @@
-"""Segment everything keeps the very masks of segment_anything's generator, real small ones of a trained SAM among them."""
+"""Automatic mask generation keeps the very masks of segment_anything's generator, real small ones of a trained SAM among them."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from samis.core.contracts import Sample
 from samis.core.geometry import Framing, frame_image, inside
 from samis.data import load_dataset
 from samis.prompts import build_prompter
-from samis.sam.candidates import Everything, keep_everything
+from samis.sam.candidates import MaskGeneration, filter_masks
 from samis.sam.forward import encode, image_tokens
 from samis.sam.segmenter import SamSegmenter
 from samis.sam.weights import load_sam
@@ -18,7 +18,7 @@ from samis.sam.weights import load_sam
 POINTS = 10
 
 
-@pytest.mark.parametrize("limits", [Everything(0.3, 0.5), Everything(0.2, 0.6, nms_iou=0.9)])
+@pytest.mark.parametrize("limits", [MaskGeneration(0.3, 0.5), MaskGeneration(0.2, 0.6, nms_iou=0.9)])
 def test_the_same_masks_one_to_one(limits):
     torch.set_num_threads(1)
     sam, hw = load_sam("samis_lite"), (256, 256)
@@ -27,7 +27,7 @@ def test_the_same_masks_one_to_one(limits):
     placement = Framing(256).placements(hw)[0]
     config = PromptConfig(kind="grid", points_per_side=POINTS)
     prompter = build_prompter(config)
-    segmenter = SamSegmenter(sam, prompt=config, everything=limits)
+    segmenter = SamSegmenter(sam, prompt=config, mask_generation=limits)
     generator = SamAutomaticMaskGenerator(
         sam, points_per_side=POINTS, pred_iou_thresh=limits.min_iou, stability_score_thresh=limits.min_stability,
         box_nms_thresh=limits.nms_iou,
@@ -38,7 +38,7 @@ def test_the_same_masks_one_to_one(limits):
             seen = image_tokens(sam, encode(sam, frame_image(image, placement)[None]))
             prompt = prompter(Sample("a", image), [placement], np.random.default_rng(0))
             shown = inside([placement])[:, 0, ::4, ::4]
-            ((logits, iou),) = keep_everything(segmenter._ask_grid(seen, prompt), shown, limits)
+            ((logits, iou),) = filter_masks(segmenter.decode_grid(seen, prompt), shown, limits)
             large = torch.nn.functional.interpolate(logits[None], hw, mode="bilinear", align_corners=False)[0] > 0
         records = generator.generate(image)
         assert len(records) == len(large)
