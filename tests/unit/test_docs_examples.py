@@ -1,4 +1,4 @@
-"""The Python of docs/tutorial.md and docs/adding-a-{metric,data-set,adapter}.md, taken from the pages, does what they say."""
+"""The Python of docs/tutorial.md, your-own-segmenter.md and adding-a-{metric,data-set,adapter}.md, run as it is on the pages."""
 
 import importlib.util
 import re
@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from samis import adapters, data, metrics
+from samis import adapters, api, data, metrics
 from samis.adapters import apply_adapter
+from samis.cli import main as samis_command
 from samis.config import AdapterConfig
 from samis.core.contracts import Prompt
 from samis.errors import UserError
@@ -104,3 +105,43 @@ def test_the_tutorial(tmp_path, monkeypatch):
     assert names["after"].metrics["s_measure"] > names["before"].metrics["s_measure"]
     assert names["gap"].metric == "s_measure" and names["mine"].name == "DarkIsDefect"
     assert names["result"].mask.shape == names["sample"].mask.shape
+
+
+def test_the_segmenter_of_your_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("samis.jobs.score.measure_cost", lambda *_, **__: {})
+    text = (DOCS / "your-own-segmenter.md").read_text(encoding="utf-8")
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", text, flags=re.S):
+        exec(compile(block, "your-own-segmenter.md", "exec"), names)
+    rows, test = names["rows"], names["test"]
+    assert [row.kind for row in rows] == ["zero_shot", "tuned", "baseline"]
+    assert rows[2].provenance["architecture"] == "deeplabv3_mobilenet_v3_large"
+    # Random weights give nearly flat maps: larger ones spread them, so that rounding to 8 bits does not count.
+    network = names["network"].eval()
+    with torch.no_grad():
+        network.classifier[-1].weight *= 300
+    torch.save(network.state_dict(), "spread.pt")
+    row = api.score(names["DeepLab"]("spread.pt"), test)
+    # The same number without samis: the photo scaled to 1024, padded, through the network, cut and scaled back.
+    sample = test[0]
+    height, width = sample.mask.shape
+    scale = 1024 / max(height, width)
+    scaled_hw = (round(height * scale), round(width * scale))
+    image = torch.from_numpy(sample.image).permute(2, 0, 1)[None].float() / 255
+    image = torch.nn.functional.interpolate(image, scaled_hw, mode="bilinear", antialias=True)
+    image = (image - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor([0.229, 0.224, 0.225]).view(
+        3, 1, 1
+    )
+    image = torch.nn.functional.pad(image, (0, 1024 - scaled_hw[1], 0, 1024 - scaled_hw[0]))
+    with torch.inference_mode():
+        logits = network(image)["out"]
+    shown = logits.sigmoid()[..., : scaled_hw[0], : scaled_hw[1]]
+    values = torch.nn.functional.interpolate(shown, (height, width), mode="bilinear", antialias=True)[0, 0].numpy()
+    values = (values - values.min()) / (values.max() - values.min())
+    expected = float(np.abs(values - sample.mask).mean())
+    (mae,) = (image["mae"] for image in row.images if image["id"] == sample.id)
+    assert mae == pytest.approx(expected, abs=0.01)
+    samis_command(["compare", "rows", "--out", "report"])
+    page = (tmp_path / "report/index.html").read_text(encoding="utf-8")
+    assert page.count("DeepLabV3, MobileNetV3") > 1
