@@ -107,7 +107,9 @@ def embed(runs: list[Path], folder: Path) -> Path:
     """
     for run in runs:
         if not (run / "best" / "model.safetensors").is_file():
-            raise UserError(f"{run}: expected the run folder of a finished stage, with best/model.safetensors")
+            raise UserError(
+                f"{run}: expected the run folder of a finished stage, with best/model.safetensors", code="E-TRAIN-STAGE"
+            )
     folder.mkdir(parents=True, exist_ok=True)
     init = load_config(runs[0] / "config.yaml", schema=Pretraining).init
     goes_on = init is not None and Path(init).resolve() in (folder.resolve(), (folder / "model.safetensors").resolve())
@@ -149,11 +151,15 @@ def draw_sheet(path: Path, *, side: int = 192, columns: int = 8, rows: int = 3, 
 def _sam(config: Pretraining) -> torch.nn.Module:
     check_architecture(config.architecture)
     if config.pretrained not in ("imagenet", "random"):
-        raise UserError(f"pretrained: expected imagenet or random, got {config.pretrained!r}")
+        raise UserError(
+            f"pretrained: expected imagenet or random, got {config.pretrained!r}", code="E-TRAIN-PRETRAINED"
+        )
     if config.init:
         path = Path(config.init)
         if not any((path / name).is_file() for name in ("", "model.safetensors", "best/model.safetensors")):
-            raise UserError(f"init: {path}: expected the weights of the stage before; run its config first")
+            raise UserError(
+                f"init: {path}: expected the weights of the stage before; run its config first", code="E-TRAIN-STAGE"
+            )
         return load_sam(config.architecture, weights=path, frame_px=config.frame_px)
     sam = build_sam(config.architecture, frame_px=config.frame_px)
     trunk = ARCHITECTURES[config.architecture].trunk

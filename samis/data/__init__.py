@@ -73,7 +73,9 @@ def load_dataset(name: str, *, root: Path | str | None = None, split: str = "tes
     """
     if name not in DATASETS:
         known = ", ".join(DATASETS)
-        raise UserError(f"data.name: expected one of {known}, got '{name}'{did_you_mean(name, DATASETS)}")
+        raise UserError(
+            f"data.name: expected one of {known}, got '{name}'{did_you_mean(name, DATASETS)}", code="E-DATA-SET"
+        )
     check_values(name, DATASETS[name], options)
     found = DATASETS[name](root=root, split=split, **options)
     with contextlib.suppress(AttributeError, TypeError):  # an object without a place for it is not asked
@@ -97,7 +99,8 @@ def loader_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         if "division" not in inspect.signature(DATASETS[name]).parameters:
             raise UserError(
                 f"data.options: expected no 'split' for {name}, which is divided in one way only, got "
-                f"'{found['split']}'; name the parts with data.train, data.val and data.test"
+                f"'{found['split']}'; name the parts with data.train, data.val and data.test",
+                code="E-DATA-OPTION",
             )
         found["division"] = found.pop("split")
     return found
@@ -124,7 +127,8 @@ def dataset_label(
     """
     if label is not None and not (label.strip() and label.isprintable()):
         raise UserError(
-            f"data.label: expected words on one line, got {label!r}; leave it out to take the folder's name"
+            f"data.label: expected words on one line, got {label!r}; leave it out to take the folder's name",
+            code="E-DATA-LABEL",
         )
     if name not in DATASETS:
         return label or name

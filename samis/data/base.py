@@ -61,12 +61,14 @@ class RecordDataset:
         self._fingerprint: str | None = None
         if not self.records:
             raise UserError(
-                f"{name}, split '{split}': expected images, got none; choose another split or check the folder"
+                f"{name}, split '{split}': expected images, got none; choose another split or check the folder",
+                code="E-DATA-EMPTY",
             )
         if len(set(self.ids)) < len(self.ids):
             double = next(i for n, i in enumerate(self.ids) if i in self.ids[:n])
             raise UserError(
-                f"{name}, split '{split}': expected unique ids, got '{double}' twice; rename one of the files"
+                f"{name}, split '{split}': expected unique ids, got '{double}' twice; rename one of the files",
+                code="E-DATA-SAME-NAME",
             )
 
     def __repr__(self) -> str:
@@ -89,7 +91,8 @@ class RecordDataset:
             if mask.shape != image.shape[:2]:
                 raise UserError(
                     f"{record.mask_path}: expected a mask as large as its image {record.image_path.name}, "
-                    f"{_size(image.shape)}, got {_size(mask.shape)}; export the mask at the image's size"
+                    f"{_size(image.shape)}, got {_size(mask.shape)}; export the mask at the image's size",
+                    code="E-DATA-MASK-SIZE",
                 )
         elif record.class_name == CLEAN:
             mask = np.zeros(image.shape[:2], dtype=bool)
@@ -129,7 +132,9 @@ def find_root(root: Path | str | None, folder: str, how_to_get: str) -> Path:
     """
     if root is not None:
         if not Path(root).is_dir():
-            raise UserError(f"{root}: expected the folder of {folder}, got nothing there; {how_to_get}")
+            raise UserError(
+                f"{root}: expected the folder of {folder}, got nothing there; {how_to_get}", code="E-DATA-ROOT"
+            )
         return Path(root)
     variable = os.environ.get("SAMIS_DATA")
     if variable:
@@ -142,7 +147,8 @@ def find_root(root: Path | str | None, folder: str, how_to_get: str) -> Path:
             return (place / folder).resolve()
     where = f"$SAMIS_DATA={variable}" if variable else "data/ or ../shared/data/ ($SAMIS_DATA is not set)"
     raise UserError(
-        f"expected the folder '{folder}' in {where}, got nothing there; {how_to_get}; then pass root=FOLDER"
+        f"expected the folder '{folder}' in {where}, got nothing there; {how_to_get}; then pass root=FOLDER",
+        code="E-DATA-ROOT",
     )
 
 
@@ -154,7 +160,8 @@ def check_split(split: str, splits: Collection[str], *, name: str) -> None:
     """
     if split not in splits:
         raise UserError(
-            f"{name}: expected a split out of {', '.join(splits)}, got '{split}'{did_you_mean(split, splits)}"
+            f"{name}: expected a split out of {', '.join(splits)}, got '{split}'{did_you_mean(split, splits)}",
+            code="E-DATA-SPLIT",
         )
 
 
@@ -171,7 +178,9 @@ def read_split(name: str, split: str) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except OSError as error:
-        raise UserError(f"{path}: expected the list of names of split '{split}', got '{error.strerror}'") from error
+        raise UserError(
+            f"{path}: expected the list of names of split '{split}', got '{error.strerror}'", code="E-FILE-UNREADABLE"
+        ) from error
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
@@ -186,7 +195,8 @@ def select(pairs: Mapping[str, Pair], names: Iterable[str], *, root: Path) -> di
     if missing:
         raise UserError(
             f"{root}: expected {len(wanted)} images of this split, got {len(wanted) - len(missing)}; "
-            f"the first missing is '{missing[0]}'; is the download complete?"
+            f"the first missing is '{missing[0]}'; is the download complete?",
+            code="E-DATA-INCOMPLETE",
         )
     return {name: pairs[name] for name in wanted}
 

@@ -60,7 +60,8 @@ def check_split_names(name: str, roles: Mapping[str, str]) -> None:
     for key, split in roles.items():
         if known is not None and split not in known:
             raise UserError(
-                f"{key}: expected a split of {name}, one of {', '.join(known)}, got '{split}'{did_you_mean(split, known)}"
+                f"{key}: expected a split of {name}, one of {', '.join(known)}, got '{split}'{did_you_mean(split, known)}",
+                code="E-DATA-SPLIT",
             )
 
 
@@ -82,7 +83,7 @@ def check_values(name: str, loader: Callable[..., Any], options: Mapping[str, An
     try:
         from_dict(schema, given, where=f"data set {name}: data.options")
     except ConfigError as error:
-        raise UserError(str(error)) from None
+        raise UserError(error.message, code="E-DATA-OPTION") from None
 
 
 @lru_cache

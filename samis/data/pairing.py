@@ -34,14 +34,29 @@ class Fault:
     message: str
 
 
-class PairingError(UserError):
-    """Files without a partner: `faults` are all of them, `sound` the whole pairs; the message tells the first."""
+FAULT_CODES = {
+    "image_without_mask": "E-DATA-UNPAIRED",
+    "mask_without_image": "E-DATA-UNPAIRED",
+    "double_stem": "E-DATA-SAME-NAME",
+    "odd_name": "E-DATA-FILE-NAME",
+}
+"""Code of a fault -> code of the error that reports it first."""
 
-    def __init__(self, faults: list[Fault], sound: dict[str, Pair]) -> None:
+
+class PairingError(UserError):
+    """Files without a partner; the message is that of the first fault.
+
+    Args:
+        faults: all faults, at least one.
+        sound: the complete pairs by id.
+        code: of the error.
+    """
+
+    def __init__(self, faults: list[Fault], sound: dict[str, Pair], *, code: str) -> None:
+        more = f" (and {len(faults) - 1} more of this kind or others)" if len(faults) > 1 else ""
+        super().__init__(faults[0].message + more, code=code)
         self.faults = faults
         self.sound = sound
-        more = f" (and {len(faults) - 1} more of this kind or others)" if len(faults) > 1 else ""
-        super().__init__(faults[0].message + more)
 
 
 @dataclass
@@ -69,7 +84,7 @@ class Pairs:
             PairingError: if there are faults.
         """
         if self.faults:
-            raise PairingError(self.faults, self.by_stem)
+            raise PairingError(self.faults, self.by_stem, code=FAULT_CODES[self.faults[0].code])
         return self.by_stem
 
 
@@ -109,16 +124,20 @@ def list_pictures(folder: Path, *, what: str = "pictures") -> list[Path]:
     """
     if not folder.is_dir():
         came = "a file" if folder.exists() else "nothing there"
-        raise UserError(f"{folder}: expected a folder of {what}, got {came}; check the path")
+        raise UserError(f"{folder}: expected a folder of {what}, got {came}; check the path", code="E-DATA-LAYOUT")
     try:
         entries = list(folder.iterdir())
     except OSError as error:
-        raise UserError(f"{folder}: expected a readable folder of {what}, got '{error.strerror}'; check it") from error
+        raise UserError(
+            f"{folder}: expected a readable folder of {what}, got '{error.strerror}'; check it",
+            code="E-FILE-UNREADABLE",
+        ) from error
     found = [p for p in entries if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".") and not p.is_dir()]
     if not found:
         raise UserError(
             f"{folder}: expected {what} ({', '.join(IMAGE_SUFFIXES)}), got none among {len(entries)} entries; "
-            "check the path and that the download was unpacked"
+            "check the path and that the download was unpacked",
+            code="E-DATA-EMPTY",
         )
     return sorted(found, key=lambda p: natural_key(p.name))
 

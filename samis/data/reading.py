@@ -52,16 +52,35 @@ def max_bytes() -> int:
     """
     text = os.environ.get(MEMORY_VARIABLE, str(_DEFAULT_MB))
     if not text.isdecimal() or not 0 < int(text) < 1 << 40:
-        raise UserError(f"{MEMORY_VARIABLE}={text}: expected a number of MB above 0; correct or unset it")
+        raise UserError(
+            f"{MEMORY_VARIABLE}={text}: expected a number of MB above 0; correct or unset it", code="E-FILE-MEMORY"
+        )
     return int(text) << 20
 
 
-class FileError(UserError):
-    """A file that cannot be used; `code` is a short word for the reason, such as ``"damaged"``."""
+FINDINGS = {
+    "E-FILE-EMPTY": "empty_file",
+    "E-FILE-MISSING": "missing",
+    "E-FILE-UNREADABLE": "permission",
+    "E-FILE-NO-PICTURE": "no_picture",
+    "E-FILE-DAMAGED": "damaged",
+    "E-FILE-SEVERAL-PICTURES": "many_pictures",
+    "E-FILE-TOO-LARGE": "too_large",
+    "E-DATA-PIXELS": "mode",
+    "E-DATA-MASK-VALUES": "mask_values",
+    "E-DATA-MASK-COLOUR": "mask_colour",
+    "E-DATA-MASK-ALPHA": "mask_alpha",
+}
+"""Code of a `FileError` -> code of the data doctor's finding for it."""
 
-    def __init__(self, code: str, message: str) -> None:
-        self.code = code
-        super().__init__(message)
+
+class FileError(UserError):
+    """A picture file that cannot be used; its code is one of `FINDINGS`."""
+
+    @property
+    def finding(self) -> str:
+        """Code of the data doctor's finding."""
+        return FINDINGS[self.code]
 
 
 def read_image(path: Path | str) -> np.ndarray:
@@ -93,7 +112,8 @@ def read_image(path: Path | str) -> np.ndarray:
         return repeat_grey(pixels) if pixels.ndim == 2 else pixels
     if picture.mode in ("F", "LAB", "HSV"):
         raise FileError(
-            "mode", f"{path}: expected grey, RGB or CMYK pixels, got mode {picture.mode}; save it as 8-bit PNG"
+            f"{path}: expected grey, RGB or CMYK pixels, got mode {picture.mode}; save it as 8-bit PNG",
+            code="E-DATA-PIXELS",
         )
     if _has_alpha(picture):
         coloured = picture.convert("RGBA")
@@ -131,15 +151,15 @@ def read_mask(path: Path | str, *, grey: bool = False) -> np.ndarray:
         return values > 0
     if not grey:
         raise FileError(
-            "mask_values",
             f"{path}: expected a mask of two values, 0 and 255 (or 0 and 1), got {_listed(found)}; save it losslessly "
             "as a two-valued PNG, or pass grey_masks=true to cut it at 127",
+            code="E-DATA-MASK-VALUES",
         )
     if _BLACK_NOISE < found[-1] <= _THRESHOLD or found[-1] > 255 or (not lossy and found[-1] <= _THRESHOLD):
         raise FileError(
-            "mask_values",
             f"{path}: expected a grey mask from 0 to 255 (cut at 127), got {_listed(found)}; "
             "if these are class numbers, write the defects as 255",
+            code="E-DATA-MASK-VALUES",
         )
     return values > _THRESHOLD
 
@@ -200,7 +220,10 @@ def _is_zero_one(path: Path) -> bool:
 def _header(path: Path) -> Image.Image:
     try:
         if path.stat().st_size == 0:
-            raise FileError("empty_file", f"{path}: expected a picture, got an empty file (0 bytes); copy it again")
+            raise FileError(
+                f"{path}: expected a picture, got an empty file (0 bytes); copy it again",
+                code="E-FILE-EMPTY",
+            )
         with (
             _PILLOW_LIMIT
         ):  # Pillow's own limit counts pixels and belongs to the process: set aside for the header only
@@ -210,19 +233,24 @@ def _header(path: Path) -> Image.Image:
             finally:
                 Image.MAX_IMAGE_PIXELS = before
     except FileNotFoundError as error:
-        raise FileError("missing", f"{path}: expected a picture, but there is no such file; check the path") from error
+        raise FileError(
+            f"{path}: expected a picture, but there is no such file; check the path",
+            code="E-FILE-MISSING",
+        ) from error
     except PermissionError as error:
         raise FileError(
-            "permission", f"{path}: expected a readable file, got 'permission denied'; check its rights"
+            f"{path}: expected a readable file, got 'permission denied'; check its rights",
+            code="E-FILE-UNREADABLE",
         ) from error
     except UnidentifiedImageError as error:
         raise FileError(
-            "no_picture",
             f"{path}: expected a picture (PNG, JPEG, BMP, TIFF, WebP, PGM), got something else; is it damaged?",
+            code="E-FILE-NO-PICTURE",
         ) from error
     except BROKEN as error:
         raise FileError(
-            "damaged", f"{path}: expected a picture, but it cannot be opened ({error}); copy it again"
+            f"{path}: expected a picture, but it cannot be opened ({error}); copy it again",
+            code="E-FILE-DAMAGED",
         ) from error
     try:
         as_it_is = picture.mode == "L" and pixels_begin(picture) is not None
@@ -233,7 +261,10 @@ def _header(path: Path) -> Image.Image:
     frames = getattr(picture, "n_frames", 1)
     if frames > 1 and picture.format != "MPO":
         picture.close()
-        raise FileError("many_pictures", f"{path}: expected one picture, got a file of {frames}; save the one you mean")
+        raise FileError(
+            f"{path}: expected one picture, got a file of {frames}; save the one you mean",
+            code="E-FILE-SEVERAL-PICTURES",
+        )
     return picture
 
 
@@ -241,9 +272,9 @@ def _check_size(path: Path, width: int, height: int, bytes_per_px: int = 3) -> N
     most, size = max_bytes(), bytes_per_px * width * height
     if size > most:
         raise FileError(
-            "too_large",
             f"{path}: expected at most {most >> 20} MB of pixels, got {width}x{height} px, {size >> 20} MB; "
             f"cut it into tiles, or set {MEMORY_VARIABLE} to what your memory allows",
+            code="E-FILE-TOO-LARGE",
         )
 
 
@@ -280,7 +311,8 @@ def _open(path: Path) -> Image.Image:
             raise
         except BROKEN as error:
             raise FileError(
-                "damaged", f"{path}: expected a whole picture, got a damaged one ({error}); copy it again"
+                f"{path}: expected a whole picture, got a damaged one ({error}); copy it again",
+                code="E-FILE-DAMAGED",
             ) from error
         upright.format = picture.format
         return upright
@@ -295,7 +327,8 @@ def _scaled_16_bit(picture: Image.Image, path: Path | str) -> np.ndarray:
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 65535:
         raise FileError(
-            "mode", f"{path}: expected 8- or 16-bit pixels, got values {low} to {high}; save it as 8-bit PNG"
+            f"{path}: expected 8- or 16-bit pixels, got values {low} to {high}; save it as 8-bit PNG",
+            code="E-DATA-PIXELS",
         )
     scaled = np.empty(values.shape, np.uint8)
     for rows in row_blocks(values.shape):
@@ -316,13 +349,15 @@ def _one_channel(picture: Image.Image, path: Path | str) -> np.ndarray:
         return np.asarray(picture)
     if picture.mode in ("F", "LAB", "HSV", "CMYK", "YCbCr"):
         raise FileError(
-            "mask_colour", f"{path}: expected a grey mask, got mode {picture.mode}; save it as a two-valued PNG"
+            f"{path}: expected a grey mask, got mode {picture.mode}; save it as a two-valued PNG",
+            code="E-DATA-MASK-COLOUR",
         )
     if _has_alpha(picture):
         coloured = np.asarray(picture.convert("RGBA"))
         if (coloured[..., 3] < 255).any():
             raise FileError(
-                "mask_alpha", f"{path}: expected a mask without transparency, got a transparent one; flatten it"
+                f"{path}: expected a mask without transparency, got a transparent one; flatten it",
+                code="E-DATA-MASK-ALPHA",
             )
     colours = np.asarray(picture.convert("RGB"))
     if (colours == colours[..., :1]).all():
@@ -330,7 +365,8 @@ def _one_channel(picture: Image.Image, path: Path | str) -> np.ndarray:
     if picture.mode == "P":  # labelling tools colour their class numbers: 0 black, 1 dark red
         return np.asarray(picture)
     raise FileError(
-        "mask_colour", f"{path}: expected a grey mask, got a coloured one; write defects white (255) on black (0)"
+        f"{path}: expected a grey mask, got a coloured one; write defects white (255) on black (0)",
+        code="E-DATA-MASK-COLOUR",
     )
 
 

@@ -54,6 +54,7 @@ def build_prompter(config: PromptConfig) -> Prompter:
     """
     if config.kind not in PROMPTERS:
         raise UserError(
-            f"prompt.kind: expected one of {', '.join(PROMPTERS)}, got '{config.kind}'{did_you_mean(config.kind, PROMPTERS)}"
+            f"prompt.kind: expected one of {', '.join(PROMPTERS)}, got '{config.kind}'{did_you_mean(config.kind, PROMPTERS)}",
+            code="E-PROMPT-KIND",
         )
     return PROMPTERS[config.kind](config)  # type: ignore[call-arg]

@@ -33,7 +33,7 @@ class BoxPrompter:
     def __init__(self, config: PromptConfig) -> None:
         check_per(config.per)
         if not 0 <= config.jitter < 0.5:
-            raise UserError(f"prompt.jitter: expected a share in [0, 0.5), got {config.jitter}")
+            raise UserError(f"prompt.jitter: expected a share in [0, 0.5), got {config.jitter}", code="E-PROMPT-OPTION")
         self.per = config.per
         self.jitter = config.jitter
 
@@ -70,7 +70,9 @@ def check_per(per: str) -> None:
         UserError: proposing the near one.
     """
     if per not in PER:
-        raise UserError(f"prompt.per: expected one of {', '.join(PER)}, got '{per}'{did_you_mean(per, PER)}")
+        raise UserError(
+            f"prompt.per: expected one of {', '.join(PER)}, got '{per}'{did_you_mean(per, PER)}", code="E-PROMPT-OPTION"
+        )
 
 
 def cropped_truths(sample: Sample, placements: list[Placement], kind: str) -> list[np.ndarray]:
@@ -82,7 +84,8 @@ def cropped_truths(sample: Sample, placements: list[Placement], kind: str) -> li
     if sample.mask is None:
         raise UserError(
             f"{sample.image_path or sample.id}: prompt '{kind}' is made from the ground truth: expected a mask, got "
-            "none; add the mask, or ask with prompt.kind=empty, grid or whole"
+            "none; add the mask, or ask with prompt.kind=empty, grid or whole",
+            code="E-PROMPT-TRUTH",
         )
     crops = [placement.crop_xyxy for placement in placements]
     return [sample.mask[y0:y1, x0:x1] for x0, y0, x1, y1 in crops]

@@ -49,7 +49,10 @@ def asked_of(boxes: Iterable[Sequence[float]], points: Iterable[Sequence[float]]
     if not clicks:
         return [Asked(box) for box in checked_boxes]
     if len(checked_boxes) > 1:
-        raise UserError(f"expected clicks beside at most one box, got {len(checked_boxes)} boxes; use a CSV of prompts")
+        raise UserError(
+            f"expected clicks beside at most one box, got {len(checked_boxes)} boxes; use a CSV of prompts",
+            code="E-PROMPT-CLICK",
+        )
     return [_with_object(Asked(checked_boxes[0] if checked_boxes else None, clicks), "the clicks")]
 
 
@@ -69,18 +72,28 @@ def read_prompts(table: Path) -> dict[str, list[Asked]]:
         where = f"{table}, line {number}"
         has_box, has_point = (any(row.get(name) for name in names) for names in (COLUMNS[2:6], COLUMNS[6:8]))
         if not row.get("image") or has_box == has_point:
-            raise UserError(f"{where}: expected an image, and a box (x0,y0,x1,y1) or a click (x,y), got {row}")
+            raise UserError(
+                f"{where}: expected an image, and a box (x0,y0,x1,y1) or a click (x,y), got {row}",
+                code="E-PROMPT-TABLE",
+            )
         try:
             if has_box:
                 key = (row["image"], row.get("object") or f"line {number}")
                 if key in boxes:
-                    raise UserError(f"object {key[1]} of {key[0]} has a box already; give the other another name")
+                    raise UserError(
+                        f"object {key[1]} of {key[0]} has a box already; give the other another name",
+                        code="E-PROMPT-TABLE",
+                    )
                 boxes[key] = _box([float(row[name]) for name in COLUMNS[2:6]])
             else:
                 point = [float(row["x"]), float(row["y"]), float(row.get("label") or 1)]
                 clicks.setdefault((row["image"], row.get("object") or ""), []).append(_point(point))
-        except (UserError, ValueError, KeyError) as error:
-            raise UserError(f"{where}: {error}") from error
+        except UserError as error:
+            raise UserError(f"{where}: {error.message}", code=error.code) from error
+        except (ValueError, KeyError) as error:
+            raise UserError(
+                f"{where}: expected numbers in the columns of the box or click, got {error}", code="E-PROMPT-TABLE"
+            ) from error
     found: dict[str, list[Asked]] = {}
     for key in dict.fromkeys([*boxes, *clicks]):
         asked = _with_object(Asked(boxes.get(key), tuple(clicks.get(key, ()))), f"{table}: object {key[1]} of {key[0]}")
@@ -88,10 +101,14 @@ def read_prompts(table: Path) -> dict[str, list[Asked]]:
     for image, each in found.items():
         if len({asked.box_xyxy is None for asked in each}) > 1:
             raise UserError(
-                f"{table}: {image}: expected a box for each of its objects or for none, got some; add boxes"
+                f"{table}: {image}: expected a box for each of its objects or for none, got some; add boxes",
+                code="E-PROMPT-TABLE",
             )
     if not found:
-        raise UserError(f"{table}: expected prompts, got an empty table; its columns are {', '.join(COLUMNS)}")
+        raise UserError(
+            f"{table}: expected prompts, got an empty table; its columns are {', '.join(COLUMNS)}",
+            code="E-PROMPT-TABLE",
+        )
     return found
 
 
@@ -101,15 +118,23 @@ def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
             reader = csv.DictReader(file)
             unknown = set(reader.fieldnames or ()) - set(COLUMNS)
             if unknown or "image" not in (reader.fieldnames or ()):
-                raise UserError(f"{table}: expected columns out of {', '.join(COLUMNS)}, got {reader.fieldnames}")
+                raise UserError(
+                    f"{table}: expected columns out of {', '.join(COLUMNS)}, got {reader.fieldnames}",
+                    code="E-PROMPT-TABLE",
+                )
             return [(number, {k: (v or "").strip() for k, v in row.items()}) for number, row in enumerate(reader, 2)]
     except (OSError, UnicodeDecodeError, csv.Error, AttributeError) as error:
-        raise UserError(f"{table}: expected a CSV of prompts (UTF-8), but {error}; check it") from error
+        raise UserError(
+            f"{table}: expected a CSV of prompts (UTF-8), but {error}; check it", code="E-PROMPT-TABLE"
+        ) from error
 
 
 def _box(values: Sequence[float]) -> tuple[float, float, float, float]:
     if len(values) != 4 or not np.isfinite(values).all() or values[0] >= values[2] or values[1] >= values[3]:
-        raise UserError(f"expected a box x0,y0,x1,y1 with x0 < x1 and y0 < y1, got {','.join(map(str, values))}")
+        raise UserError(
+            f"expected a box x0,y0,x1,y1 with x0 < x1 and y0 < y1, got {','.join(map(str, values))}",
+            code="E-PROMPT-BOX",
+        )
     x0, y0, x1, y1 = map(float, values)
     return x0, y0, x1, y1
 
@@ -118,14 +143,18 @@ def _point(values: Sequence[float]) -> tuple[float, float, int]:
     label = values[2] if len(values) == 3 else 1
     if len(values) not in (2, 3) or not np.isfinite(values).all() or label not in (0, 1):
         raise UserError(
-            f"expected a click x,y or x,y,label with label 1 (on it) or 0, got {','.join(map(str, values))}"
+            f"expected a click x,y or x,y,label with label 1 (on it) or 0, got {','.join(map(str, values))}",
+            code="E-PROMPT-CLICK",
         )
     return float(values[0]), float(values[1]), int(label)
 
 
 def _with_object(asked: Asked, name: str) -> Asked:
     if asked.box_xyxy is None and not any(label for *_, label in asked.points):
-        raise UserError(f"{name}: expected at least one click on the object (label 1), got only clicks off it")
+        raise UserError(
+            f"{name}: expected at least one click on the object (label 1), got only clicks off it",
+            code="E-PROMPT-CLICK",
+        )
     return asked
 
 
@@ -183,4 +212,7 @@ def _check_inside(thing: Asked, width: int, height: int, where: str) -> None:
     x0, y0, x1, y1 = thing.box_xyxy or (0, 0, 1, 1)
     outside = x0 < 0 or y0 < 0 or x1 > width or y1 > height
     if outside or any(not (0 <= x < width and 0 <= y < height) for x, y, _ in thing.points):
-        raise UserError(f"{where}: expected boxes and clicks inside its {width}x{height} pixels, got {thing}")
+        raise UserError(
+            f"{where}: expected boxes and clicks inside its {width}x{height} pixels, got {thing}",
+            code="E-PROMPT-OUTSIDE",
+        )

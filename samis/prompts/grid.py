@@ -30,7 +30,9 @@ class GridPrompter:
 
     def __init__(self, config: PromptConfig) -> None:
         if config.points_per_side < 1:
-            raise UserError(f"prompt.points_per_side: expected at least 1, got {config.points_per_side}")
+            raise UserError(
+                f"prompt.points_per_side: expected at least 1, got {config.points_per_side}", code="E-PROMPT-OPTION"
+            )
         steps = (np.arange(config.points_per_side) + 0.5) / config.points_per_side
         x, y = np.meshgrid(steps, steps)
         self._unit_xy = np.stack([x.ravel(), y.ravel()], axis=1)

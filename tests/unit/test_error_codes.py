@@ -19,17 +19,14 @@ PENDING = [
     "samis/cli",
     "samis/config",
     "samis/core",
-    "samis/data",
     "samis/evaluation",
     "samis/factory.py",
     "samis/jobs",
     "samis/metrics",
-    "samis/prompts",
     "samis/reporting",
     "samis/sweeping",
     "samis/training",
     "samis/tta.py",
-    "pretraining",
 ]
 
 

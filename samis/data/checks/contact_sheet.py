@@ -98,5 +98,7 @@ def _save(sheet: Image.Image, path: Path) -> Path:
             sheet.save(temporary, format="PNG")
     except OSError as error:
         advice = "free some space" if error.errno == errno.ENOSPC else "choose another place"
-        raise UserError(f"{path}: expected to write a picture there, got '{error.strerror}'; {advice}") from error
+        raise UserError(
+            f"{path}: expected to write a picture there, got '{error.strerror}'; {advice}", code="E-FILE-WRITE"
+        ) from error
     return path

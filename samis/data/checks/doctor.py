@@ -222,7 +222,7 @@ def _tried(read: Callable[[Path], Any], path: Path | None, findings: list[Findin
     try:
         return None if path is None else read(path)
     except FileError as error:
-        findings.append(Finding("error", error.code, str(path), str(error)))
+        findings.append(Finding("error", error.finding, str(path), error.message))
         return None
 
 
@@ -291,7 +291,7 @@ def _read(dataset: Dataset, index: int, record: Record | None, findings: list[Fi
         try:
             return dataset[index]
         except UserError as error:
-            findings.append(Finding("error", "unreadable", dataset.ids[index], str(error)))
+            findings.append(Finding("error", "unreadable", dataset.ids[index], error.message))
             return None
     sound = True
     paths = [(record.image_path, False), (record.mask_path, True)]
@@ -304,7 +304,7 @@ def _read(dataset: Dataset, index: int, record: Record | None, findings: list[Fi
                 severity = "warning" if code == "wrong_ending" else "note"
                 findings.append(Finding(severity, code, str(path), f"{path}: {text}"))
         except FileError as error:
-            findings.append(Finding("error", error.code, str(path), str(error)))
+            findings.append(Finding("error", error.finding, str(path), error.message))
             sound = False
     return _read_whole(dataset, index, record, findings) if sound else None
 
@@ -314,8 +314,8 @@ def _read_whole(dataset: Dataset, index: int, record: Record, findings: list[Fin
     try:
         return dataset[index]
     except UserError as error:
-        code = getattr(error, "code", "size_mismatch" if record.mask_path else "bad_truth")
-        findings.append(Finding("error", code, str(record.mask_path or record.image_path), str(error)))
+        code = getattr(error, "finding", "size_mismatch" if record.mask_path else "bad_truth")
+        findings.append(Finding("error", code, str(record.mask_path or record.image_path), error.message))
         return None
 
 

@@ -54,7 +54,9 @@ def draw_shapes(shapes: Iterable[Shape], hw: tuple[int, int], *, where: str) -> 
         try:
             union |= _drawn(check_shape(shape, hw), hw)
         except ShapeError as error:
-            raise UserError(f"{where}: expected polygons or run lengths, got {error}; correct or remove it") from error
+            raise UserError(
+                f"{where}: expected polygons or run lengths, got {error}; correct or remove it", code="E-DATA-SHAPE"
+            ) from error
     return union
 
 

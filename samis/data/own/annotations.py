@@ -70,7 +70,7 @@ class AnnotatedDataset(RecordDataset):
         hw = (sample.image.shape[0], sample.image.shape[1])
         wanted, source = self.sizes.get(sample.id, hw), self.source[sample.id]
         if wanted != hw:
-            raise UserError(_other_size(sample.image_path, wanted, source, hw))
+            raise UserError(_other_size(sample.image_path, wanted, source, hw), code="E-DATA-IMAGE-SIZE")
         mask = draw_shapes(self.shapes.get(sample.id, []), hw, where=f"{source}: image {sample.id}")
         return replace(sample, mask=mask, mask_path=source)
 
@@ -110,9 +110,13 @@ def read_json(path: Path, *, what: str) -> Any:
     try:
         return json.loads(path.read_bytes())
     except OSError as error:
-        raise UserError(f"{path}: expected {what}, but {error.strerror}; check data.root") from error
+        raise UserError(
+            f"{path}: expected {what}, but {error.strerror}; check data.root", code="E-FILE-UNREADABLE"
+        ) from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: expected {what}, but it is no JSON ({error}); export it again") from error
+        raise UserError(
+            f"{path}: expected {what}, but it is no JSON ({error}); export it again", code="E-DATA-JSON"
+        ) from error
 
 
 def check_unlabelled(unlabelled: str, *, name: str) -> None:
@@ -120,7 +124,8 @@ def check_unlabelled(unlabelled: str, *, name: str) -> None:
     if unlabelled not in UNLABELLED:
         raise UserError(
             f"data set {name}: expected unlabelled out of {', '.join(UNLABELLED)}, got '{unlabelled}'"
-            f"{did_you_mean(str(unlabelled), UNLABELLED)}"
+            f"{did_you_mean(str(unlabelled), UNLABELLED)}",
+            code="E-DATA-OPTION",
         )
 
 
@@ -130,13 +135,15 @@ def check_size(image: Path, hw: tuple[int, int], source: Path) -> None:
     Turned sizes may fit: a PNG's rotation is known only after decoding.
     """
     if not (min(hw) > 0 and 3 * hw[0] * hw[1] <= max_bytes()):
-        raise UserError(f"{source}: expected the size of an image, got {hw[1]}x{hw[0]}; export it again")
+        raise UserError(
+            f"{source}: expected the size of an image, got {hw[1]}x{hw[0]}; export it again", code="E-DATA-IMAGE-SIZE"
+        )
     try:
         found = picture_hw(image)
     except FileError:
         return
     if found not in (hw, hw[::-1]):
-        raise UserError(_other_size(image, hw, source, found))
+        raise UserError(_other_size(image, hw, source, found), code="E-DATA-IMAGE-SIZE")
 
 
 def _other_size(image: Path | None, hw: tuple[int, int], source: Path, found: tuple[int, int]) -> str:
@@ -159,7 +166,8 @@ def refuse_unlabelled(images: Sequence[str], total: int, *, where: Path, missing
         raise UserError(
             f"{where}: expected {missing} for each of {total} images, got none for {len(images)} of them, the first is "
             f"{images[0]}; annotate them, or set data.options={{unlabelled: clean}} if such images show no defect, "
-            "or data.options={unlabelled: skip} to leave them out"
+            "or data.options={unlabelled: skip} to leave them out",
+            code="E-DATA-UNLABELLED",
         )
 
 

@@ -75,7 +75,7 @@ def load_coco(
     check_unlabelled(unlabelled, name="coco")
     base = Path(root) if root is not None else None
     if base is None or not base.is_dir():
-        raise UserError(f"data set coco: expected root=FOLDER, got {root}; {HOW_TO_GET}")
+        raise UserError(f"data set coco: expected root=FOLDER, got {root}; {HOW_TO_GET}", code="E-DATA-ROOT")
     found = _Found()
     for file in annotation_files(base, json):
         places = [base / images / file.subset, base / images, base / file.subset, file.path.parent, base]
@@ -138,7 +138,8 @@ class _Found:
             key = f"{item.file.split or item.file.subset}__{item.key}" if shared else item.key
             if key in self.source:
                 raise UserError(
-                    f"{item.file.path}: expected file names that differ, got '{item.name}' twice; rename one"
+                    f"{item.file.path}: expected file names that differ, got '{item.name}' twice; rename one",
+                    code="E-DATA-SAME-NAME",
                 )
             self.records.append(Record(key, item.image, None, largest(item.areas) if item.areas else CLEAN))
             self.shapes[key], self.sizes[key], self.source[key] = item.shapes, item.hw, item.file.path
@@ -158,7 +159,8 @@ def _read(file: AnnotationFile, folders: list[Path], unlabelled: str, skipped: s
             if entry["image_id"] not in images:
                 raise UserError(
                     f"{file.path}: annotation {entry.get('id')}: expected an image of the file, got trouble at "
-                    f"{entry['image_id']!r}, an image_id that none has; export it again"
+                    f"{entry['image_id']!r}, an image_id that none has; export it again",
+                    code="E-DATA-COCO",
                 )
             of_image[entry["image_id"]].append(entry)
         found = []
@@ -173,7 +175,8 @@ def _read(file: AnnotationFile, folders: list[Path], unlabelled: str, skipped: s
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{file.path}: expected COCO annotations with images, categories and annotations that refer to each other, "
-            f"got trouble at {error}; export it again"
+            f"got trouble at {error}; export it again",
+            code="E-DATA-COCO",
         ) from error
     return found
 
@@ -182,7 +185,9 @@ def _by_id(entries: list[dict[str, Any]], what: str, path: Path) -> dict[Any, di
     found: dict[Any, dict[str, Any]] = {}
     for entry in entries:
         if found.setdefault(entry["id"], entry) is not entry:
-            raise UserError(f"{path}: expected one {what} an id, got id {entry['id']!r} twice; export it again")
+            raise UserError(
+                f"{path}: expected one {what} an id, got id {entry['id']!r} twice; export it again", code="E-DATA-COCO"
+            )
     return found
 
 
@@ -195,16 +200,21 @@ def _item(
 ) -> _Item:
     written = entry["file_name"]
     if not isinstance(written, str) or not written:
-        raise UserError(f"{file.path}: image {entry['id']}: expected a file_name, got {written!r}; export it again")
+        raise UserError(
+            f"{file.path}: image {entry['id']}: expected a file_name, got {written!r}; export it again",
+            code="E-DATA-COCO",
+        )
     image = find_image(written, folders)
     if image is None:
         raise UserError(
-            f"{file.path}: expected the image {written} in {folders[1]}, got none; set data.options={{images: FOLDER}}"
+            f"{file.path}: expected the image {written} in {folders[1]}, got none; set data.options={{images: FOLDER}}",
+            code="E-DATA-NO-IMAGE",
         )
     hw = (entry["height"], entry["width"])
     if not all(type(side) is int and side > 0 for side in hw):
         raise UserError(
-            f"{file.path}: image {written}: expected height and width in px, got {hw[0]!r} and {hw[1]!r}; export it again"
+            f"{file.path}: image {written}: expected height and width in px, got {hw[0]!r} and {hw[1]!r}; export it again",
+            code="E-DATA-COCO",
         )
     check_size(image[1], hw, file.path)
     item = _Item(file, image[0], image[1], hw, [], {})
@@ -223,34 +233,41 @@ def _annotation(
     if not annotation.get("segmentation"):
         raise UserError(
             f"{where}: expected a segmentation for each annotation, got none in annotation {number}; "
-            "boxes alone are no truth to score against: export polygons or run lengths"
+            "boxes alone are no truth to score against: export polygons or run lengths",
+            code="E-DATA-NO-SHAPE",
         )
     if annotation["category_id"] not in names:
         raise UserError(
             f"{where}: annotation {number}: expected a category of the file, got category_id "
-            f"{annotation['category_id']!r}; export it again"
+            f"{annotation['category_id']!r}; export it again",
+            code="E-DATA-COCO",
         )
     try:
         shape = check_shape(annotation["segmentation"], hw)
     except ShapeError as error:
         raise UserError(
-            f"{where}: annotation {number}: expected polygons or run lengths, got {error}; correct or remove it"
+            f"{where}: annotation {number}: expected polygons or run lengths, got {error}; correct or remove it",
+            code="E-DATA-SHAPE",
         ) from error
     box = annotation.get("bbox") or [0, 0, 0, 0]
     if not fits_box(shape, box):
         raise UserError(
             f"{where}: annotation {number}: expected a segmentation in its bbox [x, y, width, height], got {str(box)[:60]}, "
-            "which is none or holds nothing of it; correct or remove it"
+            "which is none or holds nothing of it; correct or remove it",
+            code="E-DATA-BOX",
         )
     area = annotation.get("area")
     if area is None:
         area = area_of(shape)
     elif isinstance(area, bool) or not isinstance(area, int | float) or not math.isfinite(area) or area < 0:
-        raise UserError(f"{where}: annotation {number}: expected an area in px, got {area!r}; export it again")
+        raise UserError(
+            f"{where}: annotation {number}: expected an area in px, got {area!r}; export it again", code="E-DATA-COCO"
+        )
     category = annotation["category_id"]
     label = names[category]["name"]
     if not isinstance(label, str):
         raise UserError(
-            f"{where}: expected the name of category {category!r} to be a text, got {label!r}; export it again"
+            f"{where}: expected the name of category {category!r} to be a text, got {label!r}; export it again",
+            code="E-DATA-COCO",
         )
     return label, shape, float(area)

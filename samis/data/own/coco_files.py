@@ -66,7 +66,9 @@ def annotation_files(base: Path, json: str) -> list[AnnotationFile]:
             return _checked(base, found)
     single = sorted(base.glob("*.json")) or sorted((base / "annotations").glob("*.json"))
     if len(single) != 1:
-        raise UserError(f"{base}: expected one JSON file or one a split, got {len(single)}; {HOW_TO_GET}")
+        raise UserError(
+            f"{base}: expected one JSON file or one a split, got {len(single)}; {HOW_TO_GET}", code="E-DATA-LAYOUT"
+        )
     return [AnnotationFile(single[0], _subset(single[0]), "")]
 
 
@@ -82,7 +84,8 @@ def _checked(base: Path, paths: Sequence[Path]) -> list[AnnotationFile]:
     if odd and len(odd) < len(found):
         raise UserError(
             f"{odd[0].path}: expected its name to say which split it is ({', '.join(GIVEN_SPLITS)}), as the others in {base} "
-            "do; rename it, or name one file with data.options={json: FILE}"
+            "do; rename it, or name one file with data.options={json: FILE}",
+            code="E-DATA-LAYOUT",
         )
     return found
 

@@ -61,9 +61,11 @@ def load_folder(
     check_split(split, ("train", "val", "test", "trainval", "all"), name="folder")
     for key, share in (("val_share", val_share), ("test_share", test_share)):
         if not 0 <= share < 1:
-            raise UserError(f"data set folder: expected {key} in [0, 1), got {share}")
+            raise UserError(f"data set folder: expected {key} in [0, 1), got {share}", code="E-DATA-OPTION")
     if root is None:
-        raise UserError(f"data set folder: expected root=FOLDER or root=PAIRS.csv, got nothing; {HOW_TO_GET}")
+        raise UserError(
+            f"data set folder: expected root=FOLDER or root=PAIRS.csv, got nothing; {HOW_TO_GET}", code="E-DATA-ROOT"
+        )
     table = Path(root, csv) if csv else Path(root)
     if csv or table.suffix.lower() == ".csv":
         found = read_pairs(table, unlabelled_ok=unlabelled_ok)
@@ -102,13 +104,14 @@ def _scan(root: Path, images: str, masks: str, unlabelled_ok: bool) -> Found:
     folders = [name for name in GIVEN_SPLITS if (root / name / images).is_dir()]
     if not folders:
         if not (root / images).is_dir():
-            raise UserError(f"{root}: expected a folder '{images}' in it, got none; {HOW_TO_GET}")
+            raise UserError(f"{root}: expected a folder '{images}' in it, got none; {HOW_TO_GET}", code="E-DATA-LAYOUT")
         _scan_tree(found, root / images, root / masks, unlabelled_ok)
     for path in sorted(root.iterdir()) if folders else ():
         if path.name not in folders and (path / images).is_dir():
             raise UserError(
                 f"{path}: expected split folders out of {', '.join(GIVEN_SPLITS)}, got this one"
-                f"{did_you_mean(path.name, GIVEN_SPLITS)}; rename it or move it away"
+                f"{did_you_mean(path.name, GIVEN_SPLITS)}; rename it or move it away",
+                code="E-DATA-LAYOUT",
             )
     for name in folders:
         before = set(found.pairs.by_stem)
@@ -122,7 +125,10 @@ def _scan_tree(found: Found, images: Path, masks: Path, unlabelled_ok: bool) -> 
     kinds = sorted(path.name for path in images.iterdir() if path.is_dir() and not path.name.startswith("."))
     flat = any(path.is_file() and not path.name.startswith(".") for path in images.iterdir())
     if flat and kinds:
-        raise UserError(f"{images}: expected either images or class folders, got both ('{kinds[0]}'); move one away")
+        raise UserError(
+            f"{images}: expected either images or class folders, got both ('{kinds[0]}'); move one away",
+            code="E-DATA-LAYOUT",
+        )
     if not kinds:
         pairs = pair_folders(images, masks, masks_optional=unlabelled_ok)
         found.classes.update(dict.fromkeys(pairs.by_stem, "defect"))
@@ -137,5 +143,6 @@ def _scan_tree(found: Found, images: Path, masks: Path, unlabelled_ok: bool) -> 
         if path.is_dir() and path.name not in kinds:
             first = list_pictures(path, what="masks")[0]
             raise UserError(
-                f"{first}: expected a folder {images / path.name} for these masks, got none; add or remove it"
+                f"{first}: expected a folder {images / path.name} for these masks, got none; add or remove it",
+                code="E-DATA-LAYOUT",
             )

@@ -65,9 +65,11 @@ def load_labelme(
     check_split(split, SPLITS, name="labelme")
     check_unlabelled(unlabelled, name="labelme")
     if isinstance(line_width, bool) or not isinstance(line_width, int | float) or not 0 <= line_width <= 1000:
-        raise UserError(f"data set labelme: expected line_width from 0 to 1000 px, got {line_width!r}")
+        raise UserError(
+            f"data set labelme: expected line_width from 0 to 1000 px, got {line_width!r}", code="E-DATA-OPTION"
+        )
     if root is None:
-        raise UserError(f"data set labelme: expected root=FOLDER, got nothing; {HOW_TO_GET}")
+        raise UserError(f"data set labelme: expected root=FOLDER, got nothing; {HOW_TO_GET}", code="E-DATA-ROOT")
     base = find_root(root, "your data", HOW_TO_GET)
     folders = {name: base / name for name in GIVEN_SPLITS if (base / name).is_dir()} or {"": base}
     records: list[Record] = []
@@ -84,7 +86,10 @@ def load_labelme(
     for given, image in pictures:
         key, annotation = f"{given}__{image.stem}" if shared else image.stem, image.with_suffix(".json")
         if key in source:
-            raise UserError(f"{image}: expected file names that differ, got '{image.stem}' twice; rename one")
+            raise UserError(
+                f"{image}: expected file names that differ, got '{image.stem}' twice; rename one",
+                code="E-DATA-SAME-NAME",
+            )
         labelled = annotation.is_file()
         if not labelled and unlabelled == "skip":
             continue
@@ -98,7 +103,9 @@ def load_labelme(
         if given:
             splits[key] = given
     if not records:
-        raise UserError(f"{base}: expected images with LabelMe annotations, got none; {HOW_TO_GET}")
+        raise UserError(
+            f"{base}: expected images with LabelMe annotations, got none; {HOW_TO_GET}", code="E-DATA-EMPTY"
+        )
     chosen = choose_split(records, splits, split, val_share=val_share, test_share=test_share, seed=seed)
     return AnnotatedDataset("labelme", split, chosen, shapes=shapes, sizes=sizes, source=source, labels=labels)
 
@@ -130,7 +137,8 @@ def _read(path: Path, image: Path, line_width: float) -> tuple[dict[str, float],
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(
             f"{path}: expected a LabelMe annotation with imageHeight, imageWidth and shapes, got trouble at {error}; "
-            "save it again in LabelMe"
+            "save it again in LabelMe",
+            code="E-DATA-LABELME",
         ) from error
     return areas, shapes, hw
 
@@ -139,4 +147,6 @@ def _checked(entry: dict[str, Any], hw: tuple[int, int], line_width: float, wher
     try:
         return labelme_shape(entry, hw, line_width=line_width)
     except ShapeError as error:
-        raise UserError(f"{where}: expected a shape that covers a surface of the image, got {error}") from error
+        raise UserError(
+            f"{where}: expected a shape that covers a surface of the image, got {error}", code="E-DATA-SHAPE"
+        ) from error

@@ -40,7 +40,8 @@ def read_pairs(table: Path, *, unlabelled_ok: bool = False) -> Found:
         if "split" in row and split not in GIVEN_SPLITS:
             raise UserError(
                 f"{where}: expected a split out of {', '.join(GIVEN_SPLITS)}, got '{split}'"
-                f"{did_you_mean(split, GIVEN_SPLITS)}"
+                f"{did_you_mean(split, GIVEN_SPLITS)}",
+                code="E-DATA-SPLIT",
             )
         image = table.parent / row["image"]
         mask = table.parent / row["mask"] if row["mask"] else None
@@ -86,10 +87,13 @@ def _rows(table: Path) -> list[dict[str, str]]:
     try:
         text = table.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise UserError(f"{table}: expected a CSV file of pairs, got '{error.strerror}'; check the path") from error
+        raise UserError(
+            f"{table}: expected a CSV file of pairs, got '{error.strerror}'; check the path", code="E-FILE-UNREADABLE"
+        ) from error
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{table}: expected UTF-8 text, got other bytes ({error.reason}); save the CSV as UTF-8"
+            f"{table}: expected UTF-8 text, got other bytes ({error.reason}); save the CSV as UTF-8",
+            code="E-DATA-TABLE",
         ) from error
     lines = text.splitlines()
     comma = lines[0].count(",") >= lines[0].count(";") if lines else True
@@ -98,21 +102,28 @@ def _rows(table: Path) -> list[dict[str, str]]:
     for name in header:
         if name not in COLUMNS:
             raise UserError(
-                f"{table}: expected columns {', '.join(COLUMNS)}, got '{name}'{did_you_mean(name, COLUMNS)}"
+                f"{table}: expected columns {', '.join(COLUMNS)}, got '{name}'{did_you_mean(name, COLUMNS)}",
+                code="E-DATA-TABLE",
             )
     if not {"image", "mask"} <= set(header):
         raise UserError(
-            f"{table}: expected a first line with image,mask[,class][,split], got '{lines[0] if lines else ''}'"
+            f"{table}: expected a first line with image,mask[,class][,split], got '{lines[0] if lines else ''}'",
+            code="E-DATA-TABLE",
         )
     reader.fieldnames = header
     rows: list[dict[str, str]] = []
     try:
         for row in reader:
             if None in row or None in row.values():
-                raise UserError(f"{table}, line {reader.line_num}: expected {len(header)} cells, got another number")
+                raise UserError(
+                    f"{table}, line {reader.line_num}: expected {len(header)} cells, got another number",
+                    code="E-DATA-TABLE",
+                )
             rows.append({name: value.strip() for name, value in row.items()})
     except csv.Error as error:
-        raise UserError(f"{table}, line {reader.line_num}: expected CSV, got a broken line ({error})") from error
+        raise UserError(
+            f"{table}, line {reader.line_num}: expected CSV, got a broken line ({error})", code="E-DATA-TABLE"
+        ) from error
     if not rows:
-        raise UserError(f"{table}: expected at least one pair below the header, got none")
+        raise UserError(f"{table}: expected at least one pair below the header, got none", code="E-DATA-EMPTY")
     return rows

@@ -63,15 +63,19 @@ def build_augment(options: str | Mapping[str, Any]) -> Augment:
     table: Mapping[str, Any] = {"preset": options} if isinstance(options, str) else options
     for key in table:
         if key not in _OPTIONS:
-            raise UserError(f"augment: expected {', '.join(_OPTIONS)}, got '{key}'{did_you_mean(key, _OPTIONS)}")
+            raise UserError(
+                f"augment: expected {', '.join(_OPTIONS)}, got '{key}'{did_you_mean(key, _OPTIONS)}",
+                code="E-DATA-AUGMENT",
+            )
     preset = table.get("preset", "none")
     if preset not in PRESETS:
         raise UserError(
-            f"augment: expected a preset out of {', '.join(PRESETS)}, got '{preset}'{did_you_mean(preset, PRESETS)}"
+            f"augment: expected a preset out of {', '.join(PRESETS)}, got '{preset}'{did_you_mean(preset, PRESETS)}",
+            code="E-DATA-AUGMENT",
         )
     ratio = float(table.get("salt_pepper", 0.0))
     if not 0 <= ratio <= 1:
-        raise UserError(f"augment.salt_pepper: expected a share in [0, 1], got {ratio}")
+        raise UserError(f"augment.salt_pepper: expected a share in [0, 1], got {ratio}", code="E-DATA-AUGMENT")
     plain = not table.get("transforms") and not ratio
     return _Augment(
         [*PRESETS[preset], *_named(table.get("transforms", ()))], ratio, VARIANTS.get(preset) if plain else None
@@ -136,7 +140,10 @@ def _named(transforms: Sequence[Mapping[str, Any]]) -> list[tuple[str, dict[str,
     named: list[tuple[str, dict[str, Any]]] = []
     for entry in transforms:
         if not isinstance(entry, Mapping) or len(entry) != 1:
-            raise UserError(f"augment.transforms: expected entries like 'Affine: {{rotate: 10}}', got {entry!r}")
+            raise UserError(
+                f"augment.transforms: expected entries like 'Affine: {{rotate: 10}}', got {entry!r}",
+                code="E-DATA-AUGMENT",
+            )
         ((name, arguments),) = entry.items()
         named.append((name, dict(arguments or {})))
     return named
@@ -151,7 +158,9 @@ def _compose(transforms: Sequence[tuple[str, dict[str, Any]]]) -> Any:
         maker = getattr(albumentations, name, None)
         if not isinstance(maker, type) or not issubclass(maker, albumentations.BasicTransform):
             near = did_you_mean(name, [key for key in dir(albumentations) if key[0].isupper()])
-            raise UserError(f"augment.transforms: expected a transform of albumentations, got '{name}'{near}")
+            raise UserError(
+                f"augment.transforms: expected a transform of albumentations, got '{name}'{near}", code="E-DATA-AUGMENT"
+            )
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
@@ -159,6 +168,7 @@ def _compose(transforms: Sequence[tuple[str, dict[str, Any]]]) -> Any:
         except (UserWarning, ValueError, TypeError) as error:
             reason = " ".join(str(error).split())
             raise UserError(
-                f"augment.transforms.{name}: expected arguments it knows, got {arguments}: {reason}"
+                f"augment.transforms.{name}: expected arguments it knows, got {arguments}: {reason}",
+                code="E-DATA-AUGMENT",
             ) from error
     return albumentations.Compose(built)

@@ -10,6 +10,7 @@ import atexit
 import multiprocessing
 import os
 import random
+import re
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -40,10 +41,12 @@ DEFECT_SHARE = 0.7
 class LoadingError(UserError):
     """A user's mistake met in a worker process: torch wraps the message into a traceback, this keeps the one line."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str = "", *, code: str = "") -> None:
         if message.startswith("Caught "):
-            message = message.rstrip().splitlines()[-1].split(f"{type(self).__name__}: ", 1)[-1]
-        super().__init__(message)
+            line = message.rstrip().splitlines()[-1].split(f"{type(self).__name__}: ", 1)[-1]
+            coded = re.fullmatch(r"(.*) \[(E-[A-Z0-9-]+)\]", line)
+            message, code = coded.groups() if coded else (line, "")
+        super().__init__(message, code=code)
 
 
 class FramedDataset(TorchDataset[FramedSample]):
@@ -106,14 +109,15 @@ class FramedDataset(TorchDataset[FramedSample]):
         try:
             return self._framed(index)
         except UserError as error:
-            raise LoadingError(" ".join(str(error).split())) from None
+            raise LoadingError(" ".join(error.message.split()), code=error.code) from None
 
     def _framed(self, index: int) -> FramedSample:
         rng = np.random.default_rng((self.seed, self.epoch, index))
         sample = self.dataset[index]
         if self.training and sample.mask is None:
             raise UserError(
-                f"{sample.image_path or sample.id}: expected a mask to train on, got none; add it or leave it out"
+                f"{sample.image_path or sample.id}: expected a mask to train on, got none; add it or leave it out",
+                code="E-DATA-NO-MASK",
             )
         if self.augment is not None:
             sample = _augmented(sample, self.augment, rng)
@@ -253,7 +257,7 @@ def build_loader(
         UserError: if a batch would hold no sample.
     """
     if batch_size < 1:
-        raise UserError(f"batch_size: expected at least 1, got {batch_size}")
+        raise UserError(f"batch_size: expected at least 1, got {batch_size}", code="E-DATA-BATCH-SIZE")
     framed = FramedDataset(dataset, framing, prompter, augment=augment, training=training, seed=seed)
     sampler = EpochSampler(
         framed,

@@ -52,7 +52,8 @@ def find_photos(patterns: Iterable[str | Path], *, leave_out: Path | None = None
         if not pictures:
             raise UserError(
                 f"{pattern}: expected a picture ({', '.join(IMAGE_SUFFIXES)}), a folder of pictures or a glob that names "
-                "some, got none; check the path"
+                "some, got none; check the path",
+                code="E-DATA-EMPTY",
             )
         for path in pictures:
             key = path.relative_to(base).with_suffix("").as_posix()
@@ -61,7 +62,8 @@ def find_photos(patterns: Iterable[str | Path], *, leave_out: Path | None = None
             if os.path.realpath(other) != os.path.realpath(path):
                 raise UserError(
                     f"{other} and {path} would both be called '{key}'; name fewer (such as 'photos/*{path.suffix}'), "
-                    "or name one folder above both"
+                    "or name one folder above both",
+                    code="E-DATA-SAME-NAME",
                 )
     return [Photo(key, found[key]) for key in sorted(found)]
 
@@ -70,7 +72,9 @@ def _named_by(pattern: str) -> tuple[Path, list[Path]]:
     """Return the folder that ids are seen from, and the files."""
     path = Path(pattern)
     if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
-        raise UserError(f"{path}: expected a folder to read, got 'permission denied'; check its rights")
+        raise UserError(
+            f"{path}: expected a folder to read, got 'permission denied'; check its rights", code="E-FILE-UNREADABLE"
+        )
     if path.is_file() or (path.is_symlink() and not path.exists()):
         return path.parent, [path]
     if path.is_dir():
@@ -127,7 +131,11 @@ def read_photo(path: Path, *, white: float | None = None) -> np.ndarray:
         values = None if white is None else _as_stored(path)
     except FileError as error:
         # Pillow knows neither 16-bit colour TIFF nor how bright a float is; OpenCV reads both as they are.
-        values = _as_stored(path) if error.code in ("mode", "no_picture") and path.suffix.lower() in _DEEP else None
+        values = (
+            _as_stored(path)
+            if error.code in ("E-DATA-PIXELS", "E-FILE-NO-PICTURE") and path.suffix.lower() in _DEEP
+            else None
+        )
         if values is None or values.dtype == np.uint8:
             raise
     if values is None or values.dtype == np.uint8:
@@ -152,20 +160,23 @@ def _scaled(values: np.ndarray, white: float | None, path: Path) -> np.ndarray:
     """Return 8-bit values: black is 0, `white` 255."""
     full = white or {"float32": 1.0, "float64": 1.0, "uint16": 65535.0}.get(values.dtype.name)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise FileError("mode", f"{path}: expected numbers, got NaN or infinity in it; correct the export")
+        raise FileError(
+            f"{path}: expected numbers, got NaN or infinity in it; correct the export",
+            code="E-DATA-PIXELS",
+        )
     low, high = values.min(), values.max()
     if full is None:  # white of 32-bit integers would be 4e9: every photo would come out black
         raise FileError(
-            "mode",
             f"{path}: expected 8- or 16-bit values, got {values.dtype.name} from {low} to {high}; say which value means "
             "white (--white)",
+            code="E-DATA-PIXELS",
         )
     if low < 0 or (high > full and values.dtype.name != "uint16"):
         kind = "floating-point values" if values.dtype.kind == "f" else f"{values.dtype.name} values"
         raise FileError(
-            "mode",
             f"{path}: expected {kind} from 0 (black) to {full:g} (white), got {low:.4g} to {high:.4g}; say which value "
             "means white (--white)",
+            code="E-DATA-PIXELS",
         )
     scaled = np.empty(values.shape, np.uint8)
     for rows in row_blocks(values.shape):

@@ -65,12 +65,15 @@ class EpochSampler(Sampler[int]):
         self._clean = [index for index, name in enumerate(names) if name == CLEAN]
         self._defective = [index for index, name in enumerate(names) if name != CLEAN]
         if not 0 <= clean_share <= MOST_CLEAN:
-            raise UserError(f"data.clean_share: expected a share in [0, {MOST_CLEAN}], got {clean_share}")
+            raise UserError(
+                f"data.clean_share: expected a share in [0, {MOST_CLEAN}], got {clean_share}", code="E-DATA-CLEAN-SHARE"
+            )
         for kind, there in (("defect-free", self._clean), ("defective", self._defective)):
             if clean_share and not there:
                 raise UserError(
                     f"{dataset.dataset.name}, split '{dataset.dataset.split}': expected {kind} images for data.clean_share="
-                    f"{clean_share:g}, got none; add some (docs/your-own-data.md says how), or set data.clean_share=0"
+                    f"{clean_share:g}, got none; add some (docs/your-own-data.md says how), or set data.clean_share=0",
+                    code="E-DATA-CLEAN-SHARE",
                 )
 
     def __len__(self) -> int:

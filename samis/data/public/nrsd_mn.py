@@ -71,7 +71,10 @@ def _test_folders(folder: Path) -> dict[str, Path]:
 def _test_pairs(folder: Path, tests: dict[str, Path], split: str) -> dict[str, Pair]:
     chosen = tests if split == "test" else {split: tests[split]}
     if not chosen:
-        raise UserError(f"{folder / 'test'}: expected test folders such as 'real/images', got none; {HOW_TO_GET}")
+        raise UserError(
+            f"{folder / 'test'}: expected test folders such as 'real/images', got none; {HOW_TO_GET}",
+            code="E-DATA-LAYOUT",
+        )
     found = Pairs()
     for name, path in chosen.items():
         pairs = pair_folders(path / "images", path / "annotations")

@@ -46,9 +46,13 @@ class ProceduralDataset:
         self, split: str = "test", *, surface: str = "all", count: int = 0, clean_share: float = 0.1, seed: int = 0
     ) -> None:
         if split not in (*COUNTS, "trainval"):
-            raise UserError(f"procedural: unknown split {split!r}; it has train, val, trainval, test")
+            raise UserError(
+                f"procedural: unknown split {split!r}; it has train, val, trainval, test", code="E-DATA-SPLIT"
+            )
         if surface != "all" and surface not in SURFACES:
-            raise UserError(f"procedural: unknown surface {surface!r}; expected all, {', '.join(SURFACES)}")
+            raise UserError(
+                f"procedural: unknown surface {surface!r}; expected all, {', '.join(SURFACES)}", code="E-DATA-OPTION"
+            )
         self.name, self.split = "procedural", split
         self._seed, self._clean_share = seed, clean_share
         self._plan: list[tuple[str, int, str, str]] = []

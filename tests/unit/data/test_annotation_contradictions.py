@@ -27,9 +27,7 @@ def write(folder, *, on_disk="a.png", name="a.png", label="pit", **annotation):
     "box", [[30, 30, 5, 5], [10, 30, 9, 9], [float("nan"), 1, 2, 3], [1, 2, 3], [1, 1, -4, 4], "10"]
 )
 def test_a_box_beside_its_segmentation(box, tmp_path):
-    with pytest.raises(
-        UserError, match=r"annotations\.json: image a\.png: annotation 7: expected a segmentation in its"
-    ):
+    with pytest.raises(UserError, match=r"annotations\.json: image a\.png: annotation 7: .*E-DATA-BOX"):
         write(tmp_path, bbox=box)
 
 
@@ -44,7 +42,7 @@ def test_an_accent_of_one_sign_or_of_two(on_disk, name, tmp_path):
 
 
 def test_a_class_without_a_name(tmp_path):
-    with pytest.raises(UserError, match="the name of category 1 to be a text, got None"):
+    with pytest.raises(UserError, match=r"category 1 .*None.*E-DATA-COCO"):
         write(tmp_path, label=None)
 
 
@@ -54,5 +52,5 @@ def test_a_labelme_shape_without_a_name(label, tmp_path):
     Image.fromarray(np.zeros((40, 48), np.uint8)).save(tmp_path / "a.png")
     shape = {"label": label, "points": [[10, 10], [20, 10], [20, 20]], "shape_type": "polygon"}
     (tmp_path / "a.json").write_text(json.dumps({"imageHeight": 40, "imageWidth": 48, "shapes": [shape]}))
-    with pytest.raises(UserError, match=r"a\.json: .*shape 1, whose label is"):
+    with pytest.raises(UserError, match=r"a\.json: .*shape 1, .*E-DATA-LABELME"):
         load_dataset("labelme", root=tmp_path, split="all")

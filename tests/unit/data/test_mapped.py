@@ -73,7 +73,7 @@ def test_a_damaged_strip_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         path.write_bytes(sound[:place] + bytes([sound[place] ^ 255]) + sound[place + 1 :])
         with pytest.raises(FileError) as caught:
             read_image(path)
-        assert caught.value.code == "damaged"
+        assert caught.value.code == "E-FILE-DAMAGED"
 
 
 def test_a_file_that_was_cut_short_is_not_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +83,7 @@ def test_a_file_that_was_cut_short_is_not_mapped(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(reading, "_AS_VIEW", 1)
     with pytest.raises(FileError) as caught:
         read_image(path)
-    assert caught.value.code == "damaged"
+    assert caught.value.code == "E-FILE-DAMAGED"
 
 
 MEASURED = """
@@ -134,5 +134,5 @@ def test_grey_that_can_be_mapped_counts_a_byte_a_pixel(tmp_path: Path, monkeypat
     Image.new("L", (1500, 1000)).save(tmp_path / "a.png")
     monkeypatch.setenv("SAMIS_PICTURE_MB", "2")
     assert read_image(tmp_path / "a.tif").shape == (1000, 1500, 3)
-    with pytest.raises(FileError, match="SAMIS_PICTURE_MB"):
+    with pytest.raises(FileError, match="E-FILE-TOO-LARGE"):
         read_image(tmp_path / "a.png")

@@ -61,12 +61,10 @@ def test_goes_on_from_the_committed_weights(tmp_path):
 
 
 def test_a_missing_stage_and_foreign_weights_are_named(tmp_path):
-    with pytest.raises(
-        UserError, match=r"init: .*none: expected the weights of the stage before; run its config first"
-    ):
+    with pytest.raises(UserError, match=r"init: .*none: .*E-TRAIN-STAGE"):
         _sam(configured(f"init={tmp_path / 'none'}"))
     save_file({"layer.weight": torch.zeros(2)}, tmp_path / "model.safetensors")
-    with pytest.raises(UserError, match=r"model\.safetensors"):
+    with pytest.raises(UserError, match=r"model.safetensors"):
         _sam(configured(f"init={tmp_path}"))
 
 

@@ -56,7 +56,7 @@ class TestEveryPrompter:
 
     @pytest.mark.parametrize("kind", ["box", "point"])
     def test_an_oracle_without_mask_is_refused(self, kind):
-        with pytest.raises(UserError, match=f"s: prompt '{kind}' is made from the ground truth: expected a mask"):
+        with pytest.raises(UserError, match=f"s: prompt '{kind}'.*E-PROMPT-TRUTH"):
             ask(sample_of(None), Framing(64), kind=kind)
 
 
@@ -152,16 +152,17 @@ class TestPoint:
 
 
 class TestMistakes:
-    @pytest.mark.parametrize(("options", "message"), [
-        ({"kind": "boxes"},
-         "prompt.kind: expected one of empty, grid, whole, box, point, got 'boxes'; did you mean box?"),
-        ({"kind": "box", "per": "images"},
-         "prompt.per: expected one of component, image, got 'images'; did you mean image?"),
-        ({"kind": "point", "per": "x"}, "prompt.per: expected one of component, image, got 'x'"),
-        ({"kind": "box", "jitter": -0.1}, "prompt.jitter: expected a share in [0, 0.5), got -0.1"),
-        ({"kind": "grid", "points_per_side": 0}, "prompt.points_per_side: expected at least 1, got 0"),
-    ])  # fmt: skip
-    def test_one_clear_line(self, options, message):
-        with pytest.raises(UserError) as caught:
+    @pytest.mark.parametrize(
+        ("options", "parts"),
+        [
+            ({"kind": "boxes"}, "prompt.kind: .*'boxes'; did you mean box.*E-PROMPT-KIND"),
+            ({"kind": "box", "per": "images"}, "prompt.per: .*'images'; did you mean image.*E-PROMPT-OPTION"),
+            ({"kind": "point", "per": "x"}, "prompt.per: .*'x'.*E-PROMPT-OPTION"),
+            ({"kind": "box", "jitter": -0.1}, r"prompt.jitter: .*-0.1.*E-PROMPT-OPTION"),
+            ({"kind": "grid", "points_per_side": 0}, "prompt.points_per_side: .* 0 .*E-PROMPT-OPTION"),
+        ],
+    )
+    def test_one_clear_line(self, options, parts):
+        with pytest.raises(UserError, match=parts) as caught:
             build_prompter(PromptConfig(**options))
-        assert str(caught.value) == message
+        assert "\n" not in str(caught.value)

@@ -125,5 +125,5 @@ def test_contact_sheet(root: Path, tmp_path: Path) -> None:
     assert pixels.shape[1] > 3 * 128
     assert ((pixels[..., 0] > 200) & (pixels[..., 1] < 60)).any()
     assert [entry.name for entry in path.parent.iterdir()] == ["sheet.png"]
-    with pytest.raises(UserError, match="expected to write"):
+    with pytest.raises(UserError, match="E-FILE-WRITE"):
         write_contact_sheet(load_folder(root=root, split="all"), path / "below" / "a.png")

@@ -66,20 +66,20 @@ def test_salt_and_pepper() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "part"),
     [
         ("defalt", "did you mean default"),
         ({"salt_peper": 0.1}, "did you mean salt_pepper"),
         ({"salt_pepper": 2}, r"\[0, 1\]"),
-        ({"transforms": ["Affine"]}, "entries like"),
+        ({"transforms": ["Affine"]}, "Affine"),
         ({"transforms": [{"Afine": {}}]}, "did you mean Affine"),
         ({"transforms": [{"Affine": {"rotation": 5}}]}, "rotation"),
         ({"transforms": [{"GaussNoise": {"var_limit": 5}}]}, "var_limit"),
         ({"transforms": [{"Affine": {"rotate": "much"}}]}, "Affine"),
     ],
 )
-def test_mistakes_are_told(options: object, told: str) -> None:
-    with pytest.raises(UserError, match=told) as caught:
+def test_mistakes_are_one_line(options: object, part: str) -> None:
+    with pytest.raises(UserError, match=f"{part}.*E-DATA-AUGMENT") as caught:
         build_augment(options)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
 

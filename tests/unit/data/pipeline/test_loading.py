@@ -135,26 +135,27 @@ def test_workers_and_ranks_get_their_own_seed(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_bad_file_is_told_in_one_line(two_folders: Path, workers: int) -> None:
+def test_a_bad_file_is_one_line_with_its_code(two_folders: Path, workers: int) -> None:
     bad = two_folders / "images" / "photo 3.jpg"
     bad.write_bytes(bad.read_bytes()[:200])
     with pytest.raises(UserError) as caught:
         batches(two_folders, workers=workers)
-    assert str(caught.value).startswith(str(bad))
+    assert str(caught.value).startswith(str(bad)) and str(caught.value).endswith(" [E-FILE-DAMAGED]")
+    assert caught.value.code == "E-FILE-DAMAGED" and "E-" not in caught.value.message
     assert "\n" not in str(caught.value)
 
 
 def test_training_needs_truth(two_folders: Path) -> None:
     (two_folders / "masks" / "photo 3.png").unlink()
     data = load_folder(root=two_folders, split="all", unlabelled_ok=True)
-    with pytest.raises(UserError, match=r"photo 3.*expected a mask to train on"):
+    with pytest.raises(UserError, match=r"photo 3.*E-DATA-NO-MASK"):
         list(build_loader(data, FRAMING, None, batch_size=4, training=True))
     assert [batch.masks is None for batch in build_loader(data, FRAMING, None, batch_size=15)].count(True) == 1
 
 
 def test_incomplete_batches(two_folders: Path) -> None:
     assert [len(batch) for batch in batches(two_folders, batch_size=8)] == [8, 8, 8, 6]
-    with pytest.raises(UserError, match="at least 1"):
+    with pytest.raises(UserError, match=r"0 .*E-DATA-BATCH-SIZE"):
         batches(two_folders, batch_size=0)
 
 

@@ -91,14 +91,14 @@ def test_a_resumed_epoch_goes_on_and_processes_share_it() -> None:
     assert shown(scored, 0) == IDS
 
 
-def test_mistakes_are_told() -> None:
+def test_mistakes_have_a_code() -> None:
     for share in (-0.1, 0.95):
-        with pytest.raises(UserError, match=r"data.clean_share: expected a share in \[0, 0.9\]"):
+        with pytest.raises(UserError, match=f"{share} .*E-DATA-CLEAN-SHARE"):
             loader(share)
     data = Drawn()
     for kept, missing in (("crack", "defect-free"), ("clean", "defective")):
         part = subset(data, 0, besides=kept)
-        with pytest.raises(UserError, match=f"expected {missing} images for data.clean_share=0.3"):
+        with pytest.raises(UserError, match=f" {missing} images for data.clean_share=0.3.*E-DATA-CLEAN-SHARE"):
             build_loader(part, Framing(16), batch_size=2, training=True, clean_share=0.3)
 
 

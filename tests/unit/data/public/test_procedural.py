@@ -34,7 +34,7 @@ def test_a_seed_draws_the_same_picture_and_splits_share_none():
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(UserError, match="unknown split"):
+    with pytest.raises(UserError, match="E-DATA-SPLIT"):
         ProceduralDataset("tset")
-    with pytest.raises(UserError, match="unknown surface"):
+    with pytest.raises(UserError, match="E-DATA-OPTION"):
         ProceduralDataset("test", surface="wood")
