@@ -30,7 +30,8 @@ import numpy as np
 import py_sod_metrics as pysod
 
 from samis.metrics import METRICS, PROTOCOLS, TruthFields, find_metrics, score_image
-from samis.metrics.folders import match_files, read_pair, score_folders
+from samis.metrics.folders import read_pair, score_folders
+from samis.metrics.matching import match_files
 
 SAME = ("mae", "f_measure", "weighted_f", "s_measure", "e_measure", "iou")
 """What both compute; ours under ``pysod`` adds the overlap ratio (free) and Pratt's figure."""

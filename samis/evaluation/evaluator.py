@@ -249,7 +249,7 @@ def _flat(row: dict[str, Any], *, found: bool) -> dict[str, Any]:
         numbers["false_positive_area"] = judged.false_positive_area
         numbers["kept_clean"] = judged.false_positive_area == 0
     elif found:
-        numbers["found"] = bool(judged.found)
+        numbers["found"] = bool(judged.detected)
     numbers["image_score"] = row["decision"].score
     return {"id": row["id"], "class_name": row["class_name"], **{name: float(value) for name, value in numbers.items()}}
 

@@ -1,6 +1,6 @@
 """Metrics: exact against their references, scored image by image, summed up in any order.
 
-``METRICS`` maps a metric's name to its class; ``PROTOCOLS`` says which metrics a protocol holds, and the protocol's
+``METRICS`` maps a metric's name to its class; ``PROTOCOLS`` lists the metrics of each protocol, and the protocol's
 name also chooses the rules by which they are computed:
 
 - ``pysod`` (default): PySODMetrics 1.6.2, per image to 1e-12 (weighted F 1e-9). By name also BER, specificity, accuracy, kappa
@@ -79,13 +79,13 @@ PROTOCOLS: dict[str, tuple[str, ...]] = {
 OPTIONAL: dict[str, tuple[str, ...]] = {
     "pysod": ("rates", "context_measure", "human_correction_effort", "msiou"),
 }
-"""Further metrics that a protocol has, computed only where they are asked for by name."""
+"""Further metrics that a protocol has, computed only where they are named."""
 
 SCORES_CLEAN = frozenset({"inspection"})
 """Protocols whose numbers need the defect-free images too; the others are not defined on them."""
 
 CLEAN_NUMBERS = tuple(Clean.values)
-"""What the defect-free images of a set come to under every protocol; see `inspect`."""
+"""Numbers of the defect-free images of a set, the same under every protocol; see `inspect`."""
 
 DIRECTIONS: dict[str, int] = {
     number: direction
@@ -97,7 +97,7 @@ that a caller has added to `METRICS`."""
 
 
 def directions_of(numbers: Iterable[str]) -> dict[str, int]:
-    """Return the directions of numbers, +1 higher is better, -1 lower, of metrics and of what ``inspect`` gives.
+    """Return the directions of numbers, +1 higher is better, -1 lower, of metrics and of ``inspect``.
 
     A number that has none, such as a threshold, is left out.
 
@@ -146,7 +146,7 @@ def find_metrics(metrics: Sequence[str] | None = None, protocol: str = "pysod") 
     """Look up metrics of a protocol.
 
     Args:
-        metrics: names in `METRICS` or of their numbers (``f_max`` asks for all of ``f_measure``); None: all of the
+        metrics: names in `METRICS` or of their numbers (``f_max`` selects all of ``f_measure``); None: all of the
             protocol. Those of `OPTIONAL` too, which None leaves out.
         protocol: key of `PROTOCOLS`.
 
@@ -157,7 +157,9 @@ def find_metrics(metrics: Sequence[str] | None = None, protocol: str = "pysod") 
         UserError: an unknown name, with the nearest known one.
     """
     if protocol not in PROTOCOLS:
-        raise UserError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}")
+        raise UserError(
+            f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}", code="E-METRIC-PROTOCOL"
+        )
     own = PROTOCOLS[protocol]
     if metrics is None:
         return tuple(METRICS[name] for name in own)
@@ -166,24 +168,25 @@ def find_metrics(metrics: Sequence[str] | None = None, protocol: str = "pysod") 
     for name in metrics:
         if name not in owners:
             raise UserError(
-                f"unknown metric {name!r} of protocol {protocol!r}{did_you_mean(name, owners) or '; it has ' + ', '.join(owners)}"
+                f"unknown metric {name!r} of protocol {protocol!r}{did_you_mean(name, owners) or '; it has ' + ', '.join(owners)}",
+                code="E-METRIC-NAME",
             )
     wanted = {owners[name] for name in metrics}
     return tuple(METRICS[name] for name in own if name in wanted)
 
 
 def numbers_of(metrics: Sequence[str]) -> set[str]:
-    """Return the numbers that a list of names asks for.
+    """Return the numbers that a list of names selects.
 
-    A number's name (``iou``, ``f_max``) asks for itself; a metric whose name is no number (``f_measure``) for all of its own.
+    A number's name (``iou``, ``f_max``) selects itself; a metric whose name is no number (``f_measure``) for all of its own.
 
     >>> sorted(numbers_of(["iou", "f_measure"]))
     ['f_adaptive', 'f_max', 'f_mean', 'iou']
     """
-    found: set[str] = set()
+    numbers: set[str] = set()
     for name in metrics:
-        found |= {name} if directions_of([name]) else {*METRICS[name].values, *METRICS[name].finished}
-    return found
+        numbers |= {name} if directions_of([name]) else {*METRICS[name].values, *METRICS[name].finished}
+    return numbers
 
 
 def numbers_on(
@@ -192,8 +195,10 @@ def numbers_on(
     """Return the numbers that a set of images has, by the kinds of images in it.
 
     Args:
-        defective: whether some have a defect. clean: whether some have none.
-        metrics, protocol: as for `find_metrics`.
+        defective: whether some have a defect.
+        clean: whether some have none.
+        metrics: as for `find_metrics`.
+        protocol: as for `find_metrics`.
 
     >>> sorted(numbers_on(defective=False, clean=True)), len(numbers_on(defective=True, clean=False, metrics=["mae", "iou"]))
     (['false_positive_area', 'kept_clean'], 15)
@@ -221,7 +226,7 @@ def score_image(
         truth: (H, W) bool, or the file's raw uint8 values.
         metrics: names in `METRICS` or of their numbers; None: all of the protocol.
         protocol: key of `PROTOCOLS`.
-        truth_fields: the truth's fields if kept from an earlier round (`TruthCache`); `truth` is then not looked at.
+        truth_fields: the truth's fields if kept from an earlier round (`TruthCache`); `truth` is then not read.
         threshold: absolute threshold of the ``inspection`` protocol, in [0, 1].
 
     Returns:

@@ -12,7 +12,8 @@ from pathlib import Path
 from samis.core.cells import text_cells
 from samis.errors import Parser, UserError
 from samis.metrics import PROTOCOLS, THRESHOLDS, directions_of, find_metrics, mean_curves, summarise
-from samis.metrics.folders import FolderScores, match_files, score_many
+from samis.metrics.folders import FolderScores, score_many
+from samis.metrics.matching import match_files
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--with-clean",
         action="store_true",
-        help="average images with an empty mask with the others, as PySODMetrics does; by default they stand apart",
+        help="average images with an empty mask with the others, as PySODMetrics does; by default they are averaged separately",
     )
     parser.add_argument("--workers", type=int, default=1, help="processes (default: 1)")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write one row per image")
@@ -80,35 +81,42 @@ def score_folders(options: argparse.Namespace) -> None:
     """
     parts = find_metrics(options.metrics, options.protocol)
     if options.workers < 1:
-        raise UserError(f"--workers: expected at least 1, got {options.workers}")
+        raise UserError(f"--workers: expected at least 1, got {options.workers}", code="E-METRIC-OPTION")
     for value in (*(options.classes or ()), *([] if options.ignore_value is None else [options.ignore_value])):
         if not 0 <= value <= 255:
-            raise UserError(f"--classes, --ignore-value: expected values from 0 to 255, got {value}")
+            raise UserError(
+                f"--classes, --ignore-value: expected values from 0 to 255, got {value}", code="E-METRIC-OPTION"
+            )
     if options.ignore_value in (options.classes or ()):
-        raise UserError(f"--ignore-value {options.ignore_value}: expected another value than those of --classes")
+        raise UserError(
+            f"--ignore-value {options.ignore_value}: is one of --classes too; give another value",
+            code="E-METRIC-OPTION",
+        )
     if not 0 < options.threshold <= 1:
-        raise UserError(f"--threshold: expected a number above 0 and at most 1, got {options.threshold}")
+        raise UserError(
+            f"--threshold: expected a number above 0 and at most 1, got {options.threshold}", code="E-METRIC-OPTION"
+        )
     names = _read_names(options.names) if options.names else None
     maps, masks = _folders(options)
     files = [
         match_files(folder, masks, names=names, map_suffix=options.map_suffix, truth_suffix=options.mask_suffix)
         for folder in maps
     ]
-    found = score_many(
+    results = score_many(
         files, parts, protocol=options.protocol, threshold=options.threshold, workers=options.workers,
         classes=options.classes, ignore_value=options.ignore_value,
     )  # fmt: skip
     labels = _labels(maps)
-    for label, scores in zip(labels, found, strict=True):
+    for label, scores in zip(labels, results, strict=True):
         for text in scores.warnings():
             print(f"warning: {label + ': ' if len(maps) > 1 else ''}{text}", file=sys.stderr)
     together = options.with_clean or options.protocol == "inspection"
-    named = dict(zip(labels, found, strict=True))
+    named = dict(zip(labels, results, strict=True))
     if options.csv:
         _write_csv(options.csv, named)
     if options.curves:
         _write_curves(options.curves, named, together=together)
-    counts = {"images": len(files[0]), "clean_images": len(found[0].clean)}
+    counts = {"images": len(files[0]), "clean_images": len(results[0].clean)}
     numbers = {label: _numbers(scores, together=together) for label, scores in named.items()}
     if options.json:
         content = numbers[labels[0]] if options.truth is None else {"folders": numbers}
@@ -126,7 +134,8 @@ def _folders(options: argparse.Namespace) -> tuple[list[Path], Path]:
         return options.folders, options.truth
     if len(options.folders) != 2:
         raise UserError(
-            f"expected two folders, MAPS MASKS, got {len(options.folders)}; for several folders of maps give --truth MASKS"
+            f"expected two folders, MAPS MASKS, got {len(options.folders)}; for several folders of maps give --truth MASKS",
+            code="E-METRIC-FOLDERS",
         )
     return options.folders[:1], options.folders[1]
 
@@ -136,7 +145,7 @@ def _labels(maps: Sequence[Path]) -> list[str]:
     names = [folder.resolve().name for folder in maps]
     labels = names if len(set(names)) == len(names) else [str(folder) for folder in maps]
     if len(set(labels)) < len(labels):
-        raise UserError(f"{maps[0]}: expected each folder of maps once, got one again; remove it")
+        raise UserError(f"{maps[0]}: a folder of maps is given twice; remove one", code="E-METRIC-FOLDER-TWICE")
     return labels
 
 
@@ -144,10 +153,12 @@ def _read_names(path: Path) -> list[str]:
     try:
         names = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as a list of names ({error}); write one name a line") from error
+        raise UserError(
+            f"{path}: cannot be read as a list of names ({error}); write one name a line", code="E-METRIC-NAMES"
+        ) from error
     names = [name.strip() for name in names if name.strip()]
     if not names:
-        raise UserError(f"{path}: expected one name a line, found none")
+        raise UserError(f"{path}: holds no name; write one name a line", code="E-METRIC-NAMES")
     return names
 
 
@@ -183,7 +194,8 @@ def _write_curves(path: Path, named: Mapping[str, FolderScores], *, together: bo
             rows.append({"maps": label, "threshold": int(threshold), **values})
     if not rows:
         raise UserError(
-            f"--curves {path}: expected metrics with curves (f_measure, e_measure, iou), got none; ask for one"
+            f"--curves {path}: none of the metrics has a curve; add f_measure, e_measure or iou to --metrics",
+            code="E-METRIC-CURVES",
         )
     _write_table(path, rows, "--curves")
 
@@ -196,11 +208,13 @@ def _write_table(path: Path, rows: Sequence[Mapping[str, object]], option: str) 
             writer.writerow(text_cells(columns))
             writer.writerows(text_cells([row.get(column, "") for column in columns]) for row in rows)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error}); give another {option} FILE") from error
+        raise UserError(
+            f"{path}: cannot be written ({error}); give another {option} FILE", code="E-METRIC-WRITE"
+        ) from error
 
 
 def _print_table(protocol: str, counts: dict[str, int], numbers: dict[str, float], *, together: bool) -> None:
-    apart = "" if together or not counts["clean_images"] else ", clean ones apart"
+    apart = "" if together or not counts["clean_images"] else ", clean ones scored separately"
     print(f"protocol {protocol}: {counts['images']} images, {counts['clean_images']} of them clean{apart}")
     width = max((len(name) for name in numbers), default=0)
     for name, value in numbers.items():

@@ -92,10 +92,12 @@ class ProtocolMetric(Metric):
             truth_fields: the truths' fields, if kept from an earlier round.
 
         Raises:
-            UserError: lengths differ, or an image is refused (`samis.metrics.Pair`, `TruthFields`).
+            UserError: lengths differ, or an image cannot be scored (`samis.metrics.Pair`, `TruthFields`).
         """
         if len(maps) != len(truths):
-            raise UserError(f"expected as many maps as truths, got {len(maps)} maps and {len(truths)} truths")
+            raise UserError(
+                f"got {len(maps)} maps and {len(truths)} truths; give as many of both", code="E-METRIC-COUNT"
+            )
         for index, (image, truth) in enumerate(zip(maps, truths, strict=True)):
             fields = truth_fields[index] if truth_fields is not None else TruthFields(_to_numpy(truth))
             self.add(self._score(image, fields))
@@ -118,11 +120,11 @@ class ProtocolMetric(Metric):
             self.rows.append({name: scores.values[name] for name in self._value_names if name in scores.values})
 
     @staticmethod
-    def _add(names: list[str], found: dict[str, Any], sums: Tensor, counts: Tensor) -> None:
-        present = [name in found for name in names]
+    def _add(names: list[str], scores: dict[str, Any], sums: Tensor, counts: Tensor) -> None:
+        present = [name in scores for name in names]
         if any(present):
             zero = np.zeros(sums.shape[1:])
-            sums += torch.from_numpy(np.array([found.get(name, zero) for name in names], dtype=np.float64)).to(
+            sums += torch.from_numpy(np.array([scores.get(name, zero) for name in names], dtype=np.float64)).to(
                 sums.device
             )
             counts += torch.tensor(present, dtype=counts.dtype, device=counts.device)
@@ -138,7 +140,7 @@ class ProtocolMetric(Metric):
         return finish_all(scores, self.parts)
 
     def reset(self) -> None:
-        """Forget everything added."""
+        """Remove everything added."""
         super().reset()
         if self.rows is not None:
             self.rows = []

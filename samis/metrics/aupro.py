@@ -3,7 +3,7 @@
 Paper: Bergmann et al., The MVTec Anomaly Detection Dataset, IJCV 2021, doi 10.1007/s11263-020-01400-4.
 Every defect counts the same, however small. There are 256 thresholds, k / 255, which are all that maps of bytes have, and the
 counts add up over batches and processes; floats that span few of them are warned about in `samis.metrics.folders`.
-A map of zeros everywhere scores 0.15, not 0: its curve has two points, nothing at a rate of 0 and everything at a rate of 1,
+A map of zeros everywhere scores 0.15, not 0: its curve has two points, 0 at a rate of 0 and 1 at a rate of 1,
 and the straight line between them has that area below 0.3. So does any constant map.
 Agrees with: the definition computed pixel by pixel over sorted scores (in the tests) to 1e-12.
 """
@@ -28,7 +28,7 @@ def region_overlaps(pair: Pair) -> np.ndarray:
         pair: map and truth; the map is not stretched.
 
     Returns:
-        (256,); zeros on an empty mask; on an empty map only threshold 0 finds anything.
+        (256,); zeros on an empty mask; on an empty map only threshold 0 reaches anything.
     """
     labels, areas = pair.fields.components
     inside = pair.fields.mask
@@ -55,7 +55,7 @@ def area_under(rate: np.ndarray, overlap: np.ndarray, *, limit: float = LIMIT) -
     rate, overlap = np.concatenate([[0.0], rate]), np.concatenate([[0.0], overlap])
     inside = rate < limit
     first = int(np.count_nonzero(inside))  # the first threshold at which the limit is reached
-    # Of several at the limit itself only the first counts: what the others find lies above the end of the integral.
+    # Of several at the limit itself only the first counts: the values at the others are above the end of the integral.
     end = overlap[first] if rate[first] == limit else np.interp(limit, rate[: first + 1], overlap[: first + 1])
     x, y = np.append(rate[inside], limit), np.append(overlap[inside], end)
     return float(np.sum(np.diff(x) * (y[1:] + y[:-1]) / 2)) / limit

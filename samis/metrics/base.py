@@ -1,6 +1,6 @@
-"""What every metric is: the names of its numbers, a formula for one image, and how a set's numbers come of it.
+"""What every metric has: the names of its numbers, a formula for one image, and how a set's numbers are computed.
 
-`ImageScores` is what a formula returns for one image, `SetScores` what it comes to over many. Means and pooled numbers
+`ImageScores` is what a formula returns for one image, `SetScores` the same over many. Means and pooled numbers
 are both sums, so it does not matter how the images were batched or spread over processes
 (`samis.metrics.accumulate` keeps those sums as a torchmetrics metric).
 """
@@ -36,7 +36,7 @@ class ImageScores:
     parts: tuple[type[ImageMetric], ...] = ()
 
     def update(self, other: ImageScores) -> None:
-        """Take over another metric's numbers of the same image."""
+        """Add another metric's numbers of the same image."""
         self.values.update(other.values)
         self.curves.update(other.curves)
         self.totals.update(other.totals)
@@ -80,7 +80,12 @@ class ImageMetric:
 
 
 def score_pair(pair: Pair, parts: Iterable[type[ImageMetric]]) -> ImageScores:
-    """Score one image with several metrics."""
+    """Score one image with several metrics.
+
+    Args:
+        pair: map and truth.
+        parts: the metrics.
+    """
     scores = ImageScores(protocol=pair.protocol, parts=tuple(parts))
     for part in scores.parts:
         scores.update(part.formula(pair))
@@ -88,7 +93,12 @@ def score_pair(pair: Pair, parts: Iterable[type[ImageMetric]]) -> ImageScores:
 
 
 def score_pairs(pairs: Sequence[Pair], parts: Iterable[type[ImageMetric]]) -> list[ImageScores]:
-    """Score several images of one protocol as `score_pair` does each: those kept as bytes at once, where a metric can."""
+    """Score several images of one protocol as `score_pair` does each: those kept as bytes at once, where a metric can.
+
+    Args:
+        pairs: maps and truths.
+        parts: the metrics.
+    """
     parts = tuple(parts)
     bytewise = [pair.protocol == "pysod" and len(pair.levels) == 256 and type(pair) is Pair for pair in pairs]
     chosen = [index for index, suits in enumerate(bytewise) if suits]
@@ -99,11 +109,11 @@ def score_pairs(pairs: Sequence[Pair], parts: Iterable[type[ImageMetric]]) -> li
     scores = [ImageScores(protocol=pair.protocol, parts=parts) for pair in pairs]
     for part in parts:
         if part.stacks:
-            found = part.formula(stack)
-            values = {name: np.asarray(number).tolist() for name, number in found.values.items()}
+            stacked = part.formula(stack)
+            values = {name: np.asarray(number).tolist() for name, number in stacked.values.items()}
             for place, index in enumerate(chosen):
                 scores[index].values.update({name: numbers[place] for name, numbers in values.items()})
-                scores[index].curves.update({name: curves[place] for name, curves in found.curves.items()})
+                scores[index].curves.update({name: curves[place] for name, curves in stacked.curves.items()})
         for index, pair in enumerate(pairs):
             if not (part.stacks and bytewise[index]):
                 scores[index].update(part.formula(pair))
@@ -111,7 +121,12 @@ def score_pairs(pairs: Sequence[Pair], parts: Iterable[type[ImageMetric]]) -> li
 
 
 def finish_all(scores: SetScores, parts: Iterable[type[ImageMetric]]) -> dict[str, float]:
-    """Return the means and what the metrics make of curves and totals, in the metrics' order."""
+    """Return the means and the numbers of the metrics' curves and totals, in the metrics' order.
+
+    Args:
+        scores: of the whole set.
+        parts: the metrics.
+    """
     numbers: dict[str, float] = {}
     for part in parts:
         numbers.update({name: scores.values[name] for name in part.values if name in scores.values})

@@ -14,22 +14,22 @@ import torch
 
 from samis.core.contracts import Batch, Segmenter
 from samis.errors import UserError
-from samis.metrics.clean import FOUND_IOU
+from samis.metrics.clean import DETECTED_IOU
 
 LEVELS = 256
 """Thresholds tried: k / 256 for k = 0 .. 255."""
 
 
 class ThresholdSearch:
-    """What ``map > k / 256`` comes to, for every k: mean IoU over defective images, share of clean ones left alone.
+    """For every threshold k / 256: mean IoU over defective images, and share of clean images without a pixel above it.
 
-    With both kinds of images the best threshold is the one with the highest harmonic mean of the two, so that a line neither
-    stops for clean parts nor lets defects pass: a threshold that calls nothing defective is as bad as one that calls every
-    part so. Without a clean image, or where no threshold keeps any clean while it finds anything, the IoU alone decides.
+    With both kinds of images the best threshold is the one with the highest harmonic mean of the two, so that neither clean
+    parts are rejected nor defects missed: a threshold that calls nothing defective is as bad as one that calls every part
+    defective. Without a clean image, or where no threshold keeps any clean and detects anything, the IoU alone decides.
     """
 
     def __init__(self) -> None:
-        self._sum, self._found, self._kept = np.zeros(LEVELS), np.zeros(LEVELS), np.zeros(LEVELS)
+        self._sum, self._detected, self._kept = np.zeros(LEVELS), np.zeros(LEVELS), np.zeros(LEVELS)
         self._images = self._clean = 0
 
     def add(self, values: np.ndarray, truth: np.ndarray) -> None:
@@ -43,7 +43,7 @@ class ThresholdSearch:
             UserError: the map is not finite.
         """
         if not np.isfinite(values).all():
-            raise UserError("map: expected finite numbers, got NaN or infinity; check the weights")
+            raise UserError("map: holds NaN or infinity; check the weights", code="E-METRIC-NOT-FINITE")
         # Multiplying a float by 256 is exact, so that ``map > k / 256`` is counted here as it will be applied.
         bins = np.ceil(values.astype(np.float32) * LEVELS).clip(0, LEVELS).astype(np.int64)
         if not truth.any():
@@ -53,14 +53,14 @@ class ThresholdSearch:
         above = [np.bincount(bins[where], minlength=LEVELS + 1)[:0:-1].cumsum()[::-1] for where in (truth, ~truth)]
         iou = above[0] / (truth.sum() + above[1])
         self._sum += iou
-        self._found += iou >= FOUND_IOU
+        self._detected += iou >= DETECTED_IOU
         self._images += 1
 
     def best(self) -> dict[str, float] | None:
         """Return ``value`` (the threshold), ``iou`` (at it) and ``images``; None without a defective image.
 
         With clean images also, at it, ``kept_clean`` (share of them without a pixel above it), ``defect_recall`` (share of
-        the defective images with an IoU of at least ``FOUND_IOU``) and ``clean_images``. Of equally good neighbours the
+        the defective images with an IoU of at least ``DETECTED_IOU``) and ``clean_images``. Of equally good neighbours the
         middle one is taken.
 
         >>> search = ThresholdSearch()
@@ -82,7 +82,7 @@ class ThresholdSearch:
         best = {"value": level / LEVELS, "iou": float(ious[level]), "images": self._images}
         if self._clean:
             best["kept_clean"] = float(self._kept[level] / self._clean)
-            best["defect_recall"] = float(self._found[level] / self._images)
+            best["defect_recall"] = float(self._detected[level] / self._images)
             best["clean_images"] = self._clean
         return best
 
@@ -98,8 +98,8 @@ def search_threshold(
 
     Args:
         segmenter: makes the maps.
-        batches: with truths.
-        device: where batches are sent.
+        batches: labelled images, defective and clean.
+        device: where the batches are sent.
         also: called with each (H, W) float32 map and its (H, W) bool truth, or None.
     """
     search = ThresholdSearch()

@@ -34,7 +34,7 @@ def outline(mask: np.ndarray) -> np.ndarray:
 def boundary_f(detected: np.ndarray, truth: np.ndarray, *, tolerance_px: float = TOLERANCE_PX) -> float:
     """Compute the harmonic mean of the outlines' precision and recall.
 
-    Precision is the share of the detected outline that lies within the tolerance (Euclidean) of the truth's; recall the
+    Precision is the share of the detected outline that is within the tolerance (Euclidean) of the truth's; recall the
     reverse. Neither mask has an outline (both empty, both full): 1. One of them has none: 0.
 
     Args:
@@ -51,11 +51,11 @@ def boundary_f(detected: np.ndarray, truth: np.ndarray, *, tolerance_px: float =
         >>> boundary_f(np.roll(square, 2, axis=0), square), boundary_f(np.zeros((8, 8), bool), square)
         (1.0, 0.0)
     """
-    found, true = outline(detected), outline(truth)
-    if not found.any() or not true.any():
-        return float(found.any() == true.any())
-    precision = float(np.mean(_distance_to(true)[found] <= tolerance_px + 1e-3))
-    recall = float(np.mean(_distance_to(found)[true] <= tolerance_px + 1e-3))
+    own, true = outline(detected), outline(truth)
+    if not own.any() or not true.any():
+        return float(own.any() == true.any())
+    precision = float(np.mean(_distance_to(true)[own] <= tolerance_px + 1e-3))
+    recall = float(np.mean(_distance_to(own)[true] <= tolerance_px + 1e-3))
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 

@@ -2,8 +2,8 @@
 
 Paper: Wang et al., Context-measure: Contextualizing Metric for Camouflage, arXiv 2512.07076, 2025.
 Agrees with: PySODMetrics 1.6.2 (``ContextMeasure``, beta^2 = 1, alpha = 6) to 1e-12 per image.
-Differs: where the truth's pixels lie on one oblique line the reference stops (its matrix has no inverse); the truth then
-counts as a truth of one pixel does. Optional: computed where asked for by name.
+Differs: where the truth's pixels are on one oblique line the reference stops (its matrix has no inverse); the truth then
+counts as a truth of one pixel does. Optional: computed only where named.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ALPHA = 6.0
 def context_measure(pair: Pair) -> float:
     """Compute the Context-measure of one image.
 
-    Forward: the mean, over the map, of how much truth lies about each pixel. Reverse: the mean, over the truth, of how much
+    Forward: the mean, over the map, of how much truth is around each pixel. Reverse: the mean, over the truth, of how much
     map does. Both together as an F-measure.
 
     Empty mask: 0. Empty map: 0. Full mask: high where the map is.

@@ -1,4 +1,4 @@
-"""Sums over the counts of one map, or of a stack of maps: what several formulas read, each computed when first asked for.
+"""Sums over the counts of one map, or of a stack of maps: what several formulas read, each computed when first used.
 
 Every array has leading axes "...": none for one map (`samis.metrics.pair.Pair`), one for a stack (`samis.metrics.stack.Stack`),
 so that a formula written with them scores both. Normalisation is a table of the K levels, exact and without cost per pixel.
@@ -13,7 +13,7 @@ import numpy as np
 
 EPS = float(np.spacing(1.0))
 THRESHOLDS = np.arange(255, -1, -1)
-"""The threshold that each of a curve's 256 entries stands for: entry 0 is 255, the last is 0 (all foreground)."""
+"""The threshold of each of a curve's 256 entries: entry 0 is 255, the last is 0 (all foreground)."""
 
 
 class Counted:
@@ -26,7 +26,7 @@ class Counted:
 
     @property
     def levels(self) -> np.ndarray:
-        """(K,) float64 in [0, 1]: what each level stands for, ascending; K = 256 for bytes."""
+        """(K,) float64 in [0, 1]: the value of each level, ascending; K = 256 for bytes."""
         raise NotImplementedError
 
     @property
@@ -77,7 +77,7 @@ class Counted:
         """(..., K) float64: each level, min-max stretched (bytes / 255 first, in that order of operations) unless the map is
         constant.
 
-        Entries outside the map's own range mean nothing and are never counted.
+        Entries outside the map's own range have no meaning and are never counted.
         """
         lowest, highest = (np.asarray(self.levels[level])[..., None] for level in self.low_high)
         constant = lowest == highest
@@ -98,8 +98,8 @@ class Counted:
         """
         threshold = np.array(np.minimum(2 * self.mean, 1))
         near = (np.abs(self.stretched - threshold[..., None]) < 1e-9) & (self.by_value > 0)
-        for found in np.argwhere(near.any(axis=-1) & (threshold < 1)):
-            place = tuple(found)
+        for index in np.argwhere(near.any(axis=-1) & (threshold < 1)):
+            place = tuple(index)
             threshold[place] = min(2 * float(self.table(place)[self.pixels(place)].mean()), 1)
         return threshold
 
@@ -125,8 +125,8 @@ class Counted:
     @cached_property
     def precision_recall(self) -> tuple[np.ndarray, np.ndarray]:
         """Precision and recall at the thresholds of `hits`, (..., 258) each; 0/0 = 0."""
-        found, false = self.hits
-        return found / np.maximum(found + false, 1), found / np.maximum(self.area, 1)[..., None]
+        hit, false = self.hits
+        return hit / np.maximum(hit + false, 1), hit / np.maximum(self.area, 1)[..., None]
 
 
 def mean_of(curve: np.ndarray) -> float:

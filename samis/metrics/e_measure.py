@@ -25,7 +25,7 @@ def e_measure(pair: Counted) -> tuple[float, np.ndarray]:
     1.
 
     Empty mask: share of predicted background. Full mask: share of predicted foreground. Empty map: every pixel reaches
-    the adaptive threshold 0; on an empty mask that is 0, the worst score for the ideal answer, which is why clean
+    the adaptive threshold 0; on an empty mask that is 0, the worst score for the ideal answer, so clean
     images have a rule of their own (`samis.metrics.clean`). All three shares are over N - 1.
 
     Args:
@@ -41,17 +41,17 @@ def e_measure(pair: Counted) -> tuple[float, np.ndarray]:
         >>> round(e_measure(Pair(perfect, TruthFields(perfect)))[0], 6)
         1.333333
     """
-    found, false = (hits[..., :257] for hits in pair.hits)
+    hit, false = (hits[..., :257] for hits in pair.hits)
     size, area = pair.size[..., None], pair.area[..., None]
-    positive = found + false
-    missed = area - found
+    positive = hit + false
+    missed = area - hit
     map_mean, truth_mean = positive / size, area / size
     x, y = np.stack([1 - map_mean, -map_mean])[:, None], np.stack([1 - truth_mean, -truth_mean])[None]
     aligned = 2 * (x * y) / (x * x + y * y + EPS)
     aligned += 1
     aligned *= aligned
     aligned /= 4
-    total = (aligned.reshape(4, *found.shape) * (found, false, missed, size - positive - missed)).sum(axis=0)
+    total = (aligned.reshape(4, *hit.shape) * (hit, false, missed, size - positive - missed)).sum(axis=0)
     total = np.where(area == 0, size - positive, np.where(area == size, positive, total))
     score = total / np.where(size > 1, size - 1 + EPS, 1)
     return number(score[..., 256]), score[..., :256]

@@ -26,7 +26,9 @@ def make_pair(
 
     Args:
         values: (H, W) uint8; or float or bool in [0, 1].
-        truth, protocol, threshold: as for `samis.metrics.Pair`.
+        truth: as for `samis.metrics.Pair`.
+        protocol: as for `samis.metrics.Pair`.
+        threshold: as for `samis.metrics.Pair`.
         source: name for error messages.
 
     Raises:
@@ -46,7 +48,9 @@ def is_bytes(values: Any, as_bytes: Any, eps: float) -> bool:
     """Return whether floats are bytes / 255, up to the last digits of their type.
 
     Args:
-        values: (H, W) float, an array or a tensor. as_bytes: the same rounded to uint8. eps: of the type of `values`.
+        values: (H, W) float, an array or a tensor.
+        as_bytes: the same rounded to uint8.
+        eps: of the type of `values`.
     """
     exact = as_bytes / 255
     return bool((abs(values - exact) <= _ULPS * eps * exact).all())
@@ -56,8 +60,11 @@ class FloatPair(Pair):
     """A `Pair` whose map has K levels of its own instead of 256 bytes.
 
     Args:
-        values: (H, W) float in [0, 1], finite. as_bytes: the same as (H, W) uint8, rounded.
-        truth, protocol, threshold: as for `samis.metrics.Pair`.
+        values: (H, W) float in [0, 1], finite.
+        as_bytes: the same as (H, W) uint8, rounded.
+        truth: as for `samis.metrics.Pair`.
+        protocol: as for `samis.metrics.Pair`.
+        threshold: as for `samis.metrics.Pair`.
     """
 
     def __init__(
@@ -76,7 +83,7 @@ class FloatPair(Pair):
         self._levels, index = np.unique(values, return_inverse=True)
         self._index = index.reshape(values.shape).astype(np.int64)
         if self._levels.size == 0:
-            raise UserError("map: expected at least one pixel, got none")
+            raise UserError("map: has no pixel; check the file", code="E-METRIC-MAP-EMPTY")
 
     @property
     def index(self) -> np.ndarray:

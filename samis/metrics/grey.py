@@ -1,4 +1,4 @@
-"""Read maps and masks as grey, by stated rules, or refuse them with one clear line."""
+"""Reads maps and masks as 8-bit grey or floats; other files are an error."""
 
 from __future__ import annotations
 
@@ -38,26 +38,33 @@ def read_grey(path: Path) -> np.ndarray:
 
     try:
         with Image.open(path) as opened:
-            if opened.format == "TIFF":  # Pillow maps an uncompressed file, and one that lies on its side in wrong rows
+            if opened.format == "TIFF":  # Pillow maps an uncompressed file, and gives a rotated one in wrong rows
                 opened.filename = ""
             opened.load()
             image: Image.Image = ImageOps.exif_transpose(opened)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as an image ({error}); save it again as 8-bit grey PNG") from error
+        raise UserError(
+            f"{path}: cannot be read as an image ({error}); save it again as 8-bit grey PNG", code="E-METRIC-FILE"
+        ) from error
     if image.mode == "1":
         image = image.convert("L")
     if image.mode in ("L", "F"):
         return np.asarray(image)
     if image.mode.startswith("I"):
-        raise UserError(f"{path}: expected an 8-bit grey image, got a deeper one ({image.mode}); convert it to 8 bits")
+        raise UserError(
+            f"{path}: has more than 8 bits a pixel (mode {image.mode}); convert it to 8 bits",
+            code="E-METRIC-FILE-DEPTH",
+        )
     plain = image.mode == "RGB" and "transparency" not in image.info
     colours = np.asarray(image if plain else image.convert("RGBA"))
     first = np.ascontiguousarray(colours[..., 0])
     same = all(np.array_equal(first, colours[..., channel]) for channel in (1, 2))
     if not same or (not plain and (colours[..., 3] < 255).any()):
         kinds = {"P": "a coloured palette", "RGBA": "colour or transparency", "LA": "transparency"}
-        came = f"{kinds.get(image.mode, 'colour')} (mode {image.mode})"
-        raise UserError(f"{path}: expected an 8-bit grey image, got {came}; convert it to grey 0..255")
+        raise UserError(
+            f"{path}: has {kinds.get(image.mode, 'colour')} (mode {image.mode}); convert it to grey 0..255",
+            code="E-METRIC-FILE-COLOUR",
+        )
     return first
 
 
@@ -65,11 +72,18 @@ def _read_array(path: Path) -> np.ndarray:
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: cannot be read as a numpy array ({error}); write it with numpy.save") from error
+        raise UserError(
+            f"{path}: cannot be read as a numpy array ({error}); write it with numpy.save", code="E-METRIC-FILE"
+        ) from error
     if not isinstance(array, np.ndarray):  # numpy.load opens any zip file, whatever its name
-        raise UserError(f"{path}: expected one numpy array, got an archive; write it with numpy.save")
+        raise UserError(
+            f"{path}: is an archive, not one numpy array; write it with numpy.save", code="E-METRIC-FILE-ARRAY"
+        )
     if array.ndim != 2 or not (array.dtype in (np.uint8, np.bool_) or np.issubdtype(array.dtype, np.floating)):
-        raise UserError(f"{path}: expected (H, W) uint8, bool or float, got {array.dtype} of shape {array.shape}")
+        raise UserError(
+            f"{path}: expected (H, W) uint8, bool or float, got {array.dtype} of shape {array.shape}; convert it",
+            code="E-METRIC-FILE-ARRAY",
+        )
     return array
 
 
@@ -93,7 +107,7 @@ def _plain_png(path: Path) -> np.ndarray | None:
 
 
 def _holds_plain_png(data: bytes) -> bool:
-    """Tell whether a file is a whole PNG of 8-bit grey or colour that has only the chunks of `_PLAIN`, each undamaged."""
+    """Return whether a file is a whole PNG of 8-bit grey or colour that has only the chunks of `_PLAIN`, each undamaged."""
     if data[:16] != b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" or len(data) < 57 or data[24] != 8 or data[25] not in (0, 2):
         return False
     if int.from_bytes(data[16:20], "big") * int.from_bytes(data[20:24], "big") > _MOST_PX:

@@ -2,7 +2,7 @@
 
 Paper: Qin et al., Highly Accurate Dichotomous Image Segmentation, ECCV 2022, section 4.
 Agrees with: PySODMetrics 1.6.2 (``HumanCorrectionEffortMeasure``, relax 5, epsilon 2), equal per image.
-Optional: computed where asked for by name; it thins the truth with scikit-image, which is not installed with SAM-IS.
+Optional: computed only where named; it thins the truth with scikit-image, which is not installed with SAM-IS.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ EPSILON = 2.0
 CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 
-def correction_effort(found: np.ndarray, truth: np.ndarray) -> int:
+def correction_effort(detected: np.ndarray, truth: np.ndarray) -> int:
     """Count the clicks: control points of the polygons about wrong regions, and one for each region that is wrong as a whole.
 
-    Empty mask: one click for each region found. Empty map: the clicks for the truth.
+    Empty mask: one click for each detected region. Empty map: the clicks for the truth.
 
     Args:
-        found: (H, W) bool. truth: (H, W) bool.
+        detected: (H, W) bool.
+        truth: (H, W) bool.
 
     Returns:
         A count, lower is better.
@@ -39,10 +40,10 @@ def correction_effort(found: np.ndarray, truth: np.ndarray) -> int:
         UserError: scikit-image is not installed.
     """
     skeleton = _skeleton(truth)
-    hit, false, missed = found & truth, found & ~truth, truth & ~found
-    core = cv2.erode((found | truth).view(np.uint8), CROSS, iterations=RELAX).astype(bool)
+    hit, false, missed = detected & truth, detected & ~truth, truth & ~detected
+    core = cv2.erode((detected | truth).view(np.uint8), CROSS, iterations=RELAX).astype(bool)
     false = false & _regrown(false & core, within=~truth)
-    missed = (missed & _regrown(missed & core, within=~found)) | (skeleton & ~hit)
+    missed = (missed & _regrown(missed & core, within=~detected)) | (skeleton & ~hit)
     wrong = [(false, hit | missed), (missed, ~(hit | false | missed))]
     return sum(_clicks(region, neighbour) for region, neighbour in wrong)
 
@@ -52,14 +53,14 @@ def _skeleton(mask: np.ndarray) -> np.ndarray:
         from skimage.morphology import skeletonize
     except ImportError as error:
         raise UserError(
-            "human_correction_effort: expected scikit-image, which thins the truth, got none; pip install scikit-image, or "
-            "leave the metric out"
+            "human_correction_effort: scikit-image is missing; pip install scikit-image, or leave the metric out",
+            code="E-METRIC-PACKAGE",
         ) from error
     return np.asarray(skeletonize(mask), dtype=bool)
 
 
 def _regrown(seed: np.ndarray, *, within: np.ndarray) -> np.ndarray:
-    """Let what is left of a region grow back by `RELAX` px."""
+    """Grow the rest of a region back by `RELAX` px."""
     for _ in range(RELAX):
         seed = cv2.dilate(seed.view(np.uint8), CROSS).astype(bool) & within
     return seed
@@ -109,5 +110,5 @@ class HumanCorrectionEffort(ImageMetric):
     @staticmethod
     def formula(pair: Pair) -> ImageScores:
         """Score one image."""
-        found = (pair.stretched > 0.5)[pair.index]
-        return ImageScores({"human_correction_effort": float(correction_effort(found, pair.fields.mask))})
+        detected = (pair.stretched > 0.5)[pair.index]
+        return ImageScores({"human_correction_effort": float(correction_effort(detected, pair.fields.mask))})

@@ -25,7 +25,7 @@ def overlaps(pair: Counted) -> dict[str, np.ndarray]:
 
     Empty mask: all 0. Empty map: 0 at the binary threshold; every pixel reaches the adaptive threshold 0, so there IoU
     and precision are the truth's share of the image and recall is 1. Full mask: precision is 1 where anything is
-    found.
+    detected.
 
     Args:
         pair: map and truth.
@@ -40,12 +40,12 @@ def overlaps(pair: Counted) -> dict[str, np.ndarray]:
         >>> [float(overlaps(half)[name][257]) for name in ("iou", "precision", "recall")]
         [0.5, 0.5, 1.0]
     """
-    found, false = pair.hits
+    hit, false = pair.hits
     area = pair.area[..., None]
     precision, recall = pair.precision_recall
     return {
-        "iou": found / np.maximum(false + area, 1),
-        "dice": 2 * found / np.maximum(found + false + area, 1),
+        "iou": hit / np.maximum(false + area, 1),
+        "dice": 2 * hit / np.maximum(hit + false + area, 1),
         "precision": precision,
         "recall": recall,
     }
@@ -54,13 +54,16 @@ def overlaps(pair: Counted) -> dict[str, np.ndarray]:
 def published_iou(pair: Pair) -> float:
     """Compute the IoU as the field's script does: raw map / 255 >= 0.5, truth > 0, 1e-7 added above and below.
 
-    Empty mask and empty map: 1. One of the two empty: nearly 0. Full mask: share of the image found.
+    Empty mask and empty map: 1. One of the two empty: nearly 0. Full mask: share of the image detected.
+
+    Args:
+        pair: map and truth.
     """
     fields = pair.truth.fields("nonzero")
     off, on = pair.counts(fields).sum(axis=0)
     half = int(np.searchsorted(pair.levels, 0.5, side="left"))
-    found, false = float(on[half:].sum()), float(off[half:].sum())
-    return (found + 1e-7) / (fields.area + false + 1e-7)
+    hit, false = float(on[half:].sum()), float(off[half:].sum())
+    return (hit + 1e-7) / (fields.area + false + 1e-7)
 
 
 class IoU(ImageMetric):

@@ -3,7 +3,7 @@
 Paper: Ahmadzadeh et al., Multiscale IOU: A Metric for Evaluation of Salient Object Detection with Fine Structures, ICIP 2021.
 Agrees with: PySODMetrics 1.6.2 (``MSIoU``) to 1e-12 per image; cells of the truth are added up in half precision, as there,
 and as there only the truth's cells are in the denominator.
-Optional: computed where asked for by name. A map of many levels takes some tenths of a second.
+Optional: computed only where named. A map of many levels takes some tenths of a second.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ SCALES = 10
 
 def outline(mask: np.ndarray) -> np.ndarray:
     """Mark where Sobel's operator on a mask is not 0 along rows or columns; (H, W) bool, outside the image counts as 0."""
-    signed = mask.astype(np.int8)  # of a bool, what becomes of -1 is left to the processor
-    from scipy.ndimage import sobel  # takes a quarter of a second, which only this metric need spend
+    signed = mask.astype(np.int8)  # of a bool, the value of -1 depends on the processor
+    from scipy.ndimage import sobel  # takes a quarter of a second, which only this metric needs
 
     return np.asarray(sobel(signed, axis=0, mode="constant") != 0) | (sobel(signed, axis=1, mode="constant") != 0)
 
@@ -49,13 +49,13 @@ class Outlines:
         self._cells = list(pyramid(outline(mask)))
         self._areas = [float(cells.astype(np.float16).sum() + 1) for cells in self._cells]
 
-    def cover(self, found: np.ndarray) -> float:
+    def cover(self, detected: np.ndarray) -> float:
         """Return the area under (cells that both outlines cross + 1) / (the truth's cells + 1) over the grids.
 
         Args:
-            found: (H, W) bool, a map cut at a threshold.
+            detected: (H, W) bool, a map cut at a threshold.
         """
-        both = [np.count_nonzero(a & b) + 1 for a, b in zip(pyramid(outline(found)), self._cells, strict=True)]
+        both = [np.count_nonzero(a & b) + 1 for a, b in zip(pyramid(outline(detected)), self._cells, strict=True)]
         ratios = np.array(both) / np.array(self._areas)
         return float(((ratios[1:] + ratios[:-1]) / 2).sum() / (SCALES - 1))
 

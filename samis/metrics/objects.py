@@ -1,6 +1,6 @@
-"""Whole defects: how many are found, and how many false alarms there are per image (``inspection``).
+"""Whole defects: how many are detected, and how many false alarms there are per image (``inspection``).
 
-A defect is a connected component of the truth (8 neighbours). It is found at 0.1 (or 0.5) if some component of the
+A defect is a connected component of the truth (8 neighbours). It is detected at 0.1 (or 0.5) if some component of the
 detected mask has at least that IoU with it; a detected component without such a partner is a false alarm.
 Agrees with: ``skimage.measure.label`` with ``regionprops`` on the same masks, exactly.
 """
@@ -38,22 +38,22 @@ def object_ious(detected: np.ndarray, labels: np.ndarray, areas: np.ndarray) -> 
         >>> best.tolist(), alarms.tolist()
         ([0.5, 0.0], [0.5])
     """
-    _, found, stats, _ = cv2.connectedComponentsWithStats(np.ascontiguousarray(detected).view(np.uint8), connectivity=8)
-    found_areas = stats[1:, cv2.CC_STAT_AREA].astype(np.int64)
-    best_truth, best_found = np.zeros(len(areas)), np.zeros(len(found_areas))
+    _, parts, stats, _ = cv2.connectedComponentsWithStats(np.ascontiguousarray(detected).view(np.uint8), connectivity=8)
+    part_areas = stats[1:, cv2.CC_STAT_AREA].astype(np.int64)
+    best_truth, best_part = np.zeros(len(areas)), np.zeros(len(part_areas))
     both = (labels > 0) & detected
-    pairs, overlap = np.unique(labels[both].astype(np.int64) * (len(found_areas) + 1) + found[both], return_counts=True)
-    true_index, found_index = pairs // (len(found_areas) + 1) - 1, pairs % (len(found_areas) + 1) - 1
-    iou = overlap / (areas[true_index] + found_areas[found_index] - overlap)
+    pairs, overlap = np.unique(labels[both].astype(np.int64) * (len(part_areas) + 1) + parts[both], return_counts=True)
+    true_index, part_index = pairs // (len(part_areas) + 1) - 1, pairs % (len(part_areas) + 1) - 1
+    iou = overlap / (areas[true_index] + part_areas[part_index] - overlap)
     np.maximum.at(best_truth, true_index, iou)
-    np.maximum.at(best_found, found_index, iou)
-    return best_truth, best_found
+    np.maximum.at(best_part, part_index, iou)
+    return best_truth, best_part
 
 
 class Objects(ImageMetric):
     """``object_recall_*`` and ``small_recall_*`` over all defects of the set; ``false_alarms_*``: mean count per image.
 
-    ``_10`` and ``_50`` stand for IoU at least 0.1 and 0.5. Clean images count in the false alarms. A set without a
+    ``_10`` and ``_50`` mean an IoU of at least 0.1 and 0.5. Clean images count in the false alarms. A set without a
     (small) defect has no (small) recall.
     """
 
@@ -81,7 +81,7 @@ class Objects(ImageMetric):
 
     @staticmethod
     def finish(scores: SetScores) -> dict[str, float]:
-        """Divide the defects found by the defects there are."""
+        """Divide the detected defects by all defects."""
         numbers = {}
         for kind in ("object", "small"):
             there = float(scores.totals[f"{kind}_number"][0])

@@ -1,4 +1,4 @@
-"""Count a map that lives on a GPU without bringing it back: only 8 x 256 counts per image travel.
+"""Counts a map on a GPU without copying it back: only 8 x 256 counts per image are copied.
 
 That is a map of bytes, or of floats that are bytes / 255. A map of other floats has as many levels as pixels, or nearly, so
 that its counts would be larger than itself: `device_pair` fetches it.
@@ -38,13 +38,15 @@ class DevicePair(Pair):
             image = image[0]
         if tuple(image.shape) != truth.hw:
             raise UserError(
-                f"map: expected the truth's size {truth.hw}, got {tuple(image.shape)}; resize the map first"
+                f"map: expected the truth's size {truth.hw}, got {tuple(image.shape)}; resize the map first",
+                code="E-METRIC-MAP-SIZE",
             )
         if image.dtype != torch.uint8:
             floats, image = image, _quantise(image)
             if not is_bytes(floats, image, torch.finfo(floats.dtype).eps):
                 raise UserError(
-                    "map: expected bytes, or floats that are bytes / 255, got other floats; use device_pair()"
+                    "map: expected bytes, or floats that are bytes / 255, got other floats; use device_pair()",
+                    code="E-METRIC-MAP-FLOATS",
                 )
         self.tensor = image
         if truth.ignored is not None and truth.ignored.any():
@@ -58,7 +60,7 @@ class DevicePair(Pair):
 
     @property
     def map_u8(self) -> np.ndarray:  # type: ignore[override]
-        """The map in the CPU's memory, fetched when first asked for."""
+        """The map in the CPU's memory, fetched when first used."""
         if self._fetched is None:
             assert self.tensor is not None
             self._fetched = self.tensor.cpu().numpy()
@@ -76,7 +78,9 @@ def device_pair(image: Tensor, truth: TruthFields, *, protocol: str = "pysod", t
 
     Args:
         image: (H, W) or (1, H, W) tensor, uint8 or float in [0, 1]; only floats that are not bytes / 255 are fetched.
-        truth, protocol, threshold: as for `DevicePair`.
+        truth: as for `DevicePair`.
+        protocol: as for `DevicePair`.
+        threshold: as for `DevicePair`.
 
     Raises:
         UserError: as for `DevicePair`.
@@ -92,10 +96,13 @@ def device_pair(image: Tensor, truth: TruthFields, *, protocol: str = "pysod", t
 
 def _quantise(image: Tensor) -> Tensor:
     if not image.is_floating_point():
-        raise UserError(f"map: expected uint8 or floats in [0, 1], got {image.dtype}")
+        raise UserError(
+            f"map: expected uint8 or floats in [0, 1], got {image.dtype}; convert it", code="E-METRIC-MAP-TYPE"
+        )
     low, high = torch.stack([image.min(), image.max()]).tolist()
     if not (low >= 0 and high <= 1):  # also true of NaN
         raise UserError(
-            f"map: expected values in [0, 1], got {low:.4g}..{high:.4g}; apply the sigmoid, or divide by 255"
+            f"map: expected values in [0, 1], got {low:.4g}..{high:.4g}; apply the sigmoid, or divide by 255",
+            code="E-METRIC-MAP-RANGE",
         )
     return torch.floor(image.double() * 255 + 0.5).to(torch.uint8)

@@ -23,7 +23,7 @@ def overlap_ratio(pair: Counted) -> float:
     truth > 25 after the same treatment.
 
     Empty mask: 0. Empty or constant map: its threshold is 0, all is foreground, the truth's share of the image
-    (``pysod``: a constant map other than 0 stays below its threshold, 0). Full mask: share of the image found
+    (``pysod``: a constant map other than 0 stays below its threshold, 0). Full mask: share of the image detected
     (published: 0).
 
     Args:
@@ -45,8 +45,8 @@ def overlap_ratio(pair: Counted) -> float:
     off, on = pair.counts(fields).sum(axis=0)
     values = pair.restretched
     above = values >= 2 * float((off + on) @ values) / fields.size
-    found, false = float(on[above].sum()), float(off[above].sum())
-    return found / (fields.area + false) if found else 0.0
+    hit, false = float(on[above].sum()), float(off[above].sum())
+    return hit / (fields.area + false) if hit else 0.0
 
 
 class OverlapRatio(ImageMetric):

@@ -1,6 +1,6 @@
-"""The pair every formula reads: an 8-bit map and its truth, counted once.
+"""The pair that every formula reads: an 8-bit map and its truth, counted once.
 
-A formula never touches pixels if it can help it: the pixels are counted once by value, truth and quadrant, and most
+Most formulas read no pixels: the pixels are counted once by value, truth and quadrant, and most
 metrics are sums over those 8 x 256 counts (`samis.metrics.counted`).
 """
 
@@ -25,7 +25,7 @@ FEW_LEVELS = 16
 
 
 class Pair(Counted):
-    """An 8-bit map with its truth, and what several metrics need of both, each computed when first asked for.
+    """An 8-bit map with its truth, and what several metrics need of both, each computed when first used.
 
     Args:
         map_u8: (H, W) uint8.
@@ -54,7 +54,7 @@ class Pair(Counted):
 
     @property
     def levels(self) -> np.ndarray:
-        """(K,) float64 in [0, 1]: what each level stands for, ascending; K = 256 for bytes."""
+        """(K,) float64 in [0, 1]: the value of each level, ascending; K = 256 for bytes."""
         return LEVELS
 
     @property
@@ -180,15 +180,28 @@ def usual_split(fields: MaskFields) -> tuple[int, int]:
 
 
 def check_map(map_u8: np.ndarray, hw: tuple[int, int], *, source: str = "map") -> np.ndarray:
-    """Return the map as a contiguous array, or raise a UserError that says what is wrong with it."""
+    """Return the map as a contiguous array, checked.
+
+    Args:
+        map_u8: (H, W) uint8.
+        hw: size of the truth, px.
+        source: name for error messages.
+
+    Raises:
+        UserError: another type or size.
+    """
     map_u8 = np.asarray(map_u8)
     if map_u8.dtype != np.uint8 or map_u8.ndim != 2:
-        came = f"{map_u8.dtype} of shape {map_u8.shape}"
-        raise UserError(f"{source}: expected an (H, W) uint8 map, got {came}; turn floats into bytes with quantise()")
-    if map_u8.shape != hw:
-        came = f"{map_u8.shape[0]}x{map_u8.shape[1]}"
         raise UserError(
-            f"{source}: expected the truth's size {hw[0]}x{hw[1]}, got {came}; resize the map before scoring"
+            f"{source}: expected an (H, W) uint8 map, got {map_u8.dtype} of shape {map_u8.shape}; turn floats into bytes with "
+            "quantise()",
+            code="E-METRIC-MAP-TYPE",
+        )
+    if map_u8.shape != hw:
+        raise UserError(
+            f"{source}: expected the truth's size {hw[0]}x{hw[1]}, got {map_u8.shape[0]}x{map_u8.shape[1]}; resize the map "
+            "before scoring",
+            code="E-METRIC-MAP-SIZE",
         )
     return np.ascontiguousarray(map_u8)
 
@@ -214,11 +227,19 @@ def quantise(values: np.ndarray, *, rounding: str = "round", source: str = "map"
     """
     values = np.asarray(values)
     if rounding not in ("round", "truncate"):
-        raise UserError(f"{source}: expected rounding 'round' or 'truncate', got {rounding!r}")
+        raise UserError(
+            f"{source}: expected rounding 'round' or 'truncate', got {rounding!r}", code="E-METRIC-ROUNDING"
+        )
     if values.size and not np.isfinite(values).all():
-        raise UserError(f"{source}: expected numbers in [0, 1], got NaN or infinity; look for a diverged network")
+        raise UserError(
+            f"{source}: expected numbers in [0, 1], got NaN or infinity; check whether the network has diverged",
+            code="E-METRIC-NOT-FINITE",
+        )
     if values.size and not (values.min() >= 0 and values.max() <= 1):
-        came = f"{values.min():.9g}..{values.max():.9g}"
-        raise UserError(f"{source}: expected values in [0, 1], got {came}; apply the sigmoid, divide by 255, or clip")
+        raise UserError(
+            f"{source}: expected values in [0, 1], got {values.min():.9g}..{values.max():.9g}; apply the sigmoid, divide by "
+            "255, or clip",
+            code="E-METRIC-MAP-RANGE",
+        )
     scaled = values.astype(np.float64) * 255
     return np.floor(scaled + 0.5 if rounding == "round" else scaled).astype(np.uint8)

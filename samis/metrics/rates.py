@@ -3,7 +3,7 @@
 Agrees with: PySODMetrics 1.6.2 (``FmeasureV2`` with ``BERHandler``, ``SpecificityHandler``, ``OverallAccuracyHandler``,
 ``KappaHandler``) to 1e-12 per image. Its kappa takes (tn + fn)(tn + tp) for the background's share of the agreement by chance,
 where Cohen (1960, doi 10.1177/001316446002000104) has (tn + fn)(tn + fp): ``kappa`` is PySODMetrics', ``cohen_kappa`` is
-Cohen's. Optional: computed where asked for by name.
+Cohen's. Optional: computed only where named.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ def rates(pair: Pair) -> dict[str, np.ndarray]:
         >>> [round(float(rates(half)[name][257]), 3) for name in ("ber", "specificity", "accuracy", "cohen_kappa")]
         [0.167, 0.667, 0.75, 0.5]
     """
-    found, false = pair.hits
+    hit, false = pair.hits
     size, area = pair.fields.size, pair.fields.area
-    missed, left = area - found, size - area - false
-    recall, specificity = found / max(area, 1), left / max(size - area, 1)
-    accuracy = (found + left) / size
+    missed, left = area - hit, size - area - false
+    recall, specificity = hit / max(area, 1), left / max(size - area, 1)
+    accuracy = (hit + left) / size
     return {
         "ber": 1 - 0.5 * (recall + specificity),
         "specificity": specificity,
         "accuracy": accuracy,
-        "kappa": _beyond_chance(accuracy, ((found + false) * area + (missed + left) * (left + found)) / size**2),
-        "cohen_kappa": _beyond_chance(accuracy, ((found + false) * area + (missed + left) * (size - area)) / size**2),
+        "kappa": _beyond_chance(accuracy, ((hit + false) * area + (missed + left) * (left + hit)) / size**2),
+        "cohen_kappa": _beyond_chance(accuracy, ((hit + false) * area + (missed + left) * (size - area)) / size**2),
     }
 
 

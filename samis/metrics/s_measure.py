@@ -3,7 +3,7 @@
 Paper: Fan et al., Structure-measure, ICCV 2017, doi 10.1109/ICCV.2017.487.
 Agrees with: PySODMetrics 1.6.2 (``Smeasure``) to 1e-12 per image (``pysod``); a
 pixel-by-pixel transcription of the authors' MATLAB code (``published``) to 1e-9.
-Differs: where the truth's centroid lies in the last row or column both references return NaN; the empty quadrants are
+Differs: where the truth's centroid is in the last row or column both references return NaN; the empty quadrants are
 left out here, their weight is 0. The MATLAB code stops on a constant map other than 0 and 255; here it counts as its
 value / 255.
 """
@@ -24,7 +24,7 @@ ALPHA = 0.5
 def s_measure(pair: Counted) -> float:
     """Compute the S-measure of one image.
 
-    Object: 2m / (m^2 + 1 + s) of the map on the defect and of 1 - map off it, m the mean and s the sample deviation,
+    Object: 2m / (m^2 + 1 + s) of the map on the defect and of 1 - map off it, m the mean and s the sample standard deviation,
     blended by area. Region: a structural similarity without constants in the four quadrants about the truth's centroid,
     blended by area. Never below 0.
 
@@ -57,25 +57,27 @@ def s_measure(pair: Counted) -> float:
     off, on = np.moveaxis(counts.sum(axis=-3), -2, 0)
     mean = ((off + on) * values).sum(axis=-1) / size
     objects = _object(values, on) * truth_share + _object(1 - values, off) * (1 - truth_share)
-    asked = (area > 0) & (area < size)
-    score = np.maximum(0.0, ALPHA * objects + (1 - ALPHA) * _region(pair, counts, asked, split_yx))
+    needed = (area > 0) & (area < size)
+    score = np.maximum(0.0, ALPHA * objects + (1 - ALPHA) * _region(pair, counts, needed, split_yx))
     return number(np.where(area == 0, 1 - mean, np.where(area == size, mean, score)))
 
 
 def _object(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     size = np.maximum(counts.sum(axis=-1), 1)
     mean = (counts * values).sum(axis=-1) / size
-    deviation = np.sqrt((counts * (values - mean[..., None]) ** 2).sum(axis=-1) / np.maximum(size - 1, 1))
-    similarity: np.ndarray = 2 * mean / (mean * mean + 1 + deviation + EPS)
+    std = np.sqrt((counts * (values - mean[..., None]) ** 2).sum(axis=-1) / np.maximum(size - 1, 1))
+    similarity: np.ndarray = 2 * mean / (mean * mean + 1 + std + EPS)
     return similarity
 
 
-def _region(pair: Counted, counts: np.ndarray, asked: np.ndarray, split_yx: tuple[int, int] | None) -> np.ndarray:
+def _region(pair: Counted, counts: np.ndarray, needed: np.ndarray, split_yx: tuple[int, int] | None) -> np.ndarray:
     """Blend the quadrants' similarities by area.
 
     Args:
-        pair: map and truth, or a stack of them. counts: (..., 4, 2, K). asked: (...) bool, of which maps the result is used.
-        split_yx: where the quadrants meet; None: where the pair says.
+        pair: map and truth, or a stack of them.
+        counts: (..., 4, 2, K) counts by quadrant, truth and level.
+        needed: (...) bool, the maps whose result is used.
+        split_yx: where the quadrants meet; None: as in the pair.
 
     Returns:
         (...) float64.
@@ -97,7 +99,7 @@ def _region(pair: Counted, counts: np.ndarray, asked: np.ndarray, split_yx: tupl
         4 * map_mean * truth_mean * covariance / freedom, (map_mean**2 + truth_mean**2) * variances
     )
     one_value = np.count_nonzero(both, axis=-1) == 1
-    for place in np.argwhere(one_value & ((truth_mean == 0) | (truth_mean == 1)) & asked[..., None]):
+    for place in np.argwhere(one_value & ((truth_mean == 0) | (truth_mean == 1)) & needed[..., None]):
         where = tuple(place)
         value = pair.table(where[:-1])[both[where].argmax()]
         split = split_yx or pair.split_yx(where[:-1])

@@ -26,7 +26,7 @@ class Stack(Counted):
         self.protocol = pairs[0].protocol
 
     def share(self) -> None:
-        """Let each pair have its row of what is computed for all, for the formulas that look at its pixels."""
+        """Let each pair have its row of what is computed for all, for the formulas that read its pixels."""
         lows, highs = (levels.tolist() for levels in self.low_high)
         for pair, low, high, stretched in zip(self.pairs, lows, highs, self.stretched, strict=True):
             pair.low_high, pair.stretched = (low, high), stretched

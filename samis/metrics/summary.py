@@ -51,10 +51,10 @@ def stack_scores(scores: Sequence[ImageScores]) -> ScoreStack:
         UserError: no image, or scores of different protocols or metrics.
     """
     if not scores:
-        raise UserError("expected the scores of at least one image, got none")
+        raise UserError("no image to summarise; score at least one", code="E-METRIC-NO-IMAGES")
     parts = scores[0].parts
     if any(image.parts != parts or image.protocol != scores[0].protocol for image in scores):
-        raise UserError("expected scores of one protocol and the same metrics, got a mixture; summarise them apart")
+        raise UserError("scores of different protocols or metrics; summarise them separately", code="E-METRIC-MIXTURE")
     value_names = tuple(name for part in parts for name in part.values)
     curve_names = tuple(name for part in parts for name in part.curves)
     total_lengths = {name: length for part in parts for name, length in part.totals.items()}
@@ -85,7 +85,12 @@ def _table(rows: Sequence[Sequence[float] | np.ndarray]) -> np.ndarray:
 
 
 def set_scores(stack: ScoreStack, index: np.ndarray | None = None) -> SetScores:
-    """Average and add up, all images or those of `index` (repeats count as often as they occur)."""
+    """Average and add up.
+
+    Args:
+        stack: the images' scores.
+        index: integer array of image numbers, repeats count as often as they occur; None: every image once.
+    """
     n = len(stack)
     weights = np.ones(n) if index is None else np.bincount(index, minlength=n).astype(np.float64)
     value_counts, curve_counts = weights @ stack.has_value, weights @ stack.has_curve

@@ -1,4 +1,4 @@
-"""How far background pixels are from the truth, and which truth pixel is nearest to each of those beside it.
+"""How far background pixels are from the truth, and which truth pixel is nearest to each of those near it.
 
 The distance is Euclidean and exact. Among equally near truth pixels the leftmost is taken, of those the uppermost: scipy's
 choice (``distance_transform_edt``), hence that of PySODMetrics' weighted F.
@@ -13,19 +13,19 @@ import cv2
 import numpy as np
 
 REACH = 3
-"""Half the side of the weighted F's blur, px: it looks no further than so many rows and columns from the truth."""
+"""Half the side of the weighted F's blur, px: it reads no further than so many rows and columns from the truth."""
 _NEAR = 2 * REACH**2
 _FAR = 300  # px: from here on 2 - 0.5^(d/5) is 2 in float64
 
 
 @dataclass(frozen=True)
 class Surround:
-    """What the weighted F needs of a truth's background.
+    """What the weighted F reads of a truth's background.
 
     Attributes:
         weights: (H, W) float64, 2 - 0.5^(d/5) on the background, d the Euclidean distance to the truth in px; 0 inside.
         window: rows and columns of the truth's bounding box, 3 px wider where the image allows.
-        beside: (n,) int64, flat indices within the window of the background pixels up to sqrt(18) px from the truth, which
+        near: (n,) int64, flat indices within the window of the background pixels up to sqrt(18) px from the truth, which
             are all of those at most 3 rows and 3 columns from it.
         nearest: (n,) int64, flat index within the window of each one's nearest truth pixel.
         inside: (m,) int64, flat indices within the window of the truth's pixels.
@@ -33,7 +33,7 @@ class Surround:
 
     weights: np.ndarray
     window: tuple[slice, slice]
-    beside: np.ndarray
+    near: np.ndarray
     nearest: np.ndarray
     inside: np.ndarray
 
@@ -50,8 +50,8 @@ def surround_of(mask_u8: np.ndarray) -> Surround:
         slice(max(y - REACH, 0), min(y + height + REACH, mask_u8.shape[0])),
         slice(max(x - REACH, 0), min(x + width + REACH, mask_u8.shape[1])),
     )
-    beside, nearest = _nearest(mask_u8[window], squared[window])
-    return Surround(_weights().take(squared), window, beside, nearest, np.flatnonzero(mask_u8[window]))
+    near, nearest = _nearest(mask_u8[window], squared[window])
+    return Surround(_weights().take(squared), window, near, nearest, np.flatnonzero(mask_u8[window]))
 
 
 def _squared_distance(outside: np.ndarray) -> np.ndarray:
@@ -93,17 +93,17 @@ def _offsets() -> np.ndarray:
 
 
 def _nearest(mask: np.ndarray, squared: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the flat indices of the background pixels beside the truth, and of the truth pixel nearest to each."""
-    beside = np.flatnonzero((squared > 0) & (squared <= _NEAR))
+    """Return the flat indices of the background pixels near the truth, and of the truth pixel nearest to each."""
+    near = np.flatnonzero((squared > 0) & (squared <= _NEAR))
     height, width = mask.shape
-    rim = int(_NEAR**0.5)  # a rim of background, so that no offset leaves the array
-    wide = width + 2 * rim
-    padded = np.zeros((height + 2 * rim, wide), np.uint8)
-    padded[rim:-rim, rim:-rim] = mask
-    rows = beside // width
-    places = beside + rows * (2 * rim) + (rim * wide + rim)
+    margin = int(_NEAR**0.5)  # of background, so that no offset leaves the array
+    wide = width + 2 * margin
+    padded = np.zeros((height + 2 * margin, wide), np.uint8)
+    padded[margin:-margin, margin:-margin] = mask
+    rows = near // width
+    places = near + rows * (2 * margin) + (margin * wide + margin)
     offsets = _offsets()
-    found = squared.ravel().take(beside)
-    hits = padded.ravel().take(places[:, None] + (offsets @ np.array([wide, 1])).take(found, axis=0))
+    distances = squared.ravel().take(near)
+    hits = padded.ravel().take(places[:, None] + (offsets @ np.array([wide, 1])).take(distances, axis=0))
     first = hits.argmax(axis=1)
-    return beside, beside + (offsets @ np.array([width, 1]))[found, first]
+    return near, near + (offsets @ np.array([width, 1]))[distances, first]

@@ -26,7 +26,7 @@ RULES = ("above_128", "above_tenth", "above_tenth_rounded", "nonzero")
 
 
 class MaskFields:
-    """A boolean mask and everything the metrics derive from it alone; each piece is computed when first asked for.
+    """A boolean mask and everything the metrics derive from it alone; each piece is computed when first used.
 
     Args:
         mask: (H, W) bool, True on defects.
@@ -40,7 +40,13 @@ class MaskFields:
         self._on_device: dict[tuple[str, object], Tensor] = {}
 
     def kept_on(self, device: torch.device, name: object, make: Callable[[], np.ndarray]) -> Tensor:
-        """Return a copy of an array on a device, sent there once."""
+        """Return a copy of an array on a device, sent there once.
+
+        Args:
+            device: where the copy is kept.
+            name: key of the copy.
+            make: returns the array, on the first call.
+        """
         import torch
 
         key = (str(device), name)
@@ -148,8 +154,11 @@ class TruthFields:
     ) -> None:
         truth = np.asarray(truth)
         if truth.ndim != 2 or truth.size == 0 or truth.dtype not in (np.bool_, np.uint8):
-            came = f"{truth.dtype} of shape {truth.shape}"
-            raise UserError(f"{source}: expected an (H, W) mask, bool or uint8, got {came}; save it as 8-bit grey")
+            raise UserError(
+                f"{source}: expected an (H, W) mask, bool or uint8, got {truth.dtype} of shape {truth.shape}; save it as 8-bit "
+                "grey",
+                code="E-METRIC-MASK-TYPE",
+            )
         self.ignored: np.ndarray | None = None
         if truth.dtype == np.uint8:
             if ignore_value is not None and (truth == ignore_value).any():
@@ -213,7 +222,12 @@ class TruthCache:
         return len(self._held)
 
     def get(self, key: str, truth: np.ndarray) -> TruthFields:
-        """Return the fields kept under `key` (an image id, one mask per key), made from `truth` the first time."""
+        """Return the fields kept under a key, made the first time.
+
+        Args:
+            key: an image id, one mask per key.
+            truth: (H, W) mask, read the first time only.
+        """
         if self._held:
             self._weigh(next(reversed(self._held)))  # its fields have grown while it was in use
         if key not in self._held:
@@ -234,7 +248,7 @@ class TruthCache:
 def _two_valued(truth: np.ndarray, source: str) -> np.ndarray:
     """Return a mask of 0/1 as bool, and one of 0/255 with or without greys as it is; refuse class numbers.
 
-    Class numbers are few values that make up flat areas: small ones beside 255 (VOC's "void"), or greys such as 64 and 192.
+    Class numbers are few values that make up flat areas: small ones next to 255 (VOC's "void"), or greys such as 64 and 192.
     The soft edges of a drawn mask have many values, or few pixels.
     """
     if np.count_nonzero(truth == 255) == np.count_nonzero(truth):
@@ -248,16 +262,19 @@ def _two_valued(truth: np.ndarray, source: str) -> np.ndarray:
     if highest == 1:
         return truth.astype(bool)
     if 1 < highest <= 128:
-        advice = "save defects as 255 (or label them 0/1), or say which values are defects (--classes)"
-        raise UserError(f"{source}: expected a 0/255 or 0/1 mask, got values up to {highest}; {advice}")
+        advice = "save defects as 255 (or label them 0/1), or name the values that are defects (--classes)"
+        raise UserError(
+            f"{source}: expected a 0/255 or 0/1 mask, got values up to {highest}; {advice}", code="E-METRIC-MASK-VALUES"
+        )
     void = highest == 255 and bool(counts[1:33].any()) and not counts[33:255].any()
     share = counts[17:239].sum() / counts[1:].sum() if highest else 0.0
     grey = len(values) <= 8 and np.count_nonzero(values) > 1 and (share >= 1 / 3 or (share > 0 and highest < 250))
     if void or grey:
         shown = ", ".join(map(str, values[:8]))
         raise UserError(
-            f"{source}: expected a 0/255 or 0/1 mask, got class numbers ({shown}); say which values are defects "
-            "(--classes 1 2) and which is left out (--ignore-value 255)"
+            f"{source}: expected a 0/255 or 0/1 mask, got class numbers ({shown}); name the values that are defects "
+            "(--classes 1 2) and the one that is left out (--ignore-value 255)",
+            code="E-METRIC-MASK-CLASSES",
         )
     return truth
 

@@ -1,4 +1,4 @@
-"""Weighted F-measure, beta^2 = 1: errors count more far from the defect and less beside it.
+"""Weighted F-measure, beta^2 = 1: errors count more far from the defect and less next to it.
 
 Paper: Margolin et al., How to Evaluate Foreground Maps?, CVPR 2014, doi 10.1109/CVPR.2014.39.
 Agrees with: PySODMetrics 1.6.2 (``WeightedFmeasure``) to 1e-9 per image (``pysod``), nearest-pixel ties included; a
@@ -29,7 +29,7 @@ _BLUR = _BLUR / _BLUR.sum()
 def weighted_f(pair: Pair) -> float:
     """Compute the weighted F-measure of one image.
 
-    The error is |map - truth|. Each background pixel borrows the error of its nearest defect pixel, the field is
+    The error is |map - truth|. Each background pixel takes the error of its nearest defect pixel, the field is
     blurred (7 x 7 Gaussian, sigma 5, zeros outside the image), and inside the defect the smaller of blurred and own
     error counts. Off the defect the own error counts, weighted 2 - 0.5^(d/5) at d px from it.
 
@@ -58,9 +58,9 @@ def weighted_f(pair: Pair) -> float:
     low, high = pair.low_high
     values = np.zeros(len(pair.levels)) if published and low == high else pair.stretched
     missed, false = weighted_errors(pair, fields, values)
-    found = fields.area - missed
+    hit = fields.area - missed
     recall = 1 - missed / fields.area
-    precision = found / (found + false + EPS)
+    precision = hit / (hit + false + EPS)
     return 2 * recall * precision / (recall + precision + EPS)
 
 
@@ -70,7 +70,7 @@ def weighted_errors(pair: Pair, fields: MaskFields, values: np.ndarray) -> tuple
     Args:
         pair: the map, in memory or on a device.
         fields: the truth, with at least one pixel.
-        values: (K,) float64, what each of the map's levels stands for.
+        values: (K,) float64, the value of each of the map's levels.
 
     Returns:
         The sums over defect and over background pixels.
@@ -78,19 +78,19 @@ def weighted_errors(pair: Pair, fields: MaskFields, values: np.ndarray) -> tuple
     if pair.tensor is not None:
         return _weighted_errors_on_device(pair.tensor, fields, values)
     surround = fields.surround
-    image = _looked_up(pair.index, values)
+    image = _values_of(pair.index, values)
     false = float(np.dot(image.ravel(), surround.weights.ravel()))
-    borrowed = 1 - image[surround.window]
-    flat = borrowed.reshape(-1)
-    flat[surround.beside] = flat[surround.nearest]  # what lies further out is not looked at
-    blurred = cv2.sepFilter2D(borrowed, cv2.CV_64F, _BLUR, _BLUR, borderType=cv2.BORDER_CONSTANT)
+    error = 1 - image[surround.window]
+    flat = error.reshape(-1)
+    flat[surround.near] = flat[surround.nearest]  # pixels further out are not read
+    blurred = cv2.sepFilter2D(error, cv2.CV_64F, _BLUR, _BLUR, borderType=cv2.BORDER_CONSTANT)
     missed = float(np.minimum(flat.take(surround.inside), blurred.reshape(-1).take(surround.inside)).sum())
     return missed, false
 
 
-def _looked_up(index: np.ndarray, values: np.ndarray) -> np.ndarray:
-    found: np.ndarray = cv2.LUT(index, values) if index.dtype == np.uint8 else values[index]
-    return found
+def _values_of(index: np.ndarray, values: np.ndarray) -> np.ndarray:
+    looked_up: np.ndarray = cv2.LUT(index, values) if index.dtype == np.uint8 else values[index]
+    return looked_up
 
 
 def _weighted_errors_on_device(image: Tensor, fields: MaskFields, values: np.ndarray) -> tuple[float, float]:
@@ -99,17 +99,17 @@ def _weighted_errors_on_device(image: Tensor, fields: MaskFields, values: np.nda
     surround = fields.surround
     device = image.device
     weights = fields.kept_on(device, "weights", lambda: surround.weights)
-    beside = fields.kept_on(device, "beside", lambda: surround.beside)
+    near = fields.kept_on(device, "near", lambda: surround.near)
     nearest = fields.kept_on(device, "nearest", lambda: surround.nearest)
     inside = fields.kept_on(device, "inside", lambda: fields.mask[surround.window])
     table = torch.from_numpy(values).to(device)
     false = (table[image.long()] * weights).sum()
-    borrowed = 1 - table[image[surround.window].long()]
-    borrowed.view(-1)[beside] = borrowed.view(-1)[nearest]  # what lies further out is not looked at
+    error = 1 - table[image[surround.window].long()]
+    error.view(-1)[near] = error.view(-1)[nearest]  # pixels further out are not read
     blur = torch.from_numpy(_BLUR).to(device)
-    field = torch.nn.functional.conv2d(borrowed[None, None], blur.view(1, 1, 7, 1), padding=(3, 0))
+    field = torch.nn.functional.conv2d(error[None, None], blur.view(1, 1, 7, 1), padding=(3, 0))
     blurred = torch.nn.functional.conv2d(field, blur.view(1, 1, 1, 7), padding=(0, 3))[0, 0]
-    missed = (torch.minimum(borrowed, blurred) * inside).sum()
+    missed = (torch.minimum(error, blurred) * inside).sum()
     both = torch.stack([missed, false]).tolist()
     return both[0], both[1]
 

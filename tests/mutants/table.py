@@ -173,7 +173,7 @@ MUTANTS = [
         "cohen_kappa_as_pysodmetrics",
         "samis/metrics/rates.py",
         "(missed + left) * (size - area)) / size**2",
-        "(missed + left) * (left + found)) / size**2",
+        "(missed + left) * (left + hit)) / size**2",
         "tests/reference/test_metrics_optional.py -kcohen",
     ),
     Mutant(

@@ -45,7 +45,7 @@ def test_clean_images_count_as_much_as_defective_ones():
     search = ThresholdSearch()
     for values in clean:
         search.add(values, np.zeros(values.shape, bool))
-    assert search.best() is None  # nothing can be said of a threshold without a defect
+    assert search.best() is None  # without a defect no threshold is better than another
     for values, truth in pairs:
         search.add(values, truth)
     ious, kept, recall = [], [], []

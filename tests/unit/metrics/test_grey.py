@@ -1,4 +1,4 @@
-"""PNG files that OpenCV reads for us, and those that it would read otherwise than Pillow."""
+"""PNG files that OpenCV decodes, and those that it would decode unlike Pillow."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def write(path: Path, pixels: np.ndarray, *, before_pixels: bytes = b"", **optio
 
 
 def decoded_by_opencv(monkeypatch: pytest.MonkeyPatch, path: Path) -> tuple[np.ndarray, bool]:
-    """Return what is read, and whether OpenCV was asked."""
+    """Return what is read, and whether OpenCV decoded it."""
     calls = []
     decode = cv2.imdecode
     monkeypatch.setattr(cv2, "imdecode", lambda *given: calls.append(given) or decode(*given))
@@ -48,8 +48,8 @@ def decoded_by_opencv(monkeypatch: pytest.MonkeyPatch, path: Path) -> tuple[np.n
 )
 def test_a_png_is_read_as_pillow_reads_it(tmp_path, monkeypatch, pixels, before, plain) -> None:
     write(tmp_path / "a.png", pixels, before_pixels=before)
-    found, by_opencv = decoded_by_opencv(monkeypatch, tmp_path / "a.png")
-    np.testing.assert_array_equal(found, pixels if pixels.ndim == 2 else pixels[..., 0])
+    values, by_opencv = decoded_by_opencv(monkeypatch, tmp_path / "a.png")
+    np.testing.assert_array_equal(values, pixels if pixels.ndim == 2 else pixels[..., 0])
     assert by_opencv == plain
 
 
@@ -59,7 +59,7 @@ def test_a_turned_png_and_a_transparent_one_are_left_to_pillow(tmp_path: Path) -
     Image.fromarray(GREY).save(tmp_path / "a.png", exif=exif)
     np.testing.assert_array_equal(read_grey(tmp_path / "a.png"), np.rot90(GREY, -1))
     Image.fromarray(np.repeat(GREY[..., None], 3, 2)).save(tmp_path / "b.png", transparency=(*[int(GREY[0, 0])] * 3,))
-    with pytest.raises(UserError, match="colour"):
+    with pytest.raises(UserError, match="E-METRIC-FILE-COLOUR"):
         read_grey(tmp_path / "b.png")
 
 
@@ -68,7 +68,7 @@ def test_colours_in_the_last_pixel_are_refused(tmp_path: Path) -> None:
         pixels = np.repeat(GREY[..., None], 3, 2)
         pixels[-1, -1, channel] ^= 1
         write(tmp_path / "a.png", pixels)
-        with pytest.raises(UserError, match="colour"):
+        with pytest.raises(UserError, match="E-METRIC-FILE-COLOUR"):
             read_grey(tmp_path / "a.png")
 
 
@@ -79,7 +79,7 @@ def test_every_damaged_byte_is_noticed_or_changes_nothing(tmp_path: Path) -> Non
         for data in (sound[:place], sound[:place] + bytes([sound[place] ^ 16]) + sound[place + 1 :]):
             (tmp_path / "b.png").write_bytes(data)
             try:
-                found = read_grey(tmp_path / "b.png")
+                values = read_grey(tmp_path / "b.png")
             except UserError:
                 continue
-            np.testing.assert_array_equal(found, np.asarray(Image.open(tmp_path / "b.png")))
+            np.testing.assert_array_equal(values, np.asarray(Image.open(tmp_path / "b.png")))

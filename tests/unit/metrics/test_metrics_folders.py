@@ -1,4 +1,4 @@
-"""``python -m samis.metrics``: strict on names, plain about bad files, the same numbers as the library."""
+"""``python -m samis.metrics``: names that must match, errors of bad files, the same numbers as the library."""
 
 import csv
 import json
@@ -88,7 +88,7 @@ def test_no_cell_of_the_csv_is_a_formula(folders, capsys):
 
 def test_names_and_suffixes_choose_files(folders, capsys):
     (folders / "names.txt").write_text("0\n1\n")
-    (folders / "maps" / "0.jpg").write_bytes(b"the photograph beside the map")
+    (folders / "maps" / "0.jpg").write_bytes(b"a photograph next to the map")
     (folders / "maps" / "extra.png").write_bytes((folders / "maps" / "1.png").read_bytes())
     assert run(folders, "--names", str(folders / "names.txt"), "--map-suffix", ".png", "--json") == 0
     assert json.loads(capsys.readouterr().out)["images"] == 2
@@ -148,35 +148,35 @@ def spoil_nan(folders):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "words"),
+    ("spoil", "parts"),
     [
-        (spoil_missing_map, ("maps", "1 of 3 images missing")),
-        (spoil_missing_mask, ("masks", "no mask for 1 maps")),
-        (spoil_two_of_a_name, ("maps", "two files for one name")),
-        (spoil_unreadable, ("1.png", "cannot be read")),
-        (spoil_truncated, ("masks", "1.png", "cannot be read")),
-        (spoil_size, ("maps", "1.png", "24x32", "10x32")),
-        (spoil_colour, ("masks", "1.png", "colour")),
-        (spoil_palette, ("masks", "1.png", "palette")),
-        (spoil_deep, ("maps", "1.png", "8 bits")),
-        (spoil_labels, ("masks", "1.png", "values up to 3")),
-        (spoil_floats, ("1.npy", "7.5")),
-        (spoil_nan, ("1.npy", "NaN")),
+        (spoil_missing_map, ("maps", "1 of 3 images", "E-METRIC-MISSING")),
+        (spoil_missing_mask, ("masks", "1 maps", "E-METRIC-NO-MASK")),
+        (spoil_two_of_a_name, ("maps", "1.bmp and 1.png", "E-METRIC-TWO-FILES")),
+        (spoil_unreadable, ("1.png", "E-METRIC-FILE]")),
+        (spoil_truncated, ("masks", "1.png", "E-METRIC-FILE]")),
+        (spoil_size, ("maps", "1.png", "24x32", "10x32", "E-METRIC-MAP-SIZE")),
+        (spoil_colour, ("masks", "1.png", "E-METRIC-FILE-COLOUR")),
+        (spoil_palette, ("masks", "1.png", "palette", "E-METRIC-FILE-COLOUR")),
+        (spoil_deep, ("maps", "1.png", "I;16", "E-METRIC-FILE-DEPTH")),
+        (spoil_labels, ("masks", "1.png", "up to 3", "E-METRIC-MASK-VALUES")),
+        (spoil_floats, ("1.npy", "7.5", "E-METRIC-MAP-RANGE")),
+        (spoil_nan, ("1.npy", "E-METRIC-NOT-FINITE")),
     ],
 )
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_bad_input_is_named_and_exits_2(folders, capsys, spoil, words, workers):
+def test_bad_input_is_named_and_exits_2(folders, capsys, spoil, parts, workers):
     spoil(folders)
     assert run(folders, "--workers", workers) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") == 1
-    for word in words:
-        assert word in error
+    for part in parts:
+        assert part in error
 
 
-def test_what_is_understood(folders, capsys):
-    """Labels 0/1, one-bit, grey dressed as colour, a grey palette, and float maps all give the same numbers."""
+def test_other_forms_of_the_same_values(folders, capsys):
+    """Labels 0/1, one-bit, grey stored as colour, a grey palette, and float maps all give the same numbers."""
     assert run(folders, "--json") == 0
     expected = capsys.readouterr().out
     image, truth = read(folders, 0)
@@ -191,22 +191,25 @@ def test_what_is_understood(folders, capsys):
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "code"),
     [
-        ["--metrics", "s_mesure"],
-        ["--threshold", "0"],
-        ["--names", "nowhere.txt"],
-        ["--csv", "/no/such/folder/rows.csv"],
+        (["--metrics", "s_mesure"], "E-METRIC-NAME"),
+        (["--threshold", "0"], "E-METRIC-OPTION"),
+        (["--names", "nowhere.txt"], "E-METRIC-NAMES"),
+        (["--csv", "/no/such/folder/rows.csv"], "E-METRIC-WRITE"),
+        (["--metrics", "mae", "--curves", "curves.csv"], "E-METRIC-CURVES"),
+        (["--map-suffix", "_map.png"], "E-METRIC-FOLDER-EMPTY"),
     ],
 )
-def test_bad_options_exit_2(folders, capsys, options):
+def test_bad_options_exit_2(folders, capsys, options, code):
     assert run(folders, *options) == 2
-    assert capsys.readouterr().err.startswith("error: ")
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and f"[{code}]" in error
 
 
 def test_missing_folder_exits_2(tmp_path, capsys):
     assert main([str(tmp_path / "maps"), str(tmp_path)]) == 2
-    assert "expected a folder" in capsys.readouterr().err
+    assert "E-METRIC-FOLDER]" in capsys.readouterr().err
 
 
 def test_many_folders_score_as_each_alone(folders, capsys):
@@ -227,9 +230,9 @@ def test_many_folders_score_as_each_alone(folders, capsys):
             protocol,
         ]
         assert main([*many, "--json", "--csv", str(folders / "rows.csv")]) == 0
-        found = json.loads(capsys.readouterr().out)
-        assert found["images"] == 3 and list(found["folders"]) == ["maps", "other"]
-        for name, numbers in found["folders"].items():
+        together = json.loads(capsys.readouterr().out)
+        assert together["images"] == 3 and list(together["folders"]) == ["maps", "other"]
+        for name, numbers in together["folders"].items():
             assert numbers == {key: alone[name][key] for key in numbers}
         with (folders / "rows.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
@@ -252,10 +255,18 @@ def test_curves_are_written(folders, capsys):
     assert max(float(row["f_measure"]) for row in rows) == pytest.approx(summarise(scores)["f_max"], abs=1e-12)
 
 
-@pytest.mark.parametrize("words", [["maps"], ["maps", "masks", "maps"], ["maps", "maps", "--truth", "masks"]])
-def test_other_numbers_of_folders_are_refused(folders, capsys, words):
-    assert main([word if word.startswith("-") else str(folders / word) for word in words]) == 2
-    assert capsys.readouterr().err.startswith("error: ")
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["maps"], "E-METRIC-FOLDERS"),
+        (["maps", "masks", "maps"], "E-METRIC-FOLDERS"),
+        (["maps", "maps", "--truth", "masks"], "E-METRIC-FOLDER-TWICE"),
+    ],
+)
+def test_other_numbers_of_folders_are_refused(folders, capsys, arguments, code):
+    assert main([each if each.startswith("-") else str(folders / each) for each in arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and f"[{code}]" in error
 
 
 def test_scoring_folders_needs_neither_torch_nor_scipy(folders):
@@ -263,14 +274,14 @@ def test_scoring_folders_needs_neither_torch_nor_scipy(folders):
         "import sys; from samis.metrics.__main__ import main; code = main(sys.argv[1:]); "
         "assert not {'torch', 'torchvision', 'torchmetrics', 'scipy'} & set(sys.modules); sys.exit(code)"
     )
-    words = [str(folders / "maps"), str(folders / "masks"), "--json"]
+    arguments = [str(folders / "maps"), str(folders / "masks"), "--json"]
     done = subprocess.run(
-        [sys.executable, "-c", command, *words], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
 
 
-def test_a_tiff_that_lies_on_its_side_is_turned(tmp_path):
+def test_a_tiff_with_a_rotation_is_rotated(tmp_path):
     """Pillow 13 scrambles an uncompressed one that is not square."""
     values = np.arange(15, dtype=np.uint8).reshape(3, 5)
     Image.fromarray(values).save(tmp_path / "a.tif", tiffinfo={274: 6})

@@ -46,8 +46,8 @@ def test_distances_and_nearest_pixels_are_those_of_scipy(part: int) -> None:
         top, left = surround.window[0].start, surround.window[1].start
         width = surround.window[1].stop - left
         wide = cv2.dilate(mask.view(np.uint8), np.ones((7, 7), np.uint8)) > 0
-        assert {*np.flatnonzero(wide[surround.window] & ~mask[surround.window])} <= {*surround.beside.tolist()}
-        y, x = surround.beside // width + top, surround.beside % width + left
+        assert {*np.flatnonzero(wide[surround.window] & ~mask[surround.window])} <= {*surround.near.tolist()}
+        y, x = surround.near // width + top, surround.near % width + left
         np.testing.assert_array_equal(surround.nearest // width + top, rows[y, x])
         np.testing.assert_array_equal(surround.nearest % width + left, cols[y, x])
         np.testing.assert_array_equal(surround.inside, np.flatnonzero(mask[surround.window]))
@@ -60,7 +60,7 @@ def test_a_centroid_is_the_mean_of_the_pixels() -> None:
         assert MaskFields(mask).centroid_yx == pytest.approx(np.argwhere(mask).mean(axis=0), rel=1e-14, abs=1e-14)
 
 
-def test_a_plain_mask_and_one_with_class_numbers_are_told_apart() -> None:
+def test_a_plain_mask_and_one_with_class_numbers_differ() -> None:
     values = np.zeros((20, 20), np.uint8)
     values[:5] = 255
     assert TruthFields(values).raw is values
