@@ -45,8 +45,8 @@ def overlap_ratio(pair: Counted) -> float:
     off, on = pair.counts(fields).sum(axis=0)
     values = pair.restretched
     above = values >= 2 * float((off + on) @ values) / fields.size
-    hit, false = float(on[above].sum()), float(off[above].sum())
-    return hit / (fields.area + false) if hit else 0.0
+    inside, outside = float(on[above].sum()), float(off[above].sum())
+    return inside / (fields.area + outside) if inside else 0.0
 
 
 class OverlapRatio(ImageMetric):
