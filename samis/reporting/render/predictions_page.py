@@ -1,0 +1,97 @@
+"""Write a folder of predictions as one page: photos by score, a threshold that recounts the verdicts, regions, a review as CSV.
+
+Style, script and data are inside the page; the pictures lie beside it and are loaded as they come into view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+PARTS = Path(__file__).with_name("predictions")
+REGIONS_SHOWN = 200
+"""Regions of a photo that the page lists, the largest first; the table ``regions.csv`` has them all."""
+OF_A_REGION = ("length_px", "width_px", "max_width_px", "mean_width_px", "skeleton_px")
+"""Measures of a region that the page shows where the record has them."""
+
+
+def render_predictions(
+    records: Sequence[Mapping[str, Any]],
+    *,
+    model: str,
+    rule: str,
+    threshold: float,
+    failed: Mapping[str, str] | None = None,
+    mm_per_px: float | None = None,
+    notes: Sequence[str] = (),
+    unlike: Sequence[str] = (),
+) -> str:
+    """Render predictions as one HTML page; every text from outside is escaped.
+
+    Args:
+        records: of the photos: ``id``, ``file_name``, ``height``, ``width``, ``score`` of the image in [0, 1], ``regions`` with
+            ``area_px``, ``box_xywh``, ``score``. The pictures ``thumbs/ID.jpg``, ``overlays/ID.jpg``, ``maps/ID.png`` and
+            ``masks/ID.png`` lie beside the page.
+        model: name of the run or adapter.
+        rule: by which an image is scored.
+        threshold: of the image; a photo whose score is above it is defective.
+        failed: file -> why it was not predicted.
+        mm_per_px: millimetres a pixel, or None.
+        notes: sentences for the top of the page, such as a promise.
+        unlike: ids of photos that are unlike those that the model was tuned on.
+
+    Returns:
+        the page.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(PARTS), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    strange = set(unlike)
+    photos = [_photo(record, record["id"] in strange) for record in records]
+    photos.sort(key=lambda photo: (-photo["score"], photo["name"]))
+    data = {
+        "photos": photos,
+        "failed": [{"name": name, "why": why} for name, why in (failed or {}).items()],
+        "threshold": threshold,
+        "mm_per_px": mm_per_px,
+    }
+    return environment.get_template("page.html").render(
+        model=model,
+        rule=rule,
+        threshold=threshold,
+        notes=list(notes),
+        count=len(photos),
+        defective=sum(photo["score"] > threshold for photo in photos),
+        failed=data["failed"],
+        data=data,
+        style=(PARTS / "page.css").read_text(encoding="utf-8"),
+        script=(PARTS / "page.js").read_text(encoding="utf-8"),
+    )
+
+
+def _photo(record: Mapping[str, Any], unlike: bool) -> dict[str, Any]:
+    """Return what the page holds of one photo; keys are short, since a page may hold thousands."""
+    name = quote(str(record["id"]))
+    largest = sorted(enumerate(record["regions"], 1), key=lambda pair: -pair[1]["area_px"])
+    return {
+        "name": record["file_name"],
+        "hw": [record["height"], record["width"]],
+        "score": record["score"],
+        "unlike": unlike,
+        "views": {
+            "regions": f"overlays/{name}.jpg",
+            "map": f"maps/{name}.png",
+            "mask": f"masks/{name}.png",
+        },
+        "thumb": f"thumbs/{name}.jpg",
+        "count": len(largest),
+        "regions": [
+            {"number": number, "area": region["area_px"], "box": list(region["box_xywh"]), "score": region["score"]}
+            | {key: region[key] for key in OF_A_REGION if region.get(key) is not None}
+            for number, region in largest[:REGIONS_SHOWN]
+        ],
+    }
