@@ -17,32 +17,39 @@ answer. Anything that has ``predict(batch) -> list of (H, W) maps`` can be score
 from __future__ import annotations
 
 import copy
-import json
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
-import torch
 
 from samis import factory, prediction
 from samis.baselines.saved_maps import SavedMaps
-from samis.config import Experiment, PromptConfig, SegmenterConfig, apply_overrides, load_config
-from samis.core.contracts import Batch, Dataset, Sample, Segmenter
+from samis.config import Experiment, PromptConfig, SegmenterConfig, apply_overrides, load_config, to_dict
+from samis.core.contracts import Dataset, Sample, Segmenter
 from samis.core.shipped import find_config
+from samis.data.configured import row_label, row_split
 from samis.errors import UserError
+from samis.evaluation.cost import IMAGES, measure
+from samis.evaluation.custom import CustomSegmenter
+from samis.evaluation.row_files import RowNames
 from samis.evaluation.rows import SPECIALISED, best_row, has, read_measured
 from samis.evaluation.score_row import KINDS, ScoreRow
-from samis.jobs import score as scoring
 from samis.jobs import train as training
 from samis.jobs.predict import load_model
+from samis.jobs.score import Scoring
+from samis.jobs.score import score as score_images
 from samis.prediction import Prediction
 from samis.prompts.given import asked_of
 from samis.reporting.analysis.gap import Gap
 from samis.reporting.analysis.gap import gap_closed as _gap_closed
+from samis.sam.caching import cache_embeddings
 from samis.sam.framing import build_framing
 from samis.sam.segmenter import SamSegmenter
+from samis.training.precision import default_device
+from samis.training.processes import Processes
 from samis.tta import FlippedSegmenter
 
 
@@ -160,53 +167,6 @@ class Rows(list[ScoreRow]):
         return best_row(fitting, metric, kinds)
 
 
-class _Scored:
-    """An object of the user's own as a Segmenter: arrays become tensors, and what it does not say of itself gets a default."""
-
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
-
-    @property
-    def _name(self) -> str:
-        return type(self.inner).__name__
-
-    def predict(self, batch: Batch) -> list[torch.Tensor]:
-        found = self.inner.predict(batch)
-        if isinstance(found, str | Mapping) or not isinstance(found, Iterable):
-            raise UserError(f"{self._name}.predict: expected a list of (H, W) maps, got {type(found).__name__}")
-        return [self._tensor(values) for values in found]
-
-    def _tensor(self, values: Any) -> torch.Tensor:
-        try:
-            tensor = values if isinstance(values, torch.Tensor) else torch.as_tensor(np.asarray(values))
-        except (TypeError, ValueError, RuntimeError):
-            tensor = None
-        if tensor is None or tensor.is_complex():
-            kind = type(values).__name__ if tensor is None else tensor.dtype
-            raise UserError(f"{self._name}.predict: expected (H, W) maps of numbers in [0, 1], got one of {kind}")
-        return tensor.float() if tensor.dtype in (torch.half, torch.bfloat16) else tensor
-
-    def describe(self) -> dict[str, Any]:
-        said = self.inner.describe() if hasattr(self.inner, "describe") else None
-        if not isinstance(said, Mapping | None):
-            raise UserError(f"{self._name}.describe: expected a dict, got {type(said).__name__}")
-        said = {"kind": "baseline", "prompt": "none", "oracle": False, **(said or {})}
-        said["prompt"] = said["prompt"] or "none"
-        for key, kind in {"kind": str, "prompt": str, "oracle": bool}.items():
-            if not isinstance(said[key], kind):
-                raise UserError(f"{self._name}.describe: expected {key} as {kind.__name__}, got {said[key]!r:.60}")
-        if said["kind"] not in KINDS:
-            raise UserError(f"{self._name}.describe: expected kind out of {', '.join(KINDS)}, got {said['kind']!r}")
-        for key, value in said.items():
-            try:
-                json.dumps(value)
-            except (TypeError, ValueError):
-                raise UserError(
-                    f"{self._name}.describe: expected plain values that JSON has, got {type(value).__name__} for {key!r}"
-                ) from None
-        return said
-
-
 def load_sam(
     architecture: str, *, prompt: str = "empty", mask_rule: str = "top_iou", weights: str | None = None
 ) -> Model:
@@ -296,14 +256,25 @@ def score(model: Model | Any, dataset: Dataset, *, protocol: str = "pysod", name
     config.data = replace(config.data, test=dataset.split, salt_pepper=0.0, label=None, **copy.deepcopy(loaded))
     config.metrics.protocol, config.metrics.names = protocol, []  # a run's own are the few that training watched
     if not isinstance(segmenter, SavedMaps | SamSegmenter | FlippedSegmenter) and not known:
-        segmenter = _Scored(segmenter)
+        segmenter = CustomSegmenter(segmenter)
         segmenter.describe()  # a mistake in it is reported before the images are predicted
-    threshold = model.threshold if known else prediction.SAMS_OWN
     name = name or (model.name if known else type(model).__name__)
-    row = scoring.score(segmenter, config, dataset, name=name, threshold=threshold)[0]
-    if not known:
-        row.provenance["config"]["segmenter"] = {"name": name}  # not the default that it was not
-    return row
+    recorded = (
+        to_dict(config) if known else {**to_dict(config), "segmenter": {"name": name}}
+    )  # not a default that it was not
+    make_batches, processes = factory.build_batch_maker(config), Processes(0, 1, default_device())
+    if isinstance(segmenter, SavedMaps):
+        segmenter.check(dataset.ids)
+    few = make_batches(dataset, batch_size=1, limit=IMAGES)
+    scoring = Scoring(
+        segmenter, make_batches, dataset, dataset,
+        RowNames(name, row_label(config.data, dataset), row_split(config.data, dataset), protocol), config.metrics, recorded,
+        threshold=model.threshold if known else prediction.SAMS_OWN,
+        cost=measure(segmenter, few, device=processes.device, latency=config.metrics.latency),
+    )  # fmt: skip
+    if cached := cache_embeddings(config.cache, segmenter, make_batches(dataset)):
+        print(cached, file=sys.stderr)
+    return score_images(scoring, processes)[0]
 
 
 def read_rows(folder: str | Path) -> Rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -66,13 +67,38 @@ def build_learner(config: Experiment) -> Any:
     return learner
 
 
-def build_segmenter(config: Experiment) -> Segmenter:
-    """Build what answers untrained: zero-shot SAM, a folder of saved maps, a reference; with test-time augmentation if asked for.
+def load_learner(config: Experiment, best: Path) -> Any:
+    """Build what a run trained, with the weights that it kept, on the device and in evaluation mode.
+
+    Args:
+        config: the run's own.
+        best: folder of the weights; the file or package that a network began with is not needed again.
 
     Raises:
-        UserError: a name that cannot be scored, or test-time augmentation of what is no network.
+        UserError: no such weights, or they belong to another network or base.
     """
     s = config.segmenter
+    if s.name in BASELINES:
+        s = dataclasses.replace(s, pretrained=False, weights=None)
+    learner = build_learner(dataclasses.replace(config, segmenter=s))
+    learner.load(best)
+    return learner.to(default_device()).eval()
+
+
+def build_segmenter(config: Experiment, *, best: Path | None = None) -> Segmenter:
+    """Build what predicts: a trained network, zero-shot SAM, a folder of saved maps or a reference; with ``segmenter.tta``.
+
+    Args:
+        config: what to build; of a run, its own.
+        best: folder of the weights that a run kept; None builds what is not trained.
+
+    Raises:
+        UserError: a name that cannot be scored, test-time augmentation of what is no network, or saved maps of noisy images.
+    """
+    s = config.segmenter
+    if best is not None:
+        learner = load_learner(config, best)
+        return build_tta(learner.segmenter(), s.tta)
     if s.tta != "none" and (s.name == "saved_maps" or s.name in REFERENCES):
         raise UserError(
             f"segmenter.tta: expected none for {s.name}, which computes nothing, got {s.tta!r}; leave it out"
@@ -80,6 +106,11 @@ def build_segmenter(config: Experiment) -> Segmenter:
     if s.name == "saved_maps":
         if not s.maps:
             raise UserError("segmenter.maps: expected a folder of 8-bit maps for saved_maps, got null")
+        if config.data.salt_pepper:
+            raise UserError(
+                f"data.salt_pepper: expected 0 for saved maps, got {config.data.salt_pepper}: they were made without this "
+                "noise; score maps of noisy images under a name that says so"
+            )
         return SavedMaps(s.maps)
     if s.name in REFERENCES:
         return BoxReference(s.name)

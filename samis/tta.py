@@ -26,8 +26,13 @@ class FlippedSegmenter:
     of the prompt are mirrored with them. Takes four times as long.
 
     Args:
-        inner: who answers.
+        inner: what predicts each copy.
+
+    Attributes:
+        passes: how often each view is predicted.
     """
+
+    passes = len(FLIPS)
 
     def __init__(self, inner: Segmenter) -> None:
         self.inner = inner

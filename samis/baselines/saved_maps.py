@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from samis.baselines.published_costs import stated_cost
 from samis.core.contracts import Batch, Placement
 from samis.core.geometry import to_crop
 from samis.errors import UserError
@@ -96,11 +97,14 @@ class SavedMaps:
         self._sha256 = digest.hexdigest()
 
     def covers(self, ids: Iterable[str]) -> bool:
-        """Return whether each id has its map; as ``check``, which it calls."""
+        """Return whether ``check`` would accept the ids; what it recorded of others stays."""
+        recorded = self._mean, self._sha256
         try:
             self.check(ids)
         except UserError:
             return False
+        finally:
+            self._mean, self._sha256 = recorded
         return True
 
     def predict(self, batch: Batch) -> list[Tensor]:
@@ -129,6 +133,10 @@ class SavedMaps:
             "weights_sha256": None,
             "maps_sha256": self._sha256,
         }
+
+    def stated_cost(self) -> dict[str, Any]:
+        """Return what is published about the cost of one image; empty if nothing is."""
+        return stated_cost(self.methods)
 
     def _paths(self, sample_id: str) -> list[Path]:
         key = _normal(sample_id)

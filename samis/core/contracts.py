@@ -201,7 +201,9 @@ class Evaluation:
     """What scoring one segmenter on one data set gives.
 
     Attributes:
-        metrics: name -> value over the defective images. curves: name -> 256 means over images.
+        metrics: name -> value over the defective images.
+        directions: name -> 1 if more is better, -1 if less is, of ``metrics`` and of ``clean``.
+        curves: name -> 256 means over images.
         per_class: class name -> metrics, and ``n_images``. images: one dict an image: id, class_name, metrics.
         intervals: name -> (low, high), 95 % bootstrap. clean: defect-free images apart, or None.
         empty_maps: how many maps were all zero. full_maps: how many had one value above zero everywhere.
@@ -214,6 +216,7 @@ class Evaluation:
     """
 
     metrics: dict[str, float]
+    directions: dict[str, int] = field(default_factory=dict)
     curves: dict[str, list[float]] = field(default_factory=dict)
     per_class: dict[str, dict[str, float]] = field(default_factory=dict)
     images: list[dict[str, Any]] = field(default_factory=list)
@@ -227,6 +230,14 @@ class Evaluation:
     nothing: float | None = None
     everything: float | None = None
     verdicts: dict[str, Any] = field(default_factory=dict)
+
+    def of_row(self) -> dict[str, Any]:
+        """Return what a score row records of it, by the names of the row's fields."""
+        names = (
+            "metrics", "directions", "intervals", "per_class", "curves", "clean", "verdicts", "empty_maps", "full_maps",
+            "flat_on_defects", "images",
+        )  # fmt: skip
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass

@@ -46,10 +46,14 @@ def measure(
         device: where it computes. latency: whether to time it as well as to count.
 
     Returns:
+        What a segmenter states of itself by ``stated_cost()``, as saved maps do; else
         ``parameters`` and ``multiply_adds`` (mean over images), ``views`` (mean number of framed views an image), ``frame_px``;
         with latency also ``p50_ms`` and ``p95_ms`` over ``timed_images`` single images, and ``device`` by name. Nothing without
         batches.
     """
+    if hasattr(segmenter, "stated_cost"):
+        stated: dict[str, Any] = segmenter.stated_cost()
+        return stated
     single = [batch.to(device) for batch, _ in zip(batches, range(IMAGES), strict=False)]
     if not single:
         return {}

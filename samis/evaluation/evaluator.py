@@ -20,6 +20,7 @@ from torch import Tensor
 from samis.core.contracts import Batch, Evaluation, Segmenter
 from samis.core.progress import Progress
 from samis.decision.image_rules import IMAGE_RULES, image_threshold
+from samis.decision.verdicts import DIRECTIONS as VERDICT_DIRECTIONS
 from samis.decision.verdicts import ImageDecision, summarise_verdicts
 from samis.errors import Interrupted, NotFiniteError, PeerError, UserError
 from samis.evaluation.intervals import bootstrap
@@ -29,6 +30,7 @@ from samis.metrics import (
     ImageScores,
     Judged,
     TruthCache,
+    directions_of,
     inspect,
     judge,
     mean_curves,
@@ -232,6 +234,8 @@ class Evaluator:
             threshold=image_threshold(self.image_rule, self.threshold, self.chosen),
             bootstrap=bootstrap, resamples=self.bootstrap,
         )  # fmt: skip
+        evaluation.directions = directions_of([*evaluation.metrics, *(evaluation.clean or {})])
+        evaluation.directions |= {key: sign for key, sign in VERDICT_DIRECTIONS.items() if key in evaluation.verdicts}
         evaluation.images = [_flat(row, found=evaluation.clean is not None) for row in rows]
         return evaluation
 

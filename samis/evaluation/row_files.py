@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
+from samis.core.files import replacing
 from samis.errors import UserError
 from samis.evaluation.score_row import read_row, rounded
 
@@ -28,13 +32,21 @@ class RowNames:
     """Names of one scoring's rows and files.
 
     Attributes:
-        name: of the row. dataset, split: what rows call the data. protocol: of the metrics.
+        name: of the row.
+        dataset: what rows call the data set.
+        split: what they call its split.
+        protocol: of the metrics.
     """
 
     name: str
     dataset: str
     split: str
     protocol: str
+
+    @classmethod
+    def build(cls, name: str, dataset: str, split: str, protocol: str, about: Mapping[str, Any]) -> RowNames:
+        """Return the names of what describes itself by `about`: mirrored copies are not called as the same without them."""
+        return cls(f"{name}, flips" if "tta" in about and "flip" not in name else name, dataset, split, protocol)
 
     def of(self, rule: str) -> str:
         """Return the name of one mask rule's row."""
@@ -56,6 +68,25 @@ def identity(provenance: dict[str, Any], config: dict[str, Any]) -> dict[str, An
         **{key: rounded(value) for key, value in keys.items() if key not in OF_NO_ROW},  # as a row's file holds numbers
         "segmenter.tta": provenance.get("tta", "none"),
     }  # fmt: skip
+
+
+def map_writer(folder: Path | None, names: RowNames) -> Callable[[str, str, np.ndarray], None] | None:
+    """Return what writes (rule, id, (H, W) uint8 map) as ``folder/<row's stem>/<id>.png``, each whole or not at all.
+
+    Args:
+        folder: of all maps; None returns None: no maps are written.
+        names: of the rows.
+    """
+    if folder is None:
+        return None
+
+    def write(rule: str, sample_id: str, map_u8: np.ndarray) -> None:
+        path = folder / names.stem(rule) / f"{sample_id}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path, durable=False) as temporary:
+            Image.fromarray(map_u8).save(temporary, format="PNG")
+
+    return write
 
 
 def refuse_existing(names: RowNames, rules: Iterable[str], out: Path, maps: Path | None, mine: dict[str, Any]) -> None:

@@ -14,13 +14,10 @@ from typing import Any
 
 from samis.baselines.published_costs import stated_cost
 from samis.baselines.references import REFERENCES
-from samis.baselines.saved_maps import SavedMaps, folders_of
+from samis.baselines.saved_maps import folders_of
 from samis.config import Experiment, load_config
-from samis.core.contracts import Dataset, Segmenter
 from samis.core.provenance import provenance
-from samis.data.base import subset
 from samis.data.configured import load_split
-from samis.data.pipeline.loading import BatchMaker
 from samis.errors import ConfigError, UserError
 from samis.evaluation.cost import IMAGES, measure
 from samis.evaluation.score_row import ScoreRow, read_row
@@ -30,17 +27,6 @@ from samis.tta import build_tta
 
 OF_COST = ("segmenter", "frame", "prompt", "adapter", "data")
 """Sections of the config that a cost depends on."""
-
-
-def measure_cost(segmenter: Segmenter, make_batches: BatchMaker, dataset: Dataset, *, latency: bool) -> dict[str, Any]:
-    """Return what one image costs (``evaluation.cost.measure``), of images spread over the classes; of saved maps what is stated.
-
-    All rules of a grid cost the same: they only choose among its masks.
-    """
-    if isinstance(segmenter, SavedMaps):
-        return stated_cost(segmenter.methods)
-    batches = make_batches(subset(dataset, IMAGES), batch_size=1)
-    return measure(segmenter, batches, device=default_device(), latency=latency)
 
 
 def add_costs(paths: Iterable[Path], *, latency: bool = True, overwrite: bool = False) -> Iterator[str]:
@@ -94,7 +80,8 @@ def _cost_of(row: ScoreRow, *, latency: bool) -> dict[str, Any]:
         segmenter = build_tta(learner.segmenter(), config.segmenter.tta)
     versions = provenance()
     added = f"commit {versions['commit']}, torch {versions['versions'].get('torch', 'unknown')}"
-    return measure_cost(segmenter, build_batch_maker(config), dataset, latency=latency) | {"added": added}
+    batches = build_batch_maker(config)(dataset, batch_size=1, limit=IMAGES)
+    return measure(segmenter, batches, device=default_device(), latency=latency) | {"added": added}
 
 
 def _config_of(row: ScoreRow) -> Experiment:

@@ -112,7 +112,7 @@ def export(
     config = asdict(run.config)
     config["data"]["label"] = label_of(run.config.data)
     card = model_card(
-        config=config, provenance=run.birth, base=adapted.base, rows=rows_of_training(rows, run.birth),
+        config=config, provenance=run.provenance, base=adapted.base, rows=rows_of_training(rows, run.provenance),
         files={Path(each.path).name: each.format for each in written}, official=_official(run.config),
     )  # fmt: skip
     write_atomic(out / "README.md", card)

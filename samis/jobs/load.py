@@ -1,4 +1,4 @@
-"""What is scored, predicted with or exported: a run folder brought back, or what a config names."""
+"""What is scored, predicted with or exported: a run folder, or what a config names."""
 
 from __future__ import annotations
 
@@ -7,76 +7,118 @@ import json
 from pathlib import Path
 from typing import Any
 
-from samis.baselines import BASELINES
-from samis.baselines.saved_maps import SavedMaps
 from samis.config import Experiment, load_config
 from samis.core.contracts import Segmenter
 from samis.core.shipped import find_run
-from samis.factory import build_learner, build_segmenter
-from samis.training.precision import default_device
+from samis.factory import load_learner
+from samis.sam.merge import MASK_RULES, SINGLE
 from samis.tta import build_tta
 
 
 @dataclasses.dataclass
 class Run:
-    """What is scored or used: its config, who answers, and how it was trained.
+    """What is scored or used, before its weights are read.
 
     Attributes:
-        config: whose frame and prompt are used. segmenter: of the best epoch, or as the config says.
-        name: what rows call it, unless they are told another name.
-        folder, learner, birth: of a run folder; where it is, what was trained, and its provenance.
+        config: whose frame, prompt and network are used.
+        name: what rows call it; "" where the segmenter itself has a name.
+        folder: of a run; None for what is not trained.
+        provenance: of a run, as training wrote it.
     """
 
     config: Experiment
-    segmenter: Segmenter
     name: str
     folder: Path | None = None
-    birth: dict[str, Any] = dataclasses.field(default_factory=dict)
+    provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def best(self) -> Path | None:
+        """Folder of the weights that training kept."""
+        return self.folder / "best" if self.folder else None
+
+    @property
+    def threshold(self) -> float:
+        """Map value that training chose on validation, else one half."""
+        return float((self.provenance.get("threshold") or {}).get("value", 0.5))
+
+    @property
+    def rules(self) -> list[str]:
+        """The mask rules that get a row each; one without a name where the segmenter has its own."""
+        s = self.config.segmenter
+        return [SINGLE, *MASK_RULES] if s.name == "sam" and s.mask_rule == "all" else [""]
+
+
+@dataclasses.dataclass
+class LoadedRun(Run):
+    """A run with its best weights.
+
+    Attributes:
+        learner: what was trained.
+        segmenter: what predicts with it.
+    """
+
     learner: Any = None
+    segmenter: Any = None
 
 
-def build_run(config: Experiment) -> Run:
-    """Build what a config names to be scored.
+def open_run(config: Experiment) -> Run:
+    """Read which network a config names to be scored; of a run folder, its config and provenance.
 
     The data of a run, and how it is scored, are the config's; frame and prompt are part of what was learnt.
 
+    Args:
+        config: the experiment; ``segmenter.run`` is a folder (``samis.core.shipped.find_run``).
+
     Raises:
-        UserError: as ``load_run`` and ``build_segmenter``.
+        ConfigError: the run's config is missing or damaged.
     """
     s, frame = config.segmenter, config.frame
     if s.name == "run":
-        run = load_run(s.run or "", tta=s.tta)
+        run = read_run(Path(s.run or ""), tta=s.tta)
         run.config.data, run.config.metrics, run.config.cache = config.data, config.metrics, config.cache
         return run
     framed = f", frame {frame.frame_px} px" if frame.frame_px else ""
     framed += f", tiles {frame.tile_px} px" if frame.tile_px else ""
+    if s.name == "saved_maps":
+        return Run(config, "")
     weights = ", random weights" if s.weights == "random" else ""
     zero_shot_name = f"{s.architecture} zero-shot, {config.prompt.kind}{weights}{framed}"
-    segmenter = build_segmenter(config)
-    own = segmenter.name if isinstance(segmenter, SavedMaps) else s.name + framed
-    return Run(config, segmenter, zero_shot_name if s.name == "sam" else own)
+    return Run(config, zero_shot_name if s.name == "sam" else s.name + framed)
 
 
-def load_run(folder: str | Path, *, tta: str | None = None) -> Run:
+def read_run(folder: Path, *, tta: str | None = None) -> Run:
+    """Read a run folder's config and provenance.
+
+    Args:
+        folder: of the run.
+        tta: test-time augmentation in place of the config's ``segmenter.tta``.
+
+    Raises:
+        ConfigError: the config is missing or damaged.
+    """
+    config: Experiment = load_config(folder / "config.yaml")
+    config.segmenter.tta = tta if tta is not None else config.segmenter.tta
+    written = folder / "provenance.json"
+    return Run(
+        config,
+        config.experiment,
+        folder,
+        json.loads(written.read_text(encoding="utf-8")) if written.exists() else {},
+    )
+
+
+def load_run(folder: str | Path, *, tta: str | None = None) -> LoadedRun:
     """Load the best weights of a run folder, or of a shipped adapter by its name.
 
     Args:
-        folder: of the run. tta: test-time augmentation in place of the config's ``segmenter.tta``.
+        folder: of the run, or the adapter's name.
+        tta: test-time augmentation in place of the config's ``segmenter.tta``.
 
     Raises:
         UserError: no run folder, or its base weights are not those it was tuned from.
     """
-    folder = find_run(folder)
-    config: Experiment = load_config(folder / "config.yaml")
-    s = config.segmenter
-    if (
-        s.name in BASELINES
-    ):  # the run's own weights follow, so that the file or package it began with is not needed again
-        s = dataclasses.replace(s, pretrained=False, weights=None)
-    learner = build_learner(dataclasses.replace(config, segmenter=s))
-    learner.load(folder / "best")
-    learner.to(default_device()).eval()
-    provenance_file = folder / "provenance.json"
-    birth = json.loads(provenance_file.read_text(encoding="utf-8")) if provenance_file.exists() else {}
-    config.segmenter.tta = tta if tta is not None else config.segmenter.tta
-    return Run(config, build_tta(learner.segmenter(), config.segmenter.tta), config.experiment, folder, birth, learner)
+    path = find_run(folder)
+    run = read_run(path, tta=tta)
+    learner = load_learner(run.config, path / "best")
+    segmenter: Segmenter = build_tta(learner.segmenter(), run.config.segmenter.tta)
+    return LoadedRun(run.config, run.name, path, run.provenance, learner, segmenter)

@@ -49,9 +49,9 @@ def _loaded_run(folder: Path, overrides: Sequence[str]) -> LoadedModel:
             raise ConfigError(f"{override}: a run is used as it was tuned; only {', '.join(OF_A_RUN)} may differ")
     asked: Experiment | None = load_config(folder / "config.yaml", overrides) if overrides else None
     run = load_run(folder, tta=asked.segmenter.tta if asked else None)
-    tuned = tuned_side(run.birth.get("photo_px"), run.config)
+    tuned = tuned_side(run.provenance.get("photo_px"), run.config)
     run.config.frame = asked.frame if asked else run.config.frame
-    found = run.birth.get("threshold") or {}
+    found = run.provenance.get("threshold") or {}
     digest = hashlib.sha256()
     for file in sorted((folder / "best").glob("*.safetensors")):
         digest.update(file_sha256(file).encode())

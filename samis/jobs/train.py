@@ -76,7 +76,7 @@ def train(config: Experiment, *, dry_run: bool = False) -> Path:
     log.say(f"{config.experiment}: {sizes}, run folder {folder}")
     log.say(parameter_table(learner))
     batches = build_batch_maker(config, training=True)(data.training, rank=rank, world=world)
-    log.say(cache_embeddings(config.cache, learner, data.judged, plain.framing, training=batches))
+    log.say(cache_embeddings(config.cache, learner, plain(data.judged), training=batches))
     trainer = Trainer(
         learner,
         batches,

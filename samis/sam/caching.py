@@ -5,34 +5,30 @@ from __future__ import annotations
 from typing import Any
 
 from samis.config import CacheConfig
-from samis.core.contracts import Dataset
-from samis.core.geometry import Framing
 from samis.errors import UserError
 from samis.sam.embeddings import EmbeddingCache, encoder_is_trained, open_cache
 from samis.sam.segmenter import SamSegmenter
 from samis.sam.tuning import SamTuning
 
 
-def cache_embeddings(
-    config: CacheConfig, user: Any, scored: Dataset, framing: Framing, *, training: Any = None, passes: int = 1
-) -> str:
+def cache_embeddings(config: CacheConfig, user: Any, scored: Any, *, training: Any = None) -> str:
     """Let a SAM encode each view only once, where its encoder is frozen; return a line about it, "" where it is not.
 
     Args:
         config: whether and where.
-        user: a learner or a segmenter; only one of SAM is changed.
-        scored: what it scores.
-        framing: how images enter the frame, and so how many views each makes.
-        training: its training batches (``samis.data.pipeline.loading.EpochLoader``), if it trains.
-        passes: how often each scored view is encoded, 4 with mirrored copies.
+        user: a learner or a segmenter, or one around it (``samis.tta``); only SAM's is changed.
+        scored: the batches (``samis.data.pipeline.loading.EpochLoader``) that it scores.
+        training: its training batches, likewise, if it trains.
 
     Raises:
         UserError: as ``samis.sam.embeddings.open_cache``; or ``always``, but no training view is repeated.
     """
+    passes = getattr(user, "passes", 1)  # mirrored copies are views of their own
+    user = getattr(user, "inner", user)
     if not isinstance(user, SamTuning | SamSegmenter):
         return ""
     sam = user.adapted.sam if isinstance(user, SamTuning) else user.sam
-    views = passes * len(scored) * (len(framing.placements(scored[0].image.shape[:2])) if len(scored) else 0)
+    views = passes * scored.views
     per_image = training.views_an_image if training else 1
     if training and per_image is not None:
         views += per_image * training.images

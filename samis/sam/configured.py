@@ -6,28 +6,26 @@ import torch
 from segment_anything.modeling import Sam
 
 from samis.config import FrameConfig, PromptConfig, SegmenterConfig
-from samis.core.files import file_sha256
 from samis.sam.candidates import MaskGeneration
 from samis.sam.encoder_options import checkpoint_blocks, compile_encoder
 from samis.sam.framing import build_framing
 from samis.sam.segmenter import SamSegmenter
-from samis.sam.weights import find_weights, load_sam
+from samis.sam.weights import load_hashed_sam
 
 
 def configured_sam(segmenter: SegmenterConfig, frame: FrameConfig) -> tuple[Sam, str | None]:
     """Load the SAM that a config names, at its frame, with the encoder's options; return it with the sha256 of its weights.
 
     Raises:
-        UserError: as ``samis.sam.weights.load_sam``.
+        UserError: as ``samis.sam.weights.load_hashed_sam``.
     """
     framing = build_framing(frame, segmenter.architecture)
-    sam = load_sam(segmenter.architecture, weights=segmenter.weights, frame_px=framing.frame_px)
+    sam, sha256 = load_hashed_sam(segmenter.architecture, weights=segmenter.weights, frame_px=framing.frame_px)
     if segmenter.checkpoint_activations:
         checkpoint_blocks(sam.image_encoder)
     if segmenter.compile:
         compile_encoder(sam.image_encoder)
-    path = find_weights(segmenter.architecture, segmenter.weights)
-    return sam, file_sha256(path) if path else None
+    return sam, sha256
 
 
 def zero_shot(

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from segment_anything.modeling import Sam
 from torch import Tensor
 
+from samis.core.files import file_sha256
 from samis.core.shipped import find_checkpoint
 from samis.core.weight_files import check_finite, check_readable, read_pickle
 from samis.errors import UserError
@@ -27,7 +28,7 @@ from samis.sam.attention import use_fused_attention
 from samis.sam.download import OFFICIAL, download
 from samis.sam.resize import resized_weights
 
-__all__ = ["architecture_of", "download", "find_weights", "load_sam", "read_weights"]
+__all__ = ["architecture_of", "download", "find_weights", "load_hashed_sam", "load_sam", "read_weights"]
 
 RANDOM = "random"
 """Value of ``segmenter.weights`` that takes no file."""
@@ -45,6 +46,13 @@ _DAMAGED = (
 def load_sam(
     architecture: str, *, weights: str | Path | None = None, frame_px: int | None = None, fused_attention: bool = True
 ) -> Sam:
+    """Return ``load_hashed_sam``'s Sam alone."""
+    return load_hashed_sam(architecture, weights=weights, frame_px=frame_px, fused_attention=fused_attention)[0]
+
+
+def load_hashed_sam(
+    architecture: str, *, weights: str | Path | None = None, frame_px: int | None = None, fused_attention: bool = True
+) -> tuple[Sam, str | None]:
     """Build a Sam and load its weights, in float32, on the CPU, in evaluation mode.
 
     Args:
@@ -52,6 +60,9 @@ def load_sam(
         weights: as ``find_weights``.
         frame_px: side of the frame; None takes the architecture's own, another one interpolates the positions.
         fused_attention: switch the encoder to torch's fused attention: same numbers, less time and memory.
+
+    Returns:
+        The Sam, and the sha256 of its weights' file; None for random weights.
 
     Raises:
         UserError: an unknown architecture, a frame that does not fit, a file that is missing, unreadable, unsafe or
@@ -67,9 +78,10 @@ def load_sam(
         raise UserError(str(error), code="E-SAM-FRAME") from error
     if fused_attention:
         use_fused_attention(sam.image_encoder)
-    if path is not None:
-        _load_strictly(sam, read_weights(path), architecture=architecture, path=path)
-    return sam
+    if path is None:
+        return sam, None
+    _load_strictly(sam, read_weights(path), architecture=architecture, path=path)
+    return sam, file_sha256(path)
 
 
 def find_weights(architecture: str, weights: str | Path | None = None) -> Path | None:

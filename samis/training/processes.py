@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +38,11 @@ class Processes:
     def is_main_process(self) -> bool:
         """Whether this is the one that writes and speaks for all."""
         return self.process_index == 0
+
+    def note(self, line: str) -> None:
+        """Print a line on stderr, on the main process alone; an empty one is left out."""
+        if line and self.is_main_process:
+            print(line, file=sys.stderr)
 
     def share(self, items: Sequence[T]) -> list[T]:
         """Return this process's part of the items, in order; together the parts are all of them, each once."""

@@ -286,8 +286,8 @@ MUTANTS = [
     Mutant(
         "map_folder_without_noise",
         SCORING,
-        "label, split = row_label(config.data, dataset), row_split(config.data, dataset)",
-        "label, split = row_label(config.data, dataset), dataset.split",
+        "label, of_split = row_label(config.data, dataset), row_split(config.data, dataset)",
+        "label, of_split = row_label(config.data, dataset), dataset.split",
         SCORING_TESTS,
     ),
     Mutant(

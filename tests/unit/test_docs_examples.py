@@ -96,7 +96,7 @@ def test_the_adapter(tmp_path, monkeypatch):
 
 def test_the_tutorial(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("samis.jobs.score.measure_cost", lambda *_, **__: {})  # timing images takes most of the time
+    monkeypatch.setattr("samis.api.measure", lambda *_, **__: {})  # timing images takes most of the time
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / "tutorial.md").read_text(encoding="utf-8"), flags=re.S)
     assert len(blocks) == 6
     names = {}

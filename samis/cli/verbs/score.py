@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         ConfigError: neither a config nor a run.
     """
-    from samis.core.shipped import find_model
+    from samis.core.shipped import find_model, find_run
 
     given = arguments.config
     folder = find_model(given)
@@ -62,15 +62,17 @@ def run(arguments: argparse.Namespace) -> None:
 
         print(to_yaml(config))
         return
-    from samis.jobs.score import score_and_save
+    if config.segmenter.name == "run":
+        config.segmenter.run = str(find_run(config.segmenter.run or ""))
+    from samis.jobs.score import score_and_save, show
 
-    score_and_save(
+    rows = score_and_save(
         config,
         split=arguments.split,
         out=arguments.out,
         name=arguments.name,
         maps=arguments.save_maps,
-        as_json=arguments.json,
         budget=arguments.budget,
         overwrite=arguments.overwrite,
     )
+    show(rows, arguments.save_maps, as_json=arguments.json)

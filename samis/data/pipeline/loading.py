@@ -23,6 +23,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from samis.core.contracts import Batch, Dataset, Placement, Prompt, Sample
 from samis.core.geometry import Framing, frame_image, frame_mask, place, view_key
+from samis.data.base import subset
 from samis.data.pipeline.augment import Augment, variants
 from samis.data.pipeline.batching import FramedSample, collate, concat_prompts
 from samis.data.pipeline.sampling import EpochSampler
@@ -204,6 +205,12 @@ class EpochLoader:
         return len(self._dataset)
 
     @property
+    def views(self) -> int:
+        """Framed views of the data set's images, over all processes, if all are as large as the first."""
+        data = self._dataset.dataset
+        return len(data) * len(self._dataset.framing.placements(data[0].image.shape[:2])) if len(data) else 0
+
+    @property
     def views_an_image(self) -> int | None:
         """How many different views an image is shown as, over all epochs; None: a new one each time."""
         return variants(self._dataset.augment) if self._dataset.keyed else None
@@ -304,11 +311,19 @@ class BatchMaker:
     clean_share: float = 0.0
 
     def __call__(
-        self, dataset: Dataset, *, rank: int = 0, world: int = 1, batch_size: int | None = None
+        self, dataset: Dataset, *, rank: int = 0, world: int = 1, batch_size: int | None = None, limit: int = 0
     ) -> EpochLoader:
-        """Return one process's share of a data set's batches; another `batch_size` may be asked for."""
+        """Return one process's share of a data set's batches.
+
+        Args:
+            dataset: the samples.
+            rank: which share.
+            world: how many processes share them.
+            batch_size: another one than the maker's own.
+            limit: so many images alone, spread over the classes; 0 takes all.
+        """
         return build_loader(
-            dataset,
+            subset(dataset, limit) if limit else dataset,
             self.framing,
             self.prompter,
             batch_size=batch_size or self.batch_size,

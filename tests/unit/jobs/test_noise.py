@@ -3,14 +3,15 @@
 import pytest
 import torch
 
-from samis.baselines.saved_maps import SavedMaps
-from samis.config import Experiment, apply_overrides
-from samis.core.contracts import Evaluation
+from samis.config import Experiment, apply_overrides, to_dict
 from samis.core.geometry import inside
 from samis.data import load_dataset
+from samis.data.configured import row_label, row_split
 from samis.errors import ConfigError, UserError
-from samis.factory import build_batch_maker
-from samis.jobs.score import build_row, score, table
+from samis.evaluation.row_files import RowNames
+from samis.factory import build_batch_maker, build_segmenter
+from samis.jobs.score import Scoring, score, table
+from samis.training.processes import Processes
 
 OPTIONS = {"surface": "steel", "count": 2}
 
@@ -43,16 +44,34 @@ def test_a_share_that_is_none_is_told():
         pixels(config)
 
 
+class Half:
+    """Answers one half everywhere, and describes itself as resized maps."""
+
+    def predict(self, batch):
+        return [torch.full(truth.shape, 0.5) for truth in batch.truths]
+
+    def describe(self):
+        return {"kind": "saved_maps", "prompt": "none", "oracle": False, "resized": 2}
+
+
 def test_the_row_tells_the_noise_and_what_was_resized():
     dataset = load_dataset("procedural", split="test", **OPTIONS)
-    said = {"kind": "saved_maps", "prompt": "none", "oracle": False, "resized": 2}
-    row = build_row("a", Evaluation({"mae": 0.1}), said, noisy(0.1), dataset)
+
+    def row_of(config):
+        names = RowNames("a", row_label(config.data, dataset), row_split(config.data, dataset), "pysod")
+        scoring = Scoring(
+            Half(), build_batch_maker(config), dataset, dataset, names, config.metrics, to_dict(config)
+        )  # fmt: skip
+        return score(scoring, Processes(0, 1, torch.device("cpu")))[0]
+
+    row = row_of(noisy(0.1))
     assert row.split == "test +10% salt-and-pepper" and row.provenance["config"]["data"]["salt_pepper"] == 0.1
     assert "2 of 2 maps were resized" in table([row])
-    assert build_row("a", Evaluation({"mae": 0.1}), said, noisy(0.0), dataset).split == "test"
+    assert row_of(noisy(0.0)).split == "test"
 
 
 def test_saved_maps_never_saw_the_noise(tmp_path):
     (tmp_path / "a.png").write_bytes(b"")
+    config = apply_overrides(noisy(0.1), ["segmenter.name=saved_maps", f"segmenter.maps={tmp_path}"])
     with pytest.raises(UserError, match=r"data\.salt_pepper: expected 0 for saved maps"):
-        score(SavedMaps(tmp_path), noisy(0.1), load_dataset("procedural", split="test", **OPTIONS), name="maps")
+        build_segmenter(config)

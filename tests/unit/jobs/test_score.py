@@ -15,7 +15,7 @@ from samis.data.configured import label_of
 from samis.errors import UserError
 from samis.evaluation.row_files import RowNames
 from samis.jobs.cost import add_costs
-from samis.jobs.score import score_and_save
+from samis.jobs.score import score_and_save, show
 
 BASE = [
     "prompt.kind=empty",
@@ -42,7 +42,9 @@ def photos(tmp_path: Path) -> Path:
 def save(photos: Path, root: str = "first", *overrides: str, **options):
     data = ["data.name=folder", f"data.root={photos / root}"]
     config = apply_overrides(Experiment(), [*BASE, *data, *overrides])
-    return score_and_save(config, split="test", out=photos / "rows", **{"name": "SAM", **options})
+    rows = score_and_save(config, split="test", out=photos / "rows", **{"name": "SAM", **options})
+    show(rows, options.get("maps"))
+    return rows
 
 
 def files(photos: Path) -> set[str]:
@@ -200,7 +202,7 @@ def test_a_folder_of_maps_is_scored_on_any_split_and_half_of_one_is_refused(phot
         score_and_save(config, split="train", out=photos / "rows", name=None)
     assert not (photos / "rows").exists()
     Image.fromarray(np.full((40, 48), 100, np.uint8)).save(maps / "c.png")
-    (row,) = score_and_save(config, split="train", out=photos / "rows", name=None)
+    (row,) = score_and_save(config, split="train", out=photos / "rows", name=None).values()
     assert (row.name, row.split, row.n_images) == ("A", "train", 2) and files(photos) == {"folder_first-train-A"}
 
 

@@ -97,7 +97,7 @@ def test_a_run_ships_in_half_precision_with_its_card_and_again_with_new_rows(tmp
     card = (folder / "README.md").read_text()
     assert "0.1235" in card and "a lathe" in card and "Only on Mondays." in card and "0.375" in card
     assert "No score on a test split" in card
-    training = load_run(folder).birth
+    training = load_run(folder).provenance
     row = {"kind": "tuned", "dataset": "d", "split": "test", "n_images": 7, "prompt": "empty", "mask_rule": "single"}
     for number, birth in ((0.4321, training), (0.8765, {**training, "validation": {"s_measure": 0.5}})):
         ScoreRow(
@@ -116,7 +116,7 @@ def test_a_run_that_was_cut_takes_what_its_validation_says_and_a_threshold(tmp_p
     (run / "provenance.json").unlink()
     lines = [{"epoch": e, "best": e == 2, "metrics": {"s_measure": e / 10}} for e in (1, 2, 3)]
     (run / "validation.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    birth = load_run(ship(run, "cut", tmp_path / "tuned")).birth
+    birth = load_run(ship(run, "cut", tmp_path / "tuned")).provenance
     assert (birth["validation"], birth["best_epoch"]) == ({"s_measure": 0.2}, 2)
     assert "last validated at epoch 3 of 30" in birth["cut"]
     assert 0 < birth["threshold"]["value"] < 1 and birth["threshold"]["images"] > 0
