@@ -27,6 +27,7 @@ from samis.core.geometry import Framing
 from samis.data import load_dataset
 from samis.data.pipeline.loading import build_loader
 from samis.sam.encoder_options import checkpoint_blocks
+from samis.sam.interface import family_of
 from samis.sam.tuning import SamTuning
 from samis.sam.weights import load_sam
 
@@ -38,7 +39,7 @@ def step(architecture: str, frame_px: int, adapter: AdapterConfig, *, again: boo
     torch.manual_seed(0)
     sam = load_sam(architecture, weights="random", frame_px=frame_px)
     if again:
-        checkpoint_blocks(sam.image_encoder)
+        checkpoint_blocks(family_of(sam).blocks(sam))
     adapted = apply_adapter(sam, adapter)
     learner = SamTuning(adapted, LossConfig(), segmenter=lambda tuned: tuned).to(options.device).train()
     trained = [parameter for parameter in learner.parameters() if parameter.requires_grad]

@@ -20,7 +20,8 @@ from pretraining.questions import AskedScene, PromptMix, ask
 from pretraining.scenes import SMALL, SmallObjects
 from pretraining.textures import bank
 from samis.core.contracts import Batch
-from samis.core.geometry import PIXEL_MEAN, PIXEL_STD, place
+from samis.core.geometry import place
+from samis.core.preprocessing import PIXEL_MEAN, PIXEL_STD
 from samis.data.pipeline.loading import seed_worker
 
 __all__ = ["PromptMix", "PromptedScenes", "SceneBatch", "SceneLoader"]

@@ -95,7 +95,8 @@ class Model:
         segmenter, prompter, *_ = prediction.resolve_prompt(
             self.loaded(), {"picture": asked} if asked else None, chosen
         )
-        framing = build_framing(self.config.frame, self.config.segmenter.architecture)
+        s = self.config.segmenter
+        framing = build_framing(self.config.frame, s.architecture, s.weights)
         predictor = prediction.Predictor(segmenter, framing, prompter, views_at_once=chosen.batch_size)
         return predictor.maps([Sample("picture", photos)])[0]
 

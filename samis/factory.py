@@ -21,6 +21,7 @@ from samis.errors import UserError
 from samis.prompts import build_prompter
 from samis.sam.configured import configured_sam, zero_shot
 from samis.sam.framing import build_framing
+from samis.sam.interface import family_of
 from samis.sam.segmenter import SamSegmenter
 from samis.sam.tuning import SamTuning
 from samis.training.precision import default_device
@@ -31,7 +32,7 @@ def build_batch_maker(config: Experiment, *, training: bool = False) -> BatchMak
     """Build what turns data sets into batches: augmented and shuffled for training, plain and in order else."""
     noise = build_augment({"salt_pepper": config.data.salt_pepper}) if config.data.salt_pepper else None
     return BatchMaker(
-        build_framing(config.frame, config.segmenter.architecture),
+        build_framing(config.frame, config.segmenter.architecture, config.segmenter.weights),
         build_prompter(config.prompt),
         config.training.batch_size if training else config.metrics.batch_size,
         augment=build_augment(config.data.augment) if training else noise,
@@ -55,7 +56,8 @@ def build_learner(config: Experiment) -> Any:
         raise UserError(f"segmenter.name: expected something to train (sam, {', '.join(BASELINES)}), got {s.name!r}")
     sam, sha256 = configured_sam(s, config.frame)
     base = sha256 or "random"
-    adapted = apply_adapter(sam, config.adapter, architecture=s.architecture, weights_sha256=base)
+    targets = family_of(sam).targets
+    adapted = apply_adapter(sam, config.adapter, architecture=s.architecture, weights_sha256=base, targets=targets)
 
     def segmenter(tuned: Any) -> Segmenter:
         return SamSegmenter(

@@ -10,6 +10,7 @@ from samis.adapters.lora import LoraSam
 from samis.adapters.targets import check_words, split_qkv
 from samis.adapters.unfreeze import UnfrozenSam
 from samis.config import AdapterConfig
+from samis.core.targets import STOCK, AdapterTargets
 
 __all__ = ["ADAPTERS", "AdaptedSam", "apply_adapter", "read_record", "split_qkv"]
 
@@ -22,7 +23,12 @@ ADAPTERS: dict[str, type[AdaptedSam]] = {
 
 
 def apply_adapter(
-    sam: nn.Module, config: AdapterConfig, *, architecture: str | None = None, weights_sha256: str | None = None
+    sam: nn.Module,
+    config: AdapterConfig,
+    *,
+    architecture: str | None = None,
+    weights_sha256: str | None = None,
+    targets: AdapterTargets = STOCK,
 ) -> AdaptedSam:
     """Freeze a Sam and give it the adapter that `config` names.
 
@@ -31,9 +37,11 @@ def apply_adapter(
         config: which adapter, and which modules it reaches.
         architecture: of the base, recorded in the adapter's folder.
         weights_sha256: of the base, likewise.
+        targets: modules of the model's family that adapters may reach; segment_anything's by default.
 
     Raises:
         UserError: no such adapter, or modules that it cannot reach.
     """
     check_words([config.name], list(ADAPTERS), key="adapter.name")
-    return ADAPTERS[config.name](sam, config, architecture=architecture, weights_sha256=weights_sha256)
+    base = {"architecture": architecture, "weights_sha256": weights_sha256}
+    return ADAPTERS[config.name](sam, config, **base, targets=targets)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from samis.adapters.targets import decays, fuse_qkv, keep_rows_1_to_3, owned_parameters
 from samis.config import AdapterConfig, from_dict
+from samis.core.targets import STOCK, AdapterTargets
 from samis.core.weight_files import read_tensors, write_tensors
 from samis.errors import UserError
 
@@ -32,10 +33,11 @@ class AdaptedSam(nn.Module):
     """A SAM with an adapter. This base class tunes nothing (``adapter.name: none``).
 
     Args:
-        sam: the model; it is changed in place and keeps the attributes image_encoder, prompt_encoder and mask_decoder.
+        sam: the model; it is changed in place and keeps the names of its modules.
         config: which adapter.
         architecture: of the base, recorded in the adapter's folder and compared when it is loaded.
         weights_sha256: of the base, recorded and compared likewise.
+        targets: of the model's family, segment_anything's by default.
 
     Attributes:
         sam: the module to run.
@@ -48,9 +50,11 @@ class AdaptedSam(nn.Module):
         *,
         architecture: str | None = None,
         weights_sha256: str | None = None,
+        targets: AdapterTargets = STOCK,
     ) -> None:
         super().__init__()
         self.config = config
+        self.targets = targets
         self.base = {"architecture": architecture, "weights_sha256": weights_sha256}
         self.sam = sam.requires_grad_(False).eval()
         self._originals: dict[str, Tensor] = {}
@@ -66,7 +70,7 @@ class AdaptedSam(nn.Module):
             if name in wanted:
                 parameter.requires_grad_(True)
                 self._originals[name] = parameter.detach().to("cpu", copy=True)
-                if name == "mask_decoder.mask_tokens.weight":
+                if name == f"{self.targets.mask_tokens}.weight":
                     keep_rows_1_to_3(parameter)
 
     def train(self, mode: bool = True) -> AdaptedSam:

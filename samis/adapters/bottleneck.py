@@ -62,6 +62,12 @@ class BottleneckSam(AdaptedSam):
 
     def __init__(self, sam: nn.Module, config: AdapterConfig, **base: Any) -> None:
         super().__init__(sam, config, **base)
+        if not self.targets.bottleneck:
+            raise UserError(
+                "adapter.name: expected lora or unfreeze for a SAM of this family, got bottleneck, whose layers fit "
+                "segment_anything's modules alone; set adapter.name=lora",
+                code="E-ADAPTER-FAMILY",
+            )
         full = config.decoder == ["full"]
         check_words(config.encoder, list(_ENCODER), key="adapter.encoder of a bottleneck adapter")
         check_words([] if full else config.decoder, [*_DECODER], key="adapter.decoder of a bottleneck adapter")
@@ -84,7 +90,7 @@ class BottleneckSam(AdaptedSam):
             host.add_module("bottleneck", inner)
             host.register_forward_hook(_adapt)
         if full:
-            self.tune(decoder_names(sam))
+            self.tune(decoder_names(sam, self.targets))
 
     def is_new(self, name: str) -> bool:
         """Return whether the named parameter is a bottleneck's."""

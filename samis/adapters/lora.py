@@ -24,18 +24,10 @@ from torch import Tensor, nn
 
 from samis.adapters.adapted import AdaptedSam
 from samis.adapters.low_rank import use_few_products
-from samis.adapters.targets import (
-    DECODER,
-    ENCODER,
-    ENCODER_WHOLE,
-    MASK_0_PATH,
-    check_words,
-    fuse_qkv,
-    keep_rows_1_to_3,
-    split_qkv,
-)
+from samis.adapters.targets import check_words, fuse_qkv, keep_rows_1_to_3, split_qkv
 from samis.adapters.whole import WholeWeights
 from samis.config import AdapterConfig
+from samis.core.targets import STOCK, AdapterTargets
 from samis.errors import UserError
 
 
@@ -47,9 +39,9 @@ class LoraSam(AdaptedSam):
 
     def __init__(self, sam: nn.Module, config: AdapterConfig, **base: Any) -> None:
         super().__init__(sam, config, **base)
-        lora = lora_config(config)
-        if {"q", "k", "v"} & set(config.encoder):
-            split_qkv(sam)
+        lora = lora_config(config, self.targets)
+        if self.targets.splits & set(config.encoder):
+            split_qkv(sam, self.targets)
         model = get_peft_model(sam, lora)
         self._peft: tuple[PeftModel] = (model,)  # a tuple, so that the Sam is not registered twice
         for layer in self.sam.modules():
@@ -61,7 +53,7 @@ class LoraSam(AdaptedSam):
                 use_few_products(layer)
         self._whole = WholeWeights(self.sam)
         if config.decoder == ["full"]:
-            keep_rows_1_to_3(sam.mask_decoder.mask_tokens.weight)  # type: ignore[union-attr, arg-type]
+            keep_rows_1_to_3(sam.get_submodule(self.targets.mask_tokens).weight)  # type: ignore[arg-type]
         self.sam.eval()
 
     def is_new(self, name: str) -> bool:
@@ -113,23 +105,23 @@ def _cast_once(layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return (x.to(torch.get_autocast_dtype(kind)), *inputs[1:]) if torch.is_autocast_enabled(kind) else inputs
 
 
-def lora_config(config: AdapterConfig) -> LoraConfig:
+def lora_config(config: AdapterConfig, targets: AdapterTargets = STOCK) -> LoraConfig:
     """Return peft's configuration for ours.
 
     Raises:
         UserError: unknown modules, none at all, or ones that exclude each other.
     """
     full = config.decoder == ["full"]
-    check_words(config.encoder, [*ENCODER, *ENCODER_WHOLE], key="adapter.encoder")
-    check_words([] if full else config.decoder, [*DECODER], key="adapter.decoder (or [full] alone)")
+    check_words(config.encoder, [*targets.encoder, *targets.encoder_whole], key="adapter.encoder")
+    check_words([] if full else config.decoder, [*targets.decoder], key="adapter.decoder (or [full] alone)")
     if "qkv" in config.encoder and {"q", "k", "v"} & set(config.encoder):
         raise UserError(
             f"adapter.encoder: expected qkv or some of q, k, v, got both in {config.encoder}; keep one kind",
             code="E-ADAPTER-CONFLICT",
         )
-    whole = [ENCODER_WHOLE[word] for word in config.encoder if word in ENCODER_WHOLE]
-    reach = [ENCODER[word] for word in config.encoder if word in ENCODER] + (
-        [] if full else [DECODER[word] for word in config.decoder]
+    whole = [targets.encoder_whole[word] for word in config.encoder if word in targets.encoder_whole]
+    reach = [targets.encoder[word] for word in config.encoder if word in targets.encoder] + (
+        [] if full else [targets.decoder[word] for word in config.decoder]
     )
     if not reach:
         hint = "adapter.name=unfreeze trains the decoder alone" if full else "e.g. adapter.decoder=[attention]"
@@ -150,6 +142,6 @@ def lora_config(config: AdapterConfig) -> LoraConfig:
         use_dora=config.dora,
         use_rslora=config.rslora,
         target_modules="|".join(f"(?:{pattern})" for pattern in reach),
-        modules_to_save=whole + (list(MASK_0_PATH) if full else []) or None,
+        modules_to_save=whole + (list(targets.mask_0) if full else []) or None,
         bias="none",
     )

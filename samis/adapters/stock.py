@@ -18,7 +18,6 @@ from torch import Tensor
 
 from samis.adapters.adapted import WEIGHTS, AdaptedSam
 from samis.adapters.lora import LoraSam
-from samis.adapters.targets import ENCODER
 from samis.core.weight_files import write_tensors
 
 _PART = re.compile(
@@ -29,7 +28,8 @@ _PART = re.compile(
 def save_for_stock(adapted: LoraSam, folder: Path) -> None:
     """Write the adapter's folder, for a stock Sam without ``split_qkv``."""
     adapted.save(folder)
-    parts = [part for part in "qkv" if part in adapted.config.encoder]
+    reach = adapted.targets.encoder
+    parts = [part for part in "qkv" if part in adapted.config.encoder and part in adapted.targets.splits]
     if not parts:
         return
     weights = {name: tensor.detach().cpu() for name, tensor in adapted._weights().items()}
@@ -38,10 +38,10 @@ def save_for_stock(adapted: LoraSam, folder: Path) -> None:
     )
     config = copy.deepcopy(adapted._peft[0].peft_config["default"])
     for part in parts:
-        config.target_modules = config.target_modules.replace(f"(?:{ENCODER[part]})", f"(?:{ENCODER['qkv']})")
+        config.target_modules = config.target_modules.replace(f"(?:{reach[part]})", f"(?:{reach['qkv']})")
     count, c = len(parts), adapted.config
-    config.rank_pattern = {ENCODER["qkv"]: count * c.rank}
-    config.alpha_pattern = {ENCODER["qkv"]: c.alpha * (math.sqrt(count) if c.rslora else count)}
+    config.rank_pattern = {reach["qkv"]: count * c.rank}
+    config.alpha_pattern = {reach["qkv"]: c.alpha * (math.sqrt(count) if c.rslora else count)}
     config.inference_mode = True
     config.save_pretrained(str(folder))
 

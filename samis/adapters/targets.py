@@ -14,37 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from samis.core.targets import STOCK, AdapterTargets
 from samis.errors import UserError, near_name
-
-ENCODER: dict[str, str] = {
-    "q": r"image_encoder\.blocks\.\d+\.attn\.qkv\.q",
-    "k": r"image_encoder\.blocks\.\d+\.attn\.qkv\.k",
-    "v": r"image_encoder\.blocks\.\d+\.attn\.qkv\.v",
-    "qkv": r"image_encoder\.blocks\.\d+\.attn\.qkv",
-    "proj": r"image_encoder\.blocks\.\d+\.attn\.proj",
-    "mlp": r"image_encoder\.blocks\.\d+\.mlp\.lin[12]",
-}
-"""Linear layers of the image encoder, by the word used in ``adapter.encoder``; q, k and v exist after ``split_qkv``."""
-ENCODER_WHOLE: dict[str, str] = {"stem": "image_encoder.patch_embed", "neck": "image_encoder.neck"}
-"""Parts of the image encoder that are trained whole together with the low-rank layers, by the word used in ``adapter.encoder``.
-
-Their convolutions are the first and last layers that see the new kind of image: on the embedded SAM, tuned for two epochs on
-steel, encoder attention and MLP alone reached a far lower score than with them (``configs/adapt/steel_lora.yaml``)."""
-DECODER: dict[str, str] = {
-    "attention": (
-        r"mask_decoder\.transformer\.(layers\.\d+\.(self_attn|cross_attn_token_to_image|cross_attn_image_to_token)"
-        r"|final_attn_token_to_image)\.(q|k|v|out)_proj"
-    ),
-    "mlp": r"mask_decoder\.transformer\.layers\.\d+\.mlp\.lin[12]",
-}
-"""Linear layers of the mask decoder, by the word used in ``adapter.decoder``."""
-MASK_0_PATH = (
-    "mask_decoder.transformer",
-    "mask_decoder.output_upscaling",
-    "mask_decoder.output_hypernetworks_mlps.0",
-    "mask_decoder.mask_tokens",
-)
-"""The decoder's modules that compute mask 0 and that may be trained whole; of ``mask_tokens`` only row 0 is trained."""
 
 
 class SplitQkv(nn.Module):
@@ -80,14 +51,20 @@ def _without_adapter(part: nn.Module) -> nn.Module:
     return part.base_layer if getattr(part, "disable_adapters", False) else part  # type: ignore[return-value]
 
 
-def split_qkv(sam: nn.Module) -> nn.Module:
+def split_qkv(sam: nn.Module, targets: AdapterTargets = STOCK) -> nn.Module:
     """Replace every encoder block's fused ``qkv`` linear by a ``SplitQkv``, in place; return the Sam.
 
     A stock Sam needs this before peft can load an adapter folder that reaches q, k or v.
+
+    Args:
+        sam: the model.
+        targets: of its family, which say where fused layers are.
     """
-    for block in sam.image_encoder.blocks:  # type: ignore[union-attr]
-        if isinstance(block.attn.qkv, nn.Linear):
-            block.attn.qkv = SplitQkv(block.attn.qkv)
+    fused = [name for name, each in sam.named_modules() if isinstance(each, nn.Linear)]
+    for name in fused:
+        if re.fullmatch(targets.fused, name):
+            owner, _, attribute = name.rpartition(".")
+            setattr(sam.get_submodule(owner), attribute, SplitQkv(sam.get_submodule(name)))  # type: ignore[arg-type]
     return sam
 
 

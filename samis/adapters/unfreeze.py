@@ -12,8 +12,9 @@ from typing import Any
 from torch import nn
 
 from samis.adapters.adapted import AdaptedSam
-from samis.adapters.targets import MASK_0_PATH, check_words
+from samis.adapters.targets import check_words
 from samis.config import AdapterConfig
+from samis.core.targets import STOCK, AdapterTargets
 
 PRESETS = {
     "decoder": "the mask decoder's path to mask 0",
@@ -28,18 +29,19 @@ class UnfrozenSam(AdaptedSam):
     def __init__(self, sam: nn.Module, config: AdapterConfig, **base: Any) -> None:
         super().__init__(sam, config, **base)
         check_words([config.preset], list(PRESETS), key="adapter.preset")
-        names = decoder_names(sam)
+        names = decoder_names(sam, self.targets)
         if config.preset != "decoder":
-            names = [f"image_encoder.{name}" for name, _ in sam.image_encoder.named_parameters()] + names  # type: ignore[operator, union-attr]
+            encoder = f"{self.targets.encoder_root}."
+            names = [name for name, _ in sam.named_parameters() if name.startswith(encoder)] + names
         if config.preset == "norm":
             norms = tuple(f"{name}." for name, module in sam.named_modules() if _is_norm(module))
             names = [name for name in names if name.startswith(norms)]
         self.tune(names)
 
 
-def decoder_names(sam: nn.Module) -> list[str]:
+def decoder_names(sam: nn.Module, targets: AdapterTargets = STOCK) -> list[str]:
     """Return the names of the parameters on the mask decoder's path to mask 0."""
-    reach = tuple(f"{module}." for module in MASK_0_PATH)
+    reach = tuple(f"{module}." for module in targets.mask_0)
     return [name for name, _ in sam.named_parameters() if name.startswith(reach)]
 
 

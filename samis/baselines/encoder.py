@@ -23,8 +23,8 @@ from huggingface_hub import constants as hub
 from torch import Tensor, nn
 
 from samis.baselines.backbone_weights import load_backbone, match_names
-from samis.core.geometry import PIXEL_MEAN, PIXEL_STD
 from samis.core.imagenet import PACKAGES, load_imagenet
+from samis.core.preprocessing import PIXEL_MEAN, PIXEL_STD
 from samis.core.sdpa import exclude_cudnn
 from samis.errors import UserError, near_name
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from samis.core.contracts import Batch
-from samis.core.geometry import PIXEL_MEAN, PIXEL_STD, to_file_size
+from samis.core.geometry import to_file_size
+from samis.core.preprocessing import PIXEL_MEAN, PIXEL_STD
 from samis.errors import UserError
 
 REFERENCES = ("filled_box", "otsu_box")

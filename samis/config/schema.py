@@ -35,8 +35,8 @@ Architecture = Annotated[
 SEGMENTERS = OneOf(
     "sam", "saved_maps", "run", table("samis.baselines", "BASELINES"), table("samis.baselines.references", "REFERENCES")
 )
-ENCODER = OneOf(table("samis.adapters.targets", "ENCODER"), table("samis.adapters.targets", "ENCODER_WHOLE"))
-DECODER = OneOf(table("samis.adapters.targets", "DECODER"), "full")
+ENCODER = OneOf(table("samis.core.targets", "ENCODER"), table("samis.core.targets", "ENCODER_WHOLE"))
+DECODER = OneOf(table("samis.core.targets", "DECODER"), "full")
 
 
 @dataclass

@@ -73,6 +73,7 @@ class Placement:
         crop_xyxy: the part of the file this view shows, px, end exclusive; the whole file is ``(0, 0, W, H)``.
         scaled_hw: height and width of that part inside the frame; the rest, right and below, is padding.
         frame_px: side of the square frame.
+        preprocessing: key in ``samis.core.preprocessing.PREPROCESSING``: how the view was scaled and normalised.
     """
 
     sample: int
@@ -80,6 +81,7 @@ class Placement:
     crop_xyxy: tuple[int, int, int, int]
     scaled_hw: tuple[int, int]
     frame_px: int
+    preprocessing: str = "sam"
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 Paper: Kirillov et al., Segment Anything, ICCV 2023 (doi 10.1109/ICCV51070.2023.00371): the longest side of the image is
 scaled to the frame's side, the rest is padded with zeros right and below; masks return the same way.
+SAM 2 and 3 stretch the image to the whole frame instead (``PREPROCESSING``).
 Differs: a long image may be cut into overlapping tiles, each placed in a frame of its own and blended back with weights
 that fall towards a tile's rim (a rail of 160 x 1282 px would otherwise lose its defects of a few pixels).
 """
@@ -19,11 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from samis.core.contracts import Batch, Placement
-
-PIXEL_MEAN = (123.675, 116.28, 103.53)
-"""Mean of R, G and B in [0, 255] that SAM subtracts (ImageNet's)."""
-PIXEL_STD = (58.395, 57.12, 57.375)
-"""Standard deviation of R, G and B that SAM divides by (ImageNet's)."""
+from samis.core.preprocessing import PREPROCESSING
 
 FRAME_VERSION = 1
 """Part of a view's key: raise it when ``frame_image`` gives other numbers for the same pixels."""
@@ -37,11 +34,13 @@ class Framing:
         frame_px: side of the square frame; 1024 for the official SAM weights, 256 for ``samis_lite``.
         tile_px: side of a tile in file pixels; 0 never cuts. Images no longer than a tile stay whole.
         overlap: share of a tile that its neighbour repeats, in [0, 0.9].
+        preprocessing: key in ``samis.core.preprocessing.PREPROCESSING``.
     """
 
     frame_px: int = 1024
     tile_px: int = 0
     overlap: float = 0.25
+    preprocessing: str = "sam"
 
     def __post_init__(self) -> None:
         if self.frame_px < 16:
@@ -54,7 +53,11 @@ class Framing:
     def placements(self, file_hw: tuple[int, int], *, sample: int = 0) -> list[Placement]:
         """Return the views that cover an image of size `file_hw`, one if it is not cut."""
         crops = tile_crops(file_hw, self.tile_px, self.overlap)
-        return [place(file_hw, crop, self.frame_px, sample=sample) for crop in crops]
+        return [self.place(file_hw, crop, sample=sample) for crop in crops]
+
+    def place(self, file_hw: tuple[int, int], crop_xyxy: tuple[int, int, int, int], *, sample: int = 0) -> Placement:
+        """Return the placement of one crop of a file in this frame."""
+        return place(file_hw, crop_xyxy, self.frame_px, sample=sample, preprocessing=self.preprocessing)
 
 
 def scaled_size(hw: tuple[int, int], frame_px: int) -> tuple[int, int]:
@@ -69,11 +72,22 @@ def scaled_size(hw: tuple[int, int], frame_px: int) -> tuple[int, int]:
 
 
 def place(
-    file_hw: tuple[int, int], crop_xyxy: tuple[int, int, int, int], frame_px: int, *, sample: int = 0
+    file_hw: tuple[int, int],
+    crop_xyxy: tuple[int, int, int, int],
+    frame_px: int,
+    *,
+    sample: int = 0,
+    preprocessing: str = "sam",
 ) -> Placement:
-    """Return the placement of one crop of a file in a frame."""
+    """Return the placement of one crop of a file in a frame.
+
+    >>> place((200, 100), (0, 0, 100, 200), 64, preprocessing="sam2").scaled_hw
+    (64, 64)
+    """
     x0, y0, x1, y1 = crop_xyxy
-    return Placement(sample, file_hw, crop_xyxy, scaled_size((y1 - y0, x1 - x0), frame_px), frame_px)
+    stretched = PREPROCESSING[preprocessing].stretched
+    scaled = (frame_px, frame_px) if stretched else scaled_size((y1 - y0, x1 - x0), frame_px)
+    return Placement(sample, file_hw, crop_xyxy, scaled, frame_px, preprocessing)
 
 
 def tile_crops(file_hw: tuple[int, int], tile_px: int, overlap: float) -> list[tuple[int, int, int, int]]:
@@ -98,22 +112,20 @@ def _starts(length: int, tile: int, overlap: float) -> list[int]:
 
 
 def frame_image(image: np.ndarray, placement: Placement) -> Tensor:
-    """Place an image's crop in the frame, exactly as SAM preprocesses it.
+    """Place an image's crop in the frame, exactly as its family of SAM preprocesses it.
 
     Args:
         image: (H, W, 3) uint8 RGB, the whole file.
         placement: where the view sits.
 
     Returns:
-        (3, S, S) float32: 8-bit bilinear resize with antialiasing, minus mean, over deviation, zero-padded.
+        (3, S, S) float32: 8-bit bilinear resize with antialiasing, minus mean, over standard deviation, zero-padded.
     """
     x0, y0, x1, y1 = placement.crop_xyxy
     height, width = placement.scaled_hw
-    crop = Image.fromarray(np.ascontiguousarray(image[y0:y1, x0:x1]))
-    scaled = np.asarray(crop.resize((width, height), Image.Resampling.BILINEAR), dtype=np.float32)
+    pixels = PREPROCESSING[placement.preprocessing].pixels(image[y0:y1, x0:x1], (height, width))
     framed = np.zeros((3, placement.frame_px, placement.frame_px), dtype=np.float32)
-    normalised = (scaled - np.array(PIXEL_MEAN, np.float32)) / np.array(PIXEL_STD, np.float32)
-    framed[:, :height, :width] = normalised.transpose(2, 0, 1)
+    framed[:, :height, :width] = pixels.transpose(2, 0, 1)
     return torch.from_numpy(framed)
 
 
@@ -126,7 +138,8 @@ def view_key(image: np.ndarray, placement: Placement) -> Tensor:
     """
     x0, y0, x1, y1 = placement.crop_xyxy
     crop = np.ascontiguousarray(image[y0:y1, x0:x1])
-    digest = hashlib.sha256(f"{FRAME_VERSION} {crop.shape} {placement.scaled_hw} {placement.frame_px}".encode())
+    p, digest = placement, hashlib.sha256()
+    digest.update(f"{FRAME_VERSION} {crop.shape} {p.scaled_hw} {p.frame_px} {p.preprocessing}".encode())
     digest.update(crop.data)
     return torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8)
 

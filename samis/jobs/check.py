@@ -38,7 +38,7 @@ def check_experiment(config: Experiment, *, training: bool = True) -> None:
     data = config.data
     roles = {"data.train": data.train, "data.val": data.val, "data.test": data.test}
     check_split_names(data.name, roles)
-    build_framing(config.frame, config.segmenter.architecture)
+    build_framing(config.frame, config.segmenter.architecture, config.segmenter.weights)
     for finding in equal_splits(roles):
         raise UserError(finding.message)
     if training and not any(getattr(config.loss, part) for part in PARTS):

@@ -121,7 +121,8 @@ def export(
 
 def _official(config: Experiment) -> bool:
     return registry_takes(
-        config.segmenter.architecture, build_framing(config.frame, config.segmenter.architecture).frame_px
+        config.segmenter.architecture,
+        build_framing(config.frame, config.segmenter.architecture, config.segmenter.weights).frame_px,
     )
 
 
@@ -131,7 +132,7 @@ def _writers(
     """Return format -> (file or folder name, what writes and tries it at a path)."""
     architecture, frame_px = (
         config.segmenter.architecture,
-        build_framing(config.frame, config.segmenter.architecture).frame_px,
+        build_framing(config.frame, config.segmenter.architecture, config.segmenter.weights).frame_px,
     )
     sizes: dict[str, Any] = {"architecture": architecture, "frame_px": frame_px, "probe": probe}
 

@@ -63,7 +63,7 @@ def predict(
     segmenter, prompter, threshold, _ = resolve_prompt(model, prompts, options)
     predictor = Predictor(
         segmenter,
-        build_framing(model.config.frame, model.config.segmenter.architecture),
+        build_framing(model.config.frame, model.config.segmenter.architecture, model.config.segmenter.weights),
         prompter,
         views_at_once=options.batch_size,
     )

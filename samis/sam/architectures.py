@@ -15,7 +15,7 @@ from functools import partial
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from torch import nn
 
-from samis.core.geometry import PIXEL_MEAN, PIXEL_STD
+from samis.core.preprocessing import PIXEL_MEAN, PIXEL_STD
 from samis.errors import UserError, did_you_mean
 from samis.sam.trunk import TrunkEmbed
 

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import torch
-from segment_anything.modeling import Sam
+from torch import nn
 
 from samis.config import FrameConfig, PromptConfig, SegmenterConfig
 from samis.sam.candidates import MaskGeneration
 from samis.sam.encoder_options import checkpoint_blocks, compile_encoder
+from samis.sam.families import family_named
 from samis.sam.framing import build_framing
+from samis.sam.interface import mark
 from samis.sam.segmenter import SamSegmenter
-from samis.sam.weights import load_hashed_sam
 
 
-def configured_sam(segmenter: SegmenterConfig, frame: FrameConfig) -> tuple[Sam, str | None]:
+def configured_sam(segmenter: SegmenterConfig, frame: FrameConfig) -> tuple[nn.Module, str | None]:
     """Load the SAM that a config names, at its frame, with the encoder's options; return it with the sha256 of its weights.
 
     Raises:
-        UserError: as ``samis.sam.weights.load_hashed_sam``.
+        UserError: as ``samis.sam.interface.Family.load``.
     """
-    framing = build_framing(frame, segmenter.architecture)
-    sam, sha256 = load_hashed_sam(segmenter.architecture, weights=segmenter.weights, frame_px=framing.frame_px)
+    framing = build_framing(frame, segmenter.architecture, segmenter.weights)
+    family = family_named(segmenter.architecture)
+    sam, sha256 = family.load(segmenter.architecture, weights=segmenter.weights, frame_px=framing.frame_px)
+    mark(sam, family)
     if segmenter.checkpoint_activations:
-        checkpoint_blocks(sam.image_encoder)
+        checkpoint_blocks(family.blocks(sam))
     if segmenter.compile:
-        compile_encoder(sam.image_encoder)
+        compile_encoder(family.encoder(sam))
     return sam, sha256
 
 

@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import shutil
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from segment_anything.modeling import Sam
 from torch import Tensor
 
 from samis.config import CacheConfig
@@ -27,7 +28,8 @@ from samis.core.contracts import Batch
 from samis.core.files import replacing
 from samis.core.shipped import checkpoints_folder
 from samis.errors import UserError
-from samis.sam.forward import Embed, embed, encode
+from samis.sam.forward import Embed, embed
+from samis.sam.interface import device_of, family_of
 
 GB = 1e9
 VERSION = 1
@@ -94,18 +96,18 @@ class EmbeddingCache:
         self._unscanned = 0
         self._full = False
 
-    def __call__(self, sam: Sam, batch: Batch) -> Tensor:
-        """Return (V, C, g, g) float32 embeddings of the batch's views, rounded to half precision."""
+    def __call__(self, sam: Any, batch: Batch) -> Tensor:
+        """Return the float32 embeddings of the batch's views, rounded to half precision."""
         keys = batch.extras.get("view_keys")
         if keys is None or encoder_is_trained(sam):
             return embed(sam, batch)
         encoder = self._encoder(sam)
-        shape = (sam.prompt_encoder.embed_dim, *sam.prompt_encoder.image_embedding_size)
+        shape = family_of(sam).embedding_shape(sam)
         self._check_reader(batch, encoder, shape)
         brought = batch.extras.get("embeddings", torch.empty(0))
         self.read += len(brought)
         if batch.images.is_meta:
-            return brought.to(sam.pixel_mean.device).float()
+            return brought.to(device_of(sam)).float()
         paths = _paths(self.folder / encoder, keys)
         kept: dict[int, Tensor | None] = dict.fromkeys(range(len(paths)))
         if len(brought):
@@ -115,7 +117,7 @@ class EmbeddingCache:
         self.read, self.computed = self.read + len(kept) - len(missing) - len(brought), self.computed + len(missing)
         if missing:
             with torch.no_grad():
-                new = encode(sam, batch.images[missing]).half().cpu()
+                new = family_of(sam).encode(sam, batch.images[missing]).half().cpu()
             for number, tensor in zip(missing, new, strict=True):
                 kept[number] = tensor
                 self._write(paths[number], tensor)
@@ -140,15 +142,16 @@ class EmbeddingCache:
         """Return what the folder's files take."""
         return sum(size for _, size, _ in self._scan())
 
-    def _encoder(self, sam: Sam) -> str:
+    def _encoder(self, sam: Any) -> str:
         """Return the name of an encoder's folder: its weights and the precision it runs in, hashed once."""
-        encoder, device = sam.image_encoder, sam.pixel_mean.device.type
+        family, device = family_of(sam), device_of(sam).type
+        encoder, state = family.encoder(sam), family.embedding_state(sam)
         precision = str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else "torch.float32"
-        changes = sum(parameter._version for parameter in encoder.parameters())
+        changes = sum(tensor._version for tensor in state.values())
         known = self._encoders.get((id(encoder), precision))
         if known is None or known[0] is not encoder or known[1] != changes:
-            digest = hashlib.sha256(f"{VERSION} {precision} {encoder.img_size}".encode())
-            for name, tensor in encoder.state_dict().items():
+            digest = hashlib.sha256(f"{VERSION} {precision} {family.side(sam)}".encode())
+            for name, tensor in state.items():
                 digest.update(f"{name} {tuple(tensor.shape)}".encode())
                 digest.update(tensor.detach().cpu().contiguous().numpy().data)
             known = encoder, changes, digest.hexdigest()[:32]
@@ -202,12 +205,12 @@ class EmbeddingCache:
         return files
 
 
-def encoder_is_trained(sam: Sam) -> bool:
-    """Return whether any parameter of the encoder is trained."""
-    return any(parameter.requires_grad for parameter in sam.image_encoder.parameters())
+def encoder_is_trained(sam: Any) -> bool:
+    """Return whether any parameter that embeddings depend on is trained."""
+    return any(tensor.requires_grad for tensor in family_of(sam).embedding_state(sam).values())
 
 
-def open_cache(config: CacheConfig, sam: Sam, *, views: int) -> tuple[Embed, str]:
+def open_cache(config: CacheConfig, sam: Any, *, views: int) -> tuple[Embed, str]:
     """Decide whether a job's embeddings are cached, before it starts.
 
     Args:
@@ -228,8 +231,7 @@ def open_cache(config: CacheConfig, sam: Sam, *, views: int) -> tuple[Embed, str
     if config.embeddings == "never" or encoder_is_trained(sam):
         return embed, ""
     cache = EmbeddingCache(config.folder or checkpoints_folder() / "embeddings", limit_gb=config.limit_gb)
-    rows, columns = sam.prompt_encoder.image_embedding_size
-    need = 2 * views * sam.prompt_encoder.embed_dim * rows * columns
+    need = 2 * views * math.prod(family_of(sam).embedding_shape(sam))
     free = shutil.disk_usage(_existing(cache.folder)).free + cache.held_bytes()
     limits = f"cache.limit_gb is {config.limit_gb:g}, {free / GB:.2f} GB are free"
     if need > min(cache.limit, free):

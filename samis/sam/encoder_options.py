@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from samis.sam.trunk import TrunkEmbed
 
+def checkpoint_blocks(blocks: Iterable[nn.Module]) -> None:
+    """Keep only each block's input for the backward pass, which computes the rest again; same numbers.
 
-def checkpoint_blocks(encoder: nn.Module) -> None:
-    """Keep only each block's (and the trunk's) input for the backward pass, which computes the rest again; same numbers."""
-    trunk = [encoder.patch_embed] if isinstance(encoder.patch_embed, TrunkEmbed) else []
-    for block in (*trunk, *encoder.blocks):  # type: ignore[misc, operator]
+    Args:
+        blocks: of the encoder, as ``samis.sam.interface.Family.blocks`` lists them; changed in place.
+    """
+    for block in blocks:
         block.forward = types.MethodType(_checkpointed, block)
 
 
@@ -35,13 +36,12 @@ def compile_encoder(encoder: nn.Module, *, compiler: Callable[..., Any] = torch.
     made: list[Any] = []
     failed: list[str] = []
 
-    def forward(self: nn.Module, images: Tensor) -> Tensor:
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if not failed:
             try:
                 # Each batch size gets kernels of its own; a run has few.
                 made.extend([] if made else [compiler(plain, dynamic=False)])
-                compiled: Tensor = made[0](self, images)
-                return compiled
+                return made[0](self, *args, **kwargs)
             except torch.OutOfMemoryError:
                 raise
             except Exception as error:  # compilers fail in many ways; the model's own fault fails below once more
@@ -49,13 +49,12 @@ def compile_encoder(encoder: nn.Module, *, compiler: Callable[..., Any] = torch.
                 message = f"going on without torch.compile, since {type(error).__name__}: {reason}"
                 failed.append(message)
                 print(f"segmenter.compile: {message}", file=sys.stderr)
-        return plain(self, images)
+        return plain(self, *args, **kwargs)
 
     encoder.forward = types.MethodType(forward, encoder)
 
 
-def _checkpointed(self: nn.Module, x: Tensor) -> Tensor:
+def _checkpointed(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
     if not torch.is_grad_enabled():
-        return type(self).forward(self, x)
-    output: Tensor = checkpoint(type(self).forward, self, x, use_reentrant=False)
-    return output
+        return type(self).forward(self, *args, **kwargs)
+    return checkpoint(type(self).forward, self, *args, use_reentrant=False, **kwargs)

@@ -15,15 +15,16 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam
-from torch import Tensor
+from torch import Tensor, nn
 
 from samis.core.contracts import Batch, Prompt
 from samis.errors import UserError
 from samis.sam.extended import may_keep
+from samis.sam.interface import family_of
 from samis.sam.two_way import attend, use_broadcast_attention
 
-Embed = Callable[[Sam, Batch], Tensor]
-"""Gives the (V, C, g, g) embeddings of a batch's views."""
+Embed = Callable[[Any, Batch], Tensor]
+"""Gives the embeddings of a batch's views, (V, C, g, g), or as a family of other levels packs them."""
 
 
 @dataclass
@@ -54,9 +55,22 @@ class ImageTokens:
     positions: Tensor
     grid_hw: tuple[int, int]
 
+    def __len__(self) -> int:
+        return len(self.tokens)
+
     def __getitem__(self, views: Tensor) -> ImageTokens:
         """Return those of some views."""
         return ImageTokens(self.tokens[views], self.positions, self.grid_hw)
+
+    @property
+    def prompt_bytes(self) -> int:
+        """What one prompt's own image tokens take, float32."""
+        return 4 * self.tokens.shape[2] * self.tokens.shape[3]
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are."""
+        return self.tokens.device
 
 
 def encode(sam: Sam, images: Tensor) -> Tensor:
@@ -65,9 +79,9 @@ def encode(sam: Sam, images: Tensor) -> Tensor:
     return embeddings
 
 
-def embed(sam: Sam, batch: Batch) -> Tensor:
-    """Encode a batch's views; ``samis.sam.embeddings.EmbeddingCache`` does the same, each view only once."""
-    return encode(sam, batch.images)
+def embed(sam: Any, batch: Batch) -> Tensor:
+    """Encode a batch's views with a SAM of any family; ``samis.sam.embeddings.EmbeddingCache`` does the same, each view once."""
+    return family_of(sam).encode(sam, batch.images)
 
 
 def image_tokens(sam: Sam, embeddings: Tensor) -> ImageTokens:
@@ -165,7 +179,7 @@ def decode_sure(sam: Sam, image: ImageTokens, prompt: Prompt, min_iou: float) ->
     return SamOutput(logits[:, None], iou[sure][:, None]), sure.nonzero()[:, 0]
 
 
-def check_answers(sam: Sam, *values: Tensor) -> None:
+def check_answers(sam: nn.Module, *values: Tensor) -> None:
     """Refuse answers that are not finite: a NaN exceeds no threshold, so that a defective part would be called sound.
 
     Args:

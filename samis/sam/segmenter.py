@@ -15,15 +15,16 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
 from samis.config import PromptConfig
 from samis.core.contracts import Batch, Placement, Prompt
-from samis.core.geometry import PIXEL_MEAN, PIXEL_STD, shown_inside, to_file_size, to_frame
+from samis.core.geometry import shown_inside, to_file_size, to_frame
+from samis.core.preprocessing import PREPROCESSING
 from samis.errors import UserError
 from samis.sam.candidates import Candidates, MaskGeneration, filter_masks
-from samis.sam.forward import Embed, ImageTokens, SamOutput, check_answers, decode, decode_sure, embed, image_tokens
+from samis.sam.forward import Embed, SamOutput, check_answers, embed
+from samis.sam.interface import device_of, family_of
 from samis.sam.merge import MASK_RULES, ORACLE_RULES, RULE_PARAMETERS, SINGLE, check_rule, merge, nothing_like
 
 CHUNK_BYTES = {"cpu": 24 << 20, "cuda": 512 << 20}
@@ -31,7 +32,7 @@ CHUNK_BYTES = {"cpu": 24 << 20, "cuda": 512 << 20}
 
 
 class SamSegmenter:
-    """Segment with a Sam and a prompt (implements ``samis.core.contracts.Segmenter``).
+    """Segment with a SAM of any family and a prompt (implements ``samis.core.contracts.Segmenter``).
 
     Args:
         sam: the model, tuned or not; it stays on its device and in its training mode.
@@ -51,7 +52,7 @@ class SamSegmenter:
 
     def __init__(
         self,
-        sam: Sam,
+        sam: nn.Module,
         *,
         kind: str = "zero_shot",
         prompt: PromptConfig | None = None,
@@ -64,6 +65,7 @@ class SamSegmenter:
         details: dict[str, Any] | None = None,
     ) -> None:
         self.sam = sam
+        self.family = family_of(sam)
         self.kind = kind
         self.prompt = prompt or PromptConfig()
         self.mask_generation = mask_generation or MaskGeneration()
@@ -114,7 +116,7 @@ class SamSegmenter:
             "mask_rule": rule,
             "oracle": sees_truth or rule in ORACLE_RULES,
             "architecture": self.architecture,
-            "frame_px": self.sam.image_encoder.img_size,
+            "frame_px": self.family.side(self.sam),
             "weights_sha256": self.weights_sha256,
             "rule_parameters": parameters,
             **({} if self.embed is embed else {"embeddings": "float16, kept"}),
@@ -124,11 +126,11 @@ class SamSegmenter:
     def _predict(self, batch: Batch, rules: Sequence[str]) -> dict[str, list[Tensor]]:
         if batch.prompt.kind != self.prompt.kind:
             raise ValueError(f"prompt: expected '{self.prompt.kind}', got a batch with '{batch.prompt.kind}'")
-        batch = batch.to(self.sam.pixel_mean.device)
+        batch = batch.to(device_of(self.sam))
         with _evaluating(self.sam), torch.inference_mode():
             embeddings = self.embed(self.sam, batch)
             views = self._view_candidates(batch, embeddings)
-            blank = nothing_like(embeddings.new_empty(4 * embeddings.shape[-2], 4 * embeddings.shape[-1]).float())
+            blank = nothing_like(embeddings.new_empty(2 * (self.family.mask_side(self.sam),)).float())
             maps = {}
             for rule in rules:
                 answers = [[chosen(rule) for chosen in view] for view in views]
@@ -139,31 +141,34 @@ class SamSegmenter:
 
     def _view_candidates(self, batch: Batch, embeddings: Tensor) -> list[list[PromptMasks]]:
         """Return, for each view, the answers whose union is its map: one for a grid, else one for each prompt."""
-        side = 4 * embeddings.shape[-1]
-        step = batch.images.shape[-1] // side
-        image = shown_inside(batch, embeddings.device)[:, 0, ::step, ::step]
-        grey = _grey(batch.images, side)
+        side = self.family.mask_side(self.sam)
+        places = torch.arange(side, device=embeddings.device) * batch.images.shape[-1] // side
+        image = shown_inside(batch, embeddings.device)[:, 0, places[:, None], places]
+        grey = _grey(batch, side)
         truth = None if batch.masks is None else F.adaptive_avg_pool2d(batch.masks, side)[:, 0]
 
         def candidates(view: int, logits: Tensor, iou: Tensor) -> Candidates:
             known = None if truth is None else truth[view]
             return Candidates(logits, iou, image[view], grey[view], known, self.mask_generation.stability_offset)
 
-        seen = image_tokens(self.sam, embeddings)
+        seen = self.family.prepare(self.sam, embeddings)
         if batch.prompt.kind == "grid":
             kept = filter_masks(self.decode_grid(seen, batch.prompt), image, self.mask_generation)
             return [[PromptMasks(candidates(view, *pair))] for view, pair in enumerate(kept)]
         answers: list[list[PromptMasks]] = [[] for _ in batch.placements]
         for output, views, present, unambiguous in self._decode_prompts(seen, batch.prompt):
+            single = self._single(output)
             for row, column in present.nonzero().tolist():
                 logits, iou, view = output.logits[row, column], output.iou[row, column], views[row]
-                single = bool(unambiguous[row, column])
-                answers[view].append(PromptMasks(candidates(view, logits[1:], iou[1:]), logits[0], single))
+                clear = bool(unambiguous[row, column])
+                answers[view].append(PromptMasks(candidates(view, logits[1:], iou[1:]), single[row, column], clear))
         return answers
 
-    def _decode_prompts(
-        self, seen: ImageTokens, prompt: Prompt
-    ) -> Iterator[tuple[SamOutput, list[int], Tensor, Tensor]]:
+    def _single(self, output: SamOutput) -> Tensor:
+        """Return the (v, p, h, w) logits that answer a prompt with one mask: of a tuned SAM always mask 0, which was tuned."""
+        return output.logits[:, :, 0] if self.kind == "tuned" else self.family.single(self.sam, output)
+
+    def _decode_prompts(self, seen: Any, prompt: Prompt) -> Iterator[tuple[SamOutput, list[int], Tensor, Tensor]]:
         """Decode the prompts of all views, some of each at a time.
 
         Yields:
@@ -172,26 +177,25 @@ class SamSegmenter:
         """
         present = prompt.present
         if present is None:
-            shape = (len(seen.tokens), prompt.prompts_per_view)
-            present = torch.ones(shape, dtype=torch.bool, device=seen.tokens.device)
+            shape = (len(seen), prompt.prompts_per_view)
+            present = torch.ones(shape, dtype=torch.bool, device=seen.device)
         unambiguous = _unambiguous(prompt, present)
         for columns in self._chunks(seen, present.shape[1]):
             views = present[:, columns].any(1).nonzero()[:, 0]
             if len(views):
-                output = decode(self.sam, seen[views], _part(prompt, columns, views))
+                output = self.family.decode(self.sam, seen[views], _part(prompt, columns, views))
                 check_answers(self.sam, output.logits, output.iou)
                 yield output, views.tolist(), present[views, columns], unambiguous[views, columns]
 
-    def decode_grid(self, seen: ImageTokens, prompt: Prompt) -> Iterator[tuple[SamOutput, Tensor]]:
+    def decode_grid(self, seen: Any, prompt: Prompt) -> Iterator[tuple[SamOutput, Tensor]]:
         """Decode a grid's prompts, and compute the masks of those alone that ``filter_masks`` may keep."""
         for columns in self._chunks(seen, prompt.prompts_per_view):
-            yield decode_sure(self.sam, seen, _part(prompt, columns), self.mask_generation.min_iou)
+            yield self.family.decode_sure(self.sam, seen, _part(prompt, columns), self.mask_generation.min_iou)
 
-    def _chunks(self, seen: ImageTokens, prompts: int) -> Iterator[slice]:
+    def _chunks(self, seen: Any, prompts: int) -> Iterator[slice]:
         """Yield slices of the prompts, so that those of all views together fit a chunk."""
-        views, _, places, width = seen.tokens.shape
-        fitting = CHUNK_BYTES.get(seen.tokens.device.type, CHUNK_BYTES["cuda"]) // (4 * places * width)
-        step = max(1, (self.prompt_chunk or fitting) // views)
+        fitting = CHUNK_BYTES.get(seen.device.type, CHUNK_BYTES["cuda"]) // seen.prompt_bytes
+        step = max(1, (self.prompt_chunk or fitting) // len(seen))
         return (slice(start, start + step) for start in range(0, prompts, step))
 
 
@@ -211,9 +215,11 @@ def file_maps(logits: Tensor, placements: Sequence[Placement]) -> list[Tensor]:
     """Turn (V, 1, h, w) logits into one (H, W) float32 map in [0, 1] per image.
 
     An uncut image's logits return to the file's size as SAM's own do and meet the sigmoid last, so that ``map > 0.5``
-    is SAM's mask; of tiles, probabilities are blended, since the low logits of an empty tile would outweigh those of its neighbour.
+    is SAM's mask; of tiles, probabilities are blended, since the low logits of an empty tile would outweigh those of its
+    neighbour. Where an image was stretched to the frame, its logits are resized only once, as SAM 2's own are.
     """
-    framed = to_frame(logits, placements[0].frame_px)
+    stretched = PREPROCESSING[placements[0].preprocessing].stretched
+    framed = logits if stretched else to_frame(logits, placements[0].frame_px)
     groups: dict[int, list[int]] = {}
     for view, placement in enumerate(placements):
         groups.setdefault(placement.sample, []).append(view)
@@ -243,10 +249,11 @@ def _unambiguous(prompt: Prompt, present: Tensor) -> Tensor:
     return count > (1 if prompt.boxes_xyxy is None else 0)
 
 
-def _grey(images: Tensor, side: int) -> Tensor:
-    """Return the brightness (V, side, side) in [0, 255] of framed images."""
+def _grey(batch: Batch, side: int) -> Tensor:
+    """Return the brightness (V, side, side) in [0, 255] of a batch's framed images."""
+    how, images = PREPROCESSING[batch.placements[0].preprocessing], batch.images
     small = F.adaptive_avg_pool2d(images.float(), side)
-    mean, std = (images.new_tensor(values).float()[:, None, None] for values in (PIXEL_MEAN, PIXEL_STD))
+    mean, std = (images.new_tensor(values).float()[:, None, None] for values in (how.mean, how.std))
     return (small * std + mean).mean(1)
 
 

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from timm.layers import FrozenBatchNormAct2d, freeze_batch_norm_2d
 from torch import Tensor, nn
 
-from samis.core.geometry import PIXEL_MEAN, PIXEL_STD
 from samis.core.imagenet import load_imagenet
+from samis.core.preprocessing import PIXEL_MEAN, PIXEL_STD
 
 STAGES = 5
 """Stages of EfficientNet down to stride 16; those at stride 32 are left out."""

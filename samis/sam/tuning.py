@@ -19,7 +19,8 @@ from samis.config import LossConfig
 from samis.core.contracts import Batch, Loss, Prompt, Segmenter
 from samis.core.geometry import shown_inside, to_frame
 from samis.core.losses import MaskLoss, foreground_shares
-from samis.sam.forward import Embed, decode_single, embed
+from samis.sam.forward import Embed, embed
+from samis.sam.interface import family_of
 from samis.sam.two_way import use_broadcast_attention
 
 NOTHING = -20.0
@@ -83,7 +84,7 @@ class SamTuning(nn.Module):
         if batch.masks is None:
             raise ValueError("batch: expected masks to train on, got none")
         sam = self.adapted.sam
-        tuned = any(parameter.requires_grad for parameter in sam.image_encoder.parameters())
+        tuned = any(tensor.requires_grad for tensor in family_of(sam).embedding_state(sam).values())
         with nullcontext() if tuned else torch.no_grad():
             embeddings = self.embed(sam, batch)
         # Of other prompts each batch may bring another number, which a compiled decoder would be compiled for.
@@ -101,7 +102,7 @@ class SamTuning(nn.Module):
         autocast leaves in float32.
         """
         cached = self.embed is not embed
-        kept = set(self.adapted.sam.image_encoder.modules()) if cached else set()
+        kept = set(self._encoder().modules()) if cached else set()
         for module in self.adapted.sam.modules():
             if len(getattr(module, "lora_magnitude_vector", ())):
                 kept |= set(module.modules())
@@ -114,8 +115,11 @@ class SamTuning(nn.Module):
     def compiled_parts(self) -> list[tuple[Any, str]]:
         """Return what ``training.compile`` compiles: the encoder, unless its embeddings are cached, and the decoder."""
         use_broadcast_attention(self.adapted.sam.mask_decoder)
-        encoder: list[tuple[Any, str]] = [(self.adapted.sam.image_encoder, "forward")] if self.embed is embed else []
+        encoder: list[tuple[Any, str]] = [(self._encoder(), "forward")] if self.embed is embed else []
         return [*encoder, (self, "decode")]
+
+    def _encoder(self) -> nn.Module:
+        return family_of(self.adapted.sam).encoder(self.adapted.sam)
 
     def segmenter(self) -> Segmenter:
         """Return what validation scores."""
@@ -135,8 +139,8 @@ class SamTuning(nn.Module):
 
 
 def decode_embeddings(embeddings: Tensor, sam: Any, prompt: Prompt) -> Tensor:
-    """Return ``decode_single``'s (V, P, h, w) logits."""
-    return decode_single(sam, embeddings, prompt)
+    """Return the (V, P, h, w) logits of mask 0."""
+    return family_of(sam).decode_single(sam, embeddings, prompt)
 
 
 def unite(answers: Tensor, present: Tensor | None) -> Tensor:

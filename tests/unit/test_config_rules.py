@@ -158,7 +158,7 @@ def test_a_removed_architecture_is_left_to_the_check_that_knows_why(tmp_path):
         ("samis.prompts.box", "PER"),
         ("samis.sam.merge", "MASK_RULES"), ("samis.sam.architectures", "ARCHITECTURES"), ("samis.sam.architectures", "REMOVED"),
         ("samis.baselines", "BASELINES"), ("samis.baselines.references", "REFERENCES"), ("samis.adapters", "ADAPTERS"),
-        ("samis.adapters.targets", "ENCODER"), ("samis.adapters.targets", "ENCODER_WHOLE"), ("samis.adapters.targets", "DECODER"),
+        ("samis.core.targets", "ENCODER"), ("samis.core.targets", "ENCODER_WHOLE"), ("samis.core.targets", "DECODER"),
         ("samis.adapters.unfreeze", "PRESETS"), ("samis.metrics", "METRICS"), ("samis.metrics", "PROTOCOLS"),
         ("samis.training.precision", "CHOICES"), ("samis.tta", "KINDS"), ("samis.decision.image_rules", "IMAGE_RULES"),
     ],

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
 
 from samis.core.contracts import Batch, Dataset, Placement, Prompt, Sample
-from samis.core.geometry import Framing, frame_image, frame_mask, place, view_key
+from samis.core.geometry import Framing, frame_image, frame_mask, view_key
 from samis.data.base import subset
 from samis.data.pipeline.augment import Augment, variants
 from samis.data.pipeline.batching import FramedSample, collate, concat_prompts
@@ -124,7 +124,7 @@ class FramedDataset(TorchDataset[FramedSample]):
             sample = _augmented(sample, self.augment, rng)
         hw = (sample.image.shape[0], sample.image.shape[1])
         if self.training and self.crop_px:
-            placements = [place(hw, random_crop(sample.mask, hw, self.crop_px, rng), self.framing.frame_px)]
+            placements = [self.framing.place(hw, random_crop(sample.mask, hw, self.crop_px, rng))]
         else:
             placements = self.framing.placements(hw)
         prompt = Prompt() if self.prompter is None else self.prompter(sample, placements, rng)

@@ -12,9 +12,10 @@ from peft.tuners.lora import Linear
 import samis.sam.architectures as architectures
 from samis.adapters import ADAPTERS, apply_adapter, read_record, split_qkv, whole
 from samis.adapters.low_rank import LowRank
-from samis.adapters.targets import MASK_0_PATH, SplitQkv
+from samis.adapters.targets import SplitQkv
 from samis.config import AdapterConfig
 from samis.core.contracts import Prompt
+from samis.core.targets import MASK_0_PATH
 from samis.errors import UserError
 from samis.sam.architectures import EMBEDDED, Architecture, build_sam
 from samis.sam.attention import use_fused_attention

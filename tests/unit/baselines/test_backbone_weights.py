@@ -10,7 +10,7 @@ from samis.baselines import BaselineLearner, build_baseline, load_baseline
 from samis.baselines.backbone_weights import deeper_tensors, load_backbone, looks_like, match_names
 from samis.baselines.encoder import Encoder
 from samis.config import LossConfig
-from samis.core.geometry import PIXEL_MEAN, PIXEL_STD
+from samis.core.preprocessing import PIXEL_MEAN, PIXEL_STD
 from samis.errors import UserError
 
 LITE = "tf_efficientnet_lite0"
