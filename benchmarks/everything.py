@@ -79,7 +79,7 @@ def limits_for(sam: Sam, embeddings: Tensor, batch: Batch, share: float) -> Mask
     with torch.inference_mode():
         seen = image_tokens(sam, embeddings[:1])
         part = type(batch.prompt)("grid", batch.prompt.points_xy[:1, ::7], batch.prompt.point_labels[:1, ::7])  # type: ignore[index]
-        ious = torch.cat([output.iou[0, :, 1:].flatten() for output, *_ in segmenter._ask(seen, part)])
+        ious = torch.cat([output.iou[0, :, 1:].flatten() for output, *_ in segmenter._decode_prompts(seen, part)])
     return MaskGeneration(min_iou=float(ious.quantile(1 - share)), min_stability=0.5, nms_iou=0.95)
 
 
