@@ -11,13 +11,13 @@ from samis.core.files import write_atomic
 from samis.errors import UserError
 from samis.evaluation.rows import TableKey, group_metrics, group_rows, read_measured
 from samis.evaluation.score_row import ScoreRow
-from samis.reporting.analysis.answer import Answer, replace_block
-from samis.reporting.analysis.beside import sort_rows
+from samis.reporting.analysis.answer import Answer
+from samis.reporting.analysis.separate import separate_rows
 from samis.reporting.analysis.table import main_table, oracle_table
 from samis.reporting.analysis.verdict_table import escapes_table, verdict_table
 from samis.reporting.render.document import Document
 from samis.reporting.render.markup import to_text
-from samis.reporting.render.readme import readme_block, results_block
+from samis.reporting.render.readme import readme_block, replace_block, results_block
 from samis.reporting.render.report import build_document, check_metrics, write_document
 
 
@@ -58,7 +58,7 @@ def compare(
         pages = {path: path.read_text(encoding="utf-8") for path in (readme, results) if path}
         for path, text in pages.items():
             replace_block(text, "", name=str(path))  # a missing marker is reported before any work is done
-        parted = sort_rows(rows.values())
+        parted = separate_rows(rows.values())
         pictures = {}
         if maps:
             from samis.jobs.pictures import draw_pictures  # data sets import torch

@@ -469,10 +469,10 @@ MUTANTS = [
     ),
     Mutant(
         "noise_of_other_images_stands_beside",
-        "samis/reporting/analysis/beside.py",
+        "samis/reporting/analysis/separate.py",
         "(row.dataset, noise[1], *table_key(row)[2:]) in keys",
         "True",
-        "tests/unit/reporting/analysis/test_beside.py -knoise_without",
+        "tests/unit/reporting/analysis/test_separate.py -knoise_without",
     ),
     # Configs
     Mutant("truth_values_are_numbers", CONFIG, " and not isinstance(value, bool)", "", CONFIG_TESTS),

@@ -22,7 +22,6 @@ PENDING = [
     "samis/evaluation",
     "samis/factory.py",
     "samis/jobs",
-    "samis/reporting",
     "samis/sweeping",
     "samis/training",
     "samis/tta.py",

@@ -1,4 +1,4 @@
-"""What is said of the specialised network that a tuned SAM is compared with: its repeats, how far ahead, what it was trained on."""
+"""The specialised network that a tuned SAM is compared with: its repeats, the lead over it, its training images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ def repeats_of(row: ScoreRow | None, rows: Sequence[ScoreRow]) -> list[ScoreRow]
 
 
 def spread_words(repeats: Sequence[ScoreRow], metric: str) -> str:
-    """Say that a row is the median of its repeats, and from where to where they reach; "" for a single row."""
+    """Return that a row is the median of its repeats, and their range; "" for a single row.
+
+    Args:
+        repeats: rows of one training with several seeds or draws.
+        metric: whose range.
+    """
     values = [row.metrics[metric] for row in repeats if metric in row.metrics]
     if len(values) < 2:
         return ""
@@ -30,18 +35,29 @@ def spread_words(repeats: Sequence[ScoreRow], metric: str) -> str:
 
 
 def best_words(best: ScoreRow, repeats: Sequence[ScoreRow], metric: str) -> str:
-    """Name the best specialised network with its value and, of several seeds, their range."""
+    """Return the best specialised network's name with its value and, of several seeds, their range.
+
+    Args:
+        best: its row.
+        repeats: rows of the same training.
+        metric: whose value.
+    """
     spread = spread_words(repeats, metric)
     return f"the best specialised network ({best.name}, {value_of(best, metric)}{': ' if spread else ''}{spread})"
 
 
 def is_ahead(lead: Difference | None) -> bool:
-    """Tell whether tuned minus specialised is better and its interval, where there is one, does not hold 0."""
+    """Return whether tuned minus specialised is better and its interval, where there is one, does not hold 0."""
     return lead is not None and lead.better and (lead.interval is None or lead.interval[0] * lead.interval[1] > 0)
 
 
 def lead_words(lead: Difference, best: str) -> str:
-    """Say by how much a tuned SAM is ahead of the best specialised network, or that the difference is not clear of zero."""
+    """Return by how much a tuned SAM is ahead of the best specialised network, or that the difference is not clear of zero.
+
+    Args:
+        lead: tuned - specialised.
+        best: the network, from ``best_words``.
+    """
     bounds = [signed(bound, lead.metric, lead.protocol) for bound in lead.interval or ()]
     sure = f" (95 % interval {' to '.join(bounds)})" if bounds else ""
     value = signed(lead.value, lead.metric, lead.protocol)
@@ -51,7 +67,12 @@ def lead_words(lead: Difference, best: str) -> str:
 
 
 def training_note(tuned: ScoreRow, best: ScoreRow) -> str:
-    """Say that two trained rows saw different amounts of defect-free images in training; "" if they did not, or it is not known."""
+    """Return that two rows were trained with different shares of defect-free images; "" if not, or if it is not known.
+
+    Args:
+        tuned: the tuned row.
+        best: the specialised row.
+    """
     shares = [_clean_share(row) for row in (tuned, best)]
     if None in shares or shares[0] == shares[1]:
         return ""
@@ -74,7 +95,9 @@ def repeats_table(title: str, rows: Sequence[ScoreRow], metrics: Sequence[str]) 
     """Build the table of trainings that were repeated, mean and standard deviation; None if none was.
 
     Args:
-        title: of the group. rows: one group of ``samis.evaluation.rows.group_rows``. metrics: columns.
+        title: of the group.
+        rows: one group of ``samis.evaluation.rows.group_rows``.
+        metrics: columns.
     """
     fair = [row for row in rows if not row.oracle]
     named = {m: repeats for m, repeats in families(fair).items() if len(repeats) > 1}

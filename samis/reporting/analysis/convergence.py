@@ -1,4 +1,4 @@
-"""How far the trainings behind score rows came: minutes, steps, and the last validations, by which one sees a plateau or none."""
+"""Length of the trainings behind score rows: minutes, steps, and the last validations, which show whether there is a plateau."""
 
 from __future__ import annotations
 

@@ -27,12 +27,17 @@ def cost_columns(rows: Iterable[ScoreRow]) -> list[str]:
 
 
 def cost_cells(row: ScoreRow, keys: Sequence[str]) -> list[tuple[str, str]]:
-    """Return a row's cells as (text, small text): a dash for what it does not say; small: "stated", or the 95th percentile."""
+    """Return a row's cells as (text, small text): a dash where it has no cost; small: "stated", or the 95th percentile.
+
+    Args:
+        row: any row.
+        keys: from ``cost_columns``.
+    """
     return [_cell(row, key) for key in keys]
 
 
 def cost_note(rows: Iterable[ScoreRow]) -> str:
-    """Say what the columns mean, and on which devices how many images were timed; "" if no row has a cost."""
+    """Return what the columns mean, and on which devices how many images were timed; "" if no row has a cost."""
     rows = [row for row in rows if cost_columns([row])]
     if not rows:
         return ""
@@ -50,26 +55,27 @@ def cost_note(rows: Iterable[ScoreRow]) -> str:
 
 def cost_line(row: ScoreRow) -> str:
     """Return a row's cost as one line of text; "" if it has none."""
-    words = []
+    parts = []
     for key in cost_columns([row]):
         (text, small), (title, _) = _cell(row, key), COLUMNS[key]
         name, unit = title.split(", ")
-        words.append(f"{name.lower()} {text} {unit}" + (f" ({small})" if small else ""))
+        parts.append(f"{name.lower()} {text} {unit}" + (f" ({small})" if small else ""))
     where = f" on {row.cost['device']}" if _known(row, "p50_ms") and "device" in row.cost else ""
-    return f"one image: {', '.join(words)}{where}" if words else ""
+    return f"one image: {', '.join(parts)}{where}" if parts else ""
 
 
 def cheaper_sentence(rows: Sequence[ScoreRow], metrics: Sequence[str]) -> str:
-    """Say which much cheaper specialised network is at least as good as tuned rows; "" if none is.
+    """Return which much cheaper specialised network is at least as good as tuned rows; "" if none is.
 
-    Much cheaper: at most half of the parameters or of the multiply-adds, and not more of either; what is not known decides nothing.
-    Rows tuned on a part of the training images have no part in it.
+    Much cheaper: at most half of the parameters or of the multiply-adds, and not more of either; only known costs are compared.
+    Rows tuned on a part of the training images are left out.
 
     Of several the one that reaches the best tuned row (by the first metric) is named, of equals the better one by that metric.
     "At least as good" is by the means, in the first ``MAIN_METRICS`` metrics. Repeated trainings count once, by their median row.
 
     Args:
-        rows: one group of ``samis.evaluation.rows.group_rows``. metrics: its columns.
+        rows: one group of ``samis.evaluation.rows.group_rows``.
+        metrics: its columns.
     """
     main = [metric for metric in metrics if any(has(row, metric) for row in rows)][:MAIN_METRICS]
     tuned, special = (_fair(rows, kinds, main) for kinds in (("tuned",), SPECIALISED))
@@ -112,21 +118,21 @@ def _fair(rows: Sequence[ScoreRow], kinds: Sequence[str], metrics: Sequence[str]
 
 
 def _limited(row: ScoreRow) -> bool:
-    """Whether a row says that it was trained on a part of the training images (``data.limit``)."""
+    """Return whether a row was trained on a part of the training images (``data.limit``)."""
     config = row.provenance.get("config")
     data = config.get("data") if isinstance(config, dict) else None
     return bool(data.get("limit")) if isinstance(data, dict) else False
 
 
 def _shared(small: ScoreRow, large: ScoreRow) -> list[str]:
-    """Return by what two rows' costs compare: parameters, and multiply-adds where both say them and the larger has some."""
+    """Return by what two rows' costs compare: parameters, and multiply-adds where both have them and the larger has some."""
     return [
         key for key in ("parameters", "multiply_adds") if _known(small, key) and _known(large, key) and large.cost[key]
     ]
 
 
 def _sizes(small: ScoreRow, large: ScoreRow) -> tuple[str, str]:
-    """Return two rows' costs as words, without the units in the second."""
+    """Return two rows' costs as text, without the units in the second."""
     keys = _shared(small, large)
     stated = " (stated)" if "source" in small.cost else ""
     units = {"parameters": ("M", " parameters"), "multiply_adds": ("G", " multiply-adds")}

@@ -15,17 +15,18 @@ from typing import Any
 
 import numpy as np
 
+from samis.errors import UserError
 from samis.evaluation.intervals import flip_test, percentiles, resampled_means
 from samis.evaluation.labels import label, number, signed
 from samis.evaluation.rows import has
 from samis.evaluation.score_row import ScoreRow, direction
 
 LEVEL = "zero-shot level or ahead"
-"""Stands for the share where the best specialised network is not clearly ahead of zero-shot."""
+"""Text in place of the share where the best specialised network is not clearly ahead of zero-shot."""
 NO_COMPARATOR = "no fair comparator yet"
-"""Stands for the share where no specialised network that was trained to a plateau was scored on the same images."""
+"""Text in place of the share where no specialised network that was trained to a plateau was scored on the same images."""
 CLEAN = "clean"
-"""Class of defect-free images, which have a rule of their own and no part in the means."""
+"""Class of defect-free images, which have a rule of their own and are not in the means."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,9 @@ class Gap:
 
     Attributes:
         metric: its name.
-        zero_shot: name and value of the zero-shot row. tuned, best: likewise, of the tuned and the specialised row.
+        zero_shot: name and value of the zero-shot row.
+        tuned: name and value of the tuned row.
+        best: name and value of the specialised row.
         closed: share of the gap that is closed, 1 = all of it; None where zero-shot is level with or ahead of the best.
         interval: its 95 % paired percentile bootstrap over images, or None.
         n_images: images paired; 0 without per-image rows.
@@ -121,7 +124,7 @@ def gap_closed(zero_shot: ScoreRow, tuned: ScoreRow, best: ScoreRow, *, metric: 
     """Compute the share of the gap that tuning closes.
 
     The interval needs the per-image rows of all three (``ScoreRow.images``) and is paired by image id. Where they show that
-    the gap itself is not clear of zero, no share is computed: a ratio over almost nothing says nothing.
+    the gap itself is not clear of zero, no share is computed: a ratio over almost nothing has no meaning.
 
     Args:
         zero_shot: SAM before tuning.
@@ -130,8 +133,8 @@ def gap_closed(zero_shot: ScoreRow, tuned: ScoreRow, best: ScoreRow, *, metric: 
         metric: one that all three rows have.
 
     Raises:
-        ValueError: if the rows differ in data set, split, protocol, data or in having seen the ground truth, if one
-            lacks the metric, or if their per-image rows name different images.
+        UserError: the rows differ in data set, split, protocol, data or in having seen the ground truth, one lacks the
+            metric, or their per-image rows name different images.
 
     Example:
         >>> def row(kind, value):
@@ -164,8 +167,13 @@ def gap_closed(zero_shot: ScoreRow, tuned: ScoreRow, best: ScoreRow, *, metric: 
 def difference(first: ScoreRow, second: ScoreRow, *, metric: str = "s_measure") -> Difference:
     """Compute second - first with a paired interval and test, both over images and seeded.
 
+    Args:
+        first: the row that is subtracted.
+        second: the other row.
+        metric: one that both have.
+
     Raises:
-        ValueError: as `gap_closed`.
+        UserError: as `gap_closed`.
     """
     check_comparable((first, second), metric)
     value, sign = second.metrics[metric] - first.metrics[metric], direction(metric, (first, second))
@@ -179,27 +187,38 @@ def difference(first: ScoreRow, second: ScoreRow, *, metric: str = "s_measure") 
 
 
 def check_comparable(rows: Sequence[ScoreRow], metric: str) -> None:
-    """Refuse rows that may not be subtracted from each other.
+    """Check that rows may be subtracted from each other.
+
+    Args:
+        rows: at least two.
+        metric: one that all must have.
 
     Raises:
-        ValueError: naming the two rows and what differs.
+        UserError: naming the two rows and what differs.
     """
-    words = ("data set", "split", "protocol", "oracle (saw the ground truth)", "data fingerprint")
+    keys = ("data set", "split", "protocol", "oracle (saw the ground truth)", "data fingerprint")
     first = rows[0]
     for row in rows:
         if not has(row, metric):
             known = ", ".join(row.metrics) or "none"
-            raise ValueError(f"row {row.name!r}: expected the metric {metric!r}, but it has {known}; score it again")
-        for word, one, other in zip(words, first.table, row.table, strict=True):
+            raise UserError(
+                f"row {row.name!r}: has no metric {metric!r}, only {known}; score it again", code="E-ROW-METRIC-MISSING"
+            )
+        for key, one, other in zip(keys, first.table, row.table, strict=True):
             if one != other:
-                raise ValueError(
-                    f"rows {first.name!r} and {row.name!r} cannot be compared: {word} is {one!r} in one, {other!r} in "
-                    "the other; score both on the same images in the same way"
+                raise UserError(
+                    f"rows {first.name!r} and {row.name!r} cannot be compared: {key} is {one!r} in one, {other!r} in the "
+                    "other; score both on the same images in the same way",
+                    code="E-ROW-NOT-COMPARABLE",
                 )
 
 
 def paired_values(rows: Sequence[ScoreRow], metric: str) -> tuple[np.ndarray | None, str]:
     """Line up per-image values of several rows by image id; images without a value in one of them are left out.
+
+    Args:
+        rows: at least one.
+        metric: whose values.
 
     Returns:
         (rows, images) float64 and "", or None and the reason: there are no per-image rows, or a row's value is not the
@@ -207,21 +226,22 @@ def paired_values(rows: Sequence[ScoreRow], metric: str) -> tuple[np.ndarray | N
         would not be either).
 
     Raises:
-        ValueError: if the rows' per-image rows name different images.
+        UserError: the rows' per-image rows name different images.
     """
     for row in rows:
         if not row.images:
             return None, f"no interval: {row.name} has no per-image rows"
     tables = [{str(image["id"]): image for image in row.images} for row in rows]
-    if len({frozenset(table) for table in tables}) > 1:  # defect-free images may have been judged beside some rows only
+    if len({frozenset(table) for table in tables}) > 1:  # only some rows may have defect-free images too
         tables = [{key: each for key, each in table.items() if each.get("class_name") != CLEAN} for table in tables]
     ids = sorted(tables[0])
     for row, table in zip(rows, tables, strict=True):
         odd = sorted(set(ids) ^ set(table))
         if odd:
-            raise ValueError(
-                f"rows {rows[0].name!r} and {row.name!r}: their per-image tables should name the same images, but "
-                f"{len(odd)} stand in only one, first {odd[0]!r}; score both again"
+            raise UserError(
+                f"rows {rows[0].name!r} and {row.name!r}: {len(odd)} images are in only one of their per-image tables, first "
+                f"{odd[0]!r}; score both again",
+                code="E-ROW-IMAGES-DIFFER",
             )
     values = np.array([[_value(table[key], metric) for key in ids] for table in tables])
     present = np.isfinite(values).all(axis=0)

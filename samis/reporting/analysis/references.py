@@ -1,4 +1,4 @@
-"""The rows that a training is watched against: zero-shot SAM and the best specialised network of the same data set."""
+"""The rows that a training is compared with in TensorBoard: zero-shot SAM and the best specialised network of the same data set."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def reference_lines(
         dataset: of the training.
         splits: by preference; each line is taken from the first split that has such a row (validation, else test).
         protocol: of the validation's metrics.
-        metric: what decides.
+        metric: by which the best row is chosen.
 
     Returns:
-        Name (fit for a folder, it says the split) -> metrics; without the rows that are missing.
+        Name (fit for a folder, with the split in it) -> metrics; without the rows that are missing.
 
     Example:
         >>> row = ScoreRow("SAM, grid", "zero_shot", "steel", "test", 9, "grid", None, False, "pysod", {"mae": 0.2}, {"mae": -1})

@@ -7,24 +7,25 @@ from collections.abc import Sequence
 from samis.evaluation.labels import label, number
 from samis.evaluation.rows import TableKey
 from samis.evaluation.score_row import ScoreRow
-from samis.reporting.analysis.answer import Answer, headline, tested
+from samis.reporting.analysis.answer import Answer, tested
 from samis.reporting.analysis.gap import percent
+from samis.reporting.analysis.sentences import headline
 
 OVERLAP = "iou"
 
 
-def summary(found: dict[TableKey, list[Answer]]) -> str:
-    """Say the answer of all test splits in up to three sentences, each left out where its rows are missing.
+def summary(by_group: dict[TableKey, list[Answer]]) -> str:
+    """Return the answer of all test splits in up to three sentences, each left out where its rows are missing.
 
     Args:
-        found: what ``samis.reporting.analysis.answer.answers`` returned.
+        by_group: what ``samis.reporting.analysis.answer.answers`` returned.
     """
-    groups = list(tested(found).values())
-    return " ".join(filter(None, [_before(groups), headline(found), overlap(found)]))
+    groups = list(tested(by_group).values())
+    return " ".join(filter(None, [_before(groups), headline(by_group), overlap(by_group)]))
 
 
 def _before(groups: Sequence[Sequence[Answer]]) -> str:
-    """Give the range of zero-shot SAM and of the best specialised networks, in the first group's leading metric."""
+    """Return the range of zero-shot SAM and of the best specialised networks, in the first group's leading metric."""
     leads = [group[0] for group in groups if group[0].metric == groups[0][0].metric]
     zero = [lead.chosen.zero_shot for lead in leads if lead.chosen.zero_shot]
     best = [lead.chosen.best for lead in leads if lead.chosen.best]
@@ -42,10 +43,10 @@ def _range(rows: Sequence[ScoreRow], metric: str) -> str:
     return " to ".join(texts)
 
 
-def overlap(found: dict[TableKey, list[Answer]]) -> str:
-    """Give the mean overlap with the true defects before and after tuning, of each group that has both; "" if none has."""
+def overlap(by_group: dict[TableKey, list[Answer]]) -> str:
+    """Return the mean overlap with the true defects before and after tuning, of each group that has both; "" if none has."""
     parts = []
-    for answer in (answer for group in tested(found).values() for answer in group if answer.metric == OVERLAP):
+    for answer in (answer for group in tested(by_group).values() for answer in group if answer.metric == OVERLAP):
         zero, tuned = answer.chosen.zero_shot, answer.chosen.tuned
         if zero and tuned:
             values = f"{percent(zero.metrics[OVERLAP])} % to {percent(tuned.metrics[OVERLAP])} %"

@@ -1,7 +1,7 @@
-"""Build the report's tables from score rows; how they are written is `samis.reporting.render.markup`'s business.
+"""Build the report's tables from score rows; `samis.reporting.render.markup` writes them.
 
 Measured rows of one data set, split, protocol and data share a table, in blocks by kind. Rows that saw the ground truth
-have a table of their own. Published numbers never stand beside measured ones.
+have a table of their own. Published numbers are never in one table with measured ones.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Cell:
 
 @dataclass
 class Line:
-    """One line: what it is about, then its cells."""
+    """One line: its text columns, then its value columns."""
 
     heads: list[str]
     cells: list[Cell]
@@ -57,8 +57,9 @@ class Table:
     """A table, not yet written in any markup.
 
     Attributes:
-        title: what stands above it.
-        heads: names of the text columns. columns: names of the value columns, with an arrow towards better.
+        title: its heading.
+        heads: names of the text columns.
+        columns: names of the value columns, with an arrow towards better.
         blocks: its lines.
         note: a sentence or two below it.
         caution: whether the note is a warning not to compare.
@@ -88,7 +89,12 @@ INTERVAL_NOTE = "Small: 95 % bootstrap interval over images."
 
 
 def column(metric: str, rows: Iterable[ScoreRow]) -> str:
-    """Name a metric's column, with an arrow towards better as rows say, e.g. ``"MAE ↓"``; without one if none of them says."""
+    """Return a metric's column title, with an arrow towards better, e.g. ``"MAE ↓"``.
+
+    Args:
+        metric: its name.
+        rows: whose directions are used; without any there is no arrow.
+    """
     rows = [row for row in rows if metric in row.directions]
     return f"{label(metric)} {'↑' if direction(metric, rows) > 0 else '↓'}" if rows else label(metric)
 
@@ -119,26 +125,26 @@ def _measured(
     title: str, rows: Sequence[ScoreRow], metrics: Sequence[str], note: str, *, caution: bool = False
 ) -> Table:
     some_empty = any(row.empty_maps for row in rows)
-    beside = [] if caution else clean_metrics(rows)
+    clean = [] if caution else clean_metrics(rows)
     costs = cost_columns(rows)
-    columns = [*(column(metric, rows) for metric in (*metrics, *beside)), *(COST_COLUMNS[key][0] for key in costs)]
+    columns = [*(column(metric, rows) for metric in (*metrics, *clean)), *(COST_COLUMNS[key][0] for key in costs)]
     table = Table(title, ["Method", "Prompt"], columns, note=note + cost_note(rows), caution=caution)
-    table.note += f" {CLEAN_NOTE}" if beside else ""
+    table.note += f" {CLEAN_NOTE}" if clean else ""
     if any(row.degenerate for row in rows):
         table.note += (
-            " All maps empty, or full (one value everywhere): such a row says nothing about where defects are, and is never "
+            " All maps empty, or full (one value everywhere): such a row has no information about where defects are, and is never "
             "the best, whatever its numbers."
         )
     if some_empty:
         table.heads.append("No mask")
-        table.note += " No mask: images on which nothing at all was offered, scored as an empty map."
+        table.note += " No mask: images for which SAM gave no mask, scored as an empty map."
 
     def line(row: ScoreRow) -> Line:
         heads = [marked_name(row), _prompt(row), *([str(row.empty_maps)] if some_empty else [])]
-        cells = [*(_cell(row, metric) for metric in metrics), *clean_cells(row, beside)]
+        cells = [*(_cell(row, metric) for metric in metrics), *clean_cells(row, clean)]
         return Line(heads, cells + [Cell(*pair) for pair in cost_cells(row, costs)])
 
-    fill_blocks(table, rows, line, [*metrics, *beside])  # costs are not ranked
+    fill_blocks(table, rows, line, [*metrics, *clean])  # costs are not ranked
     return table
 
 
@@ -211,7 +217,7 @@ def _rank(cells: Sequence[Cell], *, higher: bool) -> None:
 
 
 def per_class_table(title: str, rows: Sequence[ScoreRow], metric: str) -> Table | None:
-    """Build one metric's table by defect class; None if no row tells classes apart."""
+    """Build one metric's table by defect class; None if no row has classes."""
     rows = [row for row in rows if not row.oracle and row.per_class]
     classes = sorted({name for row in rows for name, values in row.per_class.items() if metric in values})
     if not classes:
@@ -259,11 +265,11 @@ def clean_table(title: str, rows: Sequence[ScoreRow]) -> Table | None:
 def published_tables(numbers: Iterable[Mapping[str, Any]], *, seen: Mapping[str, str] | None = None) -> list[Table]:
     """Build one table per data set, split, noise level and source of published numbers.
 
-    Nothing is ranked across sources, and nothing stands beside a measured row.
+    Nothing is ranked across sources, and nothing is in one table with a measured row.
 
     Args:
         numbers: with the keys of ``samis.baselines.published.PublishedNumber``.
-        seen: data set -> what images seen in training are worth there, for the warning of splits that hold all images.
+        seen: data set -> what images seen in training add there, for the warning of splits that hold all images.
     """
     worth = {_plain(name): text for name, text in (seen or {}).items()}
     groups: dict[tuple[str, str, float, str], list[Mapping[str, Any]]] = {}

@@ -47,7 +47,7 @@ def verdict_table(title: str, rows: Sequence[ScoreRow]) -> Table | None:
 
 
 def escapes_table(title: str, rows: Sequence[ScoreRow]) -> Table | None:
-    """Build the table of escapes by class of defect; None if no row tells two classes apart.
+    """Build the table of escapes by class of defect; None if no row has two classes.
 
     Args:
         title: the group's name.
@@ -69,46 +69,46 @@ def escapes_table(title: str, rows: Sequence[ScoreRow]) -> Table | None:
 
 
 def verdict_lines(row: ScoreRow) -> list[str]:
-    """Return a row's verdicts as lines of text: what the set came to, and each class's escapes; [] without verdicts."""
-    found = row.verdicts
-    if not found or row.oracle:
+    """Return a row's verdicts as lines of text: the numbers of the set, and each class's escapes; [] without verdicts."""
+    verdicts = row.verdicts
+    if not verdicts or row.oracle:
         return []
-    counts = found["confusion"]
+    counts = verdicts["confusion"]
     defective, clean = counts["caught"] + counts["escaped"], counts["passed"] + counts["false_alarms"]
-    words = []
+    parts = []
     if defective:
-        words.append(f"{counts['escaped']} of {defective} defective images escape ({_percent(found, 'miss_rate')})")
+        parts.append(f"{counts['escaped']} of {defective} defective images escape ({_percent(verdicts, 'miss_rate')})")
     if clean:
-        words.append(
-            f"{counts['false_alarms']} of {clean} clean ones are called defective ({_percent(found, 'false_alarm_rate')})"
+        parts.append(
+            f"{counts['false_alarms']} of {clean} clean ones are called defective ({_percent(verdicts, 'false_alarm_rate')})"
         )
-    if "image_auroc" in found:
-        words.append(f"image AUROC {found['image_auroc']:.3f}, AP {found['image_ap']:.3f}")
-    lines = [f"verdicts by {found['rule']} above {found['threshold']:.3f}: {'; '.join(words)}"]
-    classes = found.get("per_class", {})
+    if "image_auroc" in verdicts:
+        parts.append(f"image AUROC {verdicts['image_auroc']:.3f}, AP {verdicts['image_ap']:.3f}")
+    lines = [f"verdicts by {verdicts['rule']} above {verdicts['threshold']:.3f}: {'; '.join(parts)}"]
+    classes = verdicts.get("per_class", {})
     if len(classes) > 1 and counts["escaped"]:
         parts = [f"{name} {line['escaped']} of {line['n_images']}" for name, line in classes.items() if line["escaped"]]
         lines.append(f"escaped by class: {', '.join(parts)}")
     return lines
 
 
-def _percent(found: Mapping[str, Any], name: str) -> str:
+def _percent(verdicts: Mapping[str, Any], name: str) -> str:
     """Print a rate in percent, with its interval if there is one."""
-    bounds = found.get("intervals", {}).get(name)
-    text = f"{100 * found[name]:.1f} %"
+    bounds = verdicts.get("intervals", {}).get(name)
+    text = f"{100 * verdicts[name]:.1f} %"
     return f"{text}, 95 % interval {span(*(f'{100 * bound:.1f}' for bound in bounds))}" if bounds else text
 
 
-def _rate(found: Mapping[str, Any], name: str) -> float:
+def _rate(verdicts: Mapping[str, Any], name: str) -> float:
     """Return one of ``METRICS``, NaN where it is missing or of too few images."""
-    counts = found["confusion"]
+    counts = verdicts["confusion"]
     defective, clean = counts["caught"] + counts["escaped"], counts["passed"] + counts["false_alarms"]
     images = {"miss_rate": defective, "false_alarm_rate": clean}.get(name, min(defective, clean))
-    return float(found.get(name, math.nan)) if images >= FEWEST else math.nan
+    return float(verdicts.get(name, math.nan)) if images >= FEWEST else math.nan
 
 
-def _cell(found: Mapping[str, Any], name: str) -> Cell:
-    value, bounds = _rate(found, name), found.get("intervals", {}).get(name)
+def _cell(verdicts: Mapping[str, Any], name: str) -> Cell:
+    value, bounds = _rate(verdicts, name), verdicts.get("intervals", {}).get(name)
     shown = bool(bounds) and math.isfinite(value)
     return Cell(number(value, name), span(*(number(bound, name) for bound in bounds)) if shown else "")
 

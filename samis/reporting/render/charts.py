@@ -14,7 +14,8 @@ from itertools import pairwise
 from samis.evaluation.labels import label, number, value_of
 from samis.evaluation.rows import SPECIALISED, Chosen
 from samis.evaluation.score_row import ScoreRow, direction
-from samis.reporting.analysis.answer import Answer, gap_or_lead
+from samis.reporting.analysis.answer import Answer
+from samis.reporting.analysis.answer_tables import gap_or_lead
 from samis.reporting.analysis.gap import LEVEL
 from samis.reporting.analysis.table import column
 

@@ -14,7 +14,7 @@ from samis.reporting.render.markup import escape_markdown, to_markdown
 
 @dataclass
 class Figure:
-    """A picture on disk with the words that stand for it."""
+    """A picture on disk with its caption."""
 
     path: Path
     caption: str
@@ -55,7 +55,7 @@ class Document:
 
     Attributes:
         title: its heading.
-        answers: sentences that stand first, one per data set.
+        answers: the first sentences, one per data set.
         sections: the rest.
         footer: where the numbers come from.
         headline: the answer of all data sets in one sentence.
@@ -79,7 +79,12 @@ class Document:
 
 
 def document_markdown(document: Document, *, folder: Path) -> str:
-    """Write a report as Markdown; pictures are linked relative to `folder`."""
+    """Write a report as Markdown; pictures are linked relative to a folder.
+
+    Args:
+        document: the report.
+        folder: where the Markdown goes.
+    """
     lines = [escape_markdown(answer) + "\n" for answer in document.answers]
     parts = ["\n".join(lines), f"# {escape_markdown(document.title)}\n"]
     if not any("WORSE" in answer for answer in document.answers):

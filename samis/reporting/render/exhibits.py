@@ -1,4 +1,4 @@
-"""Choose the images of the page's gallery and pack them: image, truth, and what each of the chosen rows saw."""
+"""Choose the images of the page's gallery and pack them: image, truth, and the maps of the chosen rows."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import numpy as np
 from samis.evaluation.labels import label, number, signed
 from samis.evaluation.rows import Chosen
 from samis.evaluation.score_row import direction
-from samis.reporting.render.overlay import TRUTH_RGB, is_long, overlaid, rim
+from samis.reporting.render.overlay import TRUTH_RGB, boundary, is_long, overlaid
 
 SIDE_PX = 320
-"""Longest side of a picture in the page; of a long one (a rail), that lies across it, ``LONG_SIDE_PX``."""
+"""Longest side of a picture in the page; of a long one (a rail), that goes across it, ``LONG_SIDE_PX``."""
 LONG_SIDE_PX = 960
 QUALITY = 62
 """WebP quality: steel at 200 px takes about 5 kB."""
@@ -29,13 +29,17 @@ class Exhibit:
     """One image of the gallery.
 
     Attributes:
-        id: its id. group: the data set it belongs to, as titled. class_name: kind of defect.
+        id: its id.
+        group: title of its data set.
+        class_name: kind of defect.
         area: share of its pixels that are defective.
         hw: height and width of the pictures, px.
         views: ``image``, ``truth`` and the roles of the rows -> picture as a data URI.
-        names: role -> row's name. scores: role -> value as printed.
+        names: role -> row's name.
+        scores: role -> value as printed.
         tuned: the metric of the tuned row, turned so that more is better; NaN if there is none.
-        gain: how much better the tuned row is than zero-shot; NaN if one is missing. gain_text: as printed.
+        gain: how much better the tuned row is than zero-shot; NaN if one is missing.
+        gain_text: the gain as printed.
     """
 
     id: str
@@ -69,12 +73,12 @@ class Ranked:
 def rank(chosen: Chosen, metric: str) -> list[Ranked]:
     """List the images in the gallery's order: best gain, worst failure, second best gain, and so on.
 
-    A failure is an image on which the tuned row is bad. Without a tuned row the last of the chosen rows stands for it,
-    and without gains the best images stand for the largest gains. Images without the metric (defect-free ones) are left out.
+    A failure is an image on which the tuned row is bad. Without a tuned row the last of the chosen rows takes its place,
+    and without gains the best images take that of the largest gains. Images without the metric (defect-free ones) are left out.
 
     Args:
         chosen: the rows compared.
-        metric: what decides.
+        metric: by which they are ordered.
     """
     subject = chosen.tuned or (chosen.present[-1] if chosen.present else None)
     if subject is None:
@@ -129,7 +133,7 @@ def pack(
 
     Args:
         chosen: the rows compared.
-        metric: what decides the order and stands under the pictures.
+        metric: gives the order, and is printed under the pictures.
         group: the data set's title.
         read: image id -> image (H, W, 3) uint8 and mask (H, W) bool or None.
         maps: role -> reader of a map, from image id and (H, W), as (H, W) uint8.
@@ -143,7 +147,7 @@ def pack(
     for one in spread(rank(chosen, metric), count):
         image, mask = read(one.id)
         pictures = {"image": image, "truth": _truth(image, mask)}
-        pictures |= {role: _seen(image, mask, maps[role](one.id, image.shape[:2])) for role in rows}
+        pictures |= {role: _overlay(image, mask, maps[role](one.id, image.shape[:2])) for role in rows}
         shown = {name: _thumbnail(picture) for name, picture in pictures.items()}
         scores = {}
         for role, table in tables.items():
@@ -181,7 +185,7 @@ def data_uri(picture: np.ndarray) -> str:
 
 
 def _thumbnail(picture: np.ndarray) -> np.ndarray:
-    """Shrink a picture to the page's size; a long one that stands upright is laid on its side.
+    """Shrink a picture to the page's size; a long upright one is turned.
 
     Only pictures for the eye are resized here; what is scored goes through ``samis.core.geometry``.
     """
@@ -203,11 +207,11 @@ def _truth(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
     return grey.round().astype(np.uint8)
 
 
-def _seen(image: np.ndarray, mask: np.ndarray | None, values: np.ndarray) -> np.ndarray:
-    """Draw a map as an orange tint on the grey image, with the truth's rim in cyan."""
+def _overlay(image: np.ndarray, mask: np.ndarray | None, values: np.ndarray) -> np.ndarray:
+    """Draw a map as an orange tint on the grey image, with the truth's boundary in cyan."""
     picture = (255 * overlaid(image, values)).round().astype(np.uint8)
     if mask is not None:
-        # a rim as wide as one pixel of the page, so that it survives shrinking
+        # as wide as one pixel of the page, so that it is still visible after shrinking
         width = max(1, round(max(image.shape[:2]) / (LONG_SIDE_PX if is_long(image) else SIDE_PX)))
-        picture[rim(mask, width)] = TRUTH_RGB
+        picture[boundary(mask, width)] = TRUTH_RGB
     return picture

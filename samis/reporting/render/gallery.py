@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from samis.reporting.render.overlay import TRUTH_RGB, overlaid, rim
+from samis.reporting.render.overlay import TRUTH_RGB, boundary, overlaid
 
 
 def gallery_picture(image: np.ndarray, truth: np.ndarray | None, values: np.ndarray) -> np.ndarray:
-    """Return image | truth | map | overlay as one picture; a long image is laid on its side.
+    """Return image | truth | map | overlay as one picture; a long upright image is turned.
 
-    The overlay tints the image where the map is high and draws the truth's rim.
+    The overlay tints the image where the map is high and draws the truth's boundary.
 
     Args:
         image: (H, W, 3) uint8.
@@ -26,10 +26,10 @@ def gallery_picture(image: np.ndarray, truth: np.ndarray | None, values: np.ndar
     truth_u8 = np.zeros(values.shape, np.uint8) if truth is None else truth.astype(np.uint8) * 255
     map_u8 = (np.clip(values, 0, 1) * 255).round().astype(np.uint8)
     overlay = (255 * overlaid(image, map_u8)).round().astype(np.uint8)
-    overlay[rim(truth_u8 > 0, 1)] = TRUTH_RGB
+    overlay[boundary(truth_u8 > 0, 1)] = TRUTH_RGB
     panes = [image, *(np.repeat(pane[..., None], 3, axis=2) for pane in (truth_u8, map_u8)), overlay]
-    lying = image.shape[0] > 2.5 * image.shape[1]
-    if lying:
+    turned = image.shape[0] > 2.5 * image.shape[1]
+    if turned:
         panes = [np.rot90(pane) for pane in panes]
-    gap = np.full((2, panes[0].shape[1], 3) if lying else (panes[0].shape[0], 2, 3), 128, np.uint8)
-    return np.concatenate([part for pane in panes for part in (pane, gap)][:-1], axis=0 if lying else 1)
+    gap = np.full((2, panes[0].shape[1], 3) if turned else (panes[0].shape[0], 2, 3), 128, np.uint8)
+    return np.concatenate([part for pane in panes for part in (pane, gap)][:-1], axis=0 if turned else 1)

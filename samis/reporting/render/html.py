@@ -1,6 +1,6 @@
 """Write a report as one self-contained HTML file: charts, tables that sort, a gallery; no request, light and dark.
 
-Style and script are files beside the template, put into the page; a Content-Security-Policy in it forbids every request.
+Style and script are files next to the template, put into the page; a Content-Security-Policy in it forbids every request.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def render_page(document: Document) -> str:
     )
     environment.tests["table"] = lambda item: isinstance(item, Table)
     tables = list(document.tables)
-    # Jinja's tojson writes < as an escape, so that no name can end the script element it stands in.
+    # Jinja's tojson writes < as an escape, so that no name can end the script element it is in.
     return environment.get_template("page.html").render(
         document=document,
         style=(PAGE / "page.css").read_text(encoding="utf-8"),

@@ -46,7 +46,7 @@ def escape_markdown(text: str) -> str:
     'a\\|b &lt;b> sd_saliency_900 \\*x\\*'
     """
     text = re.sub(r"([\\`*\[\]|])", r"\\\1", _one_line(text))
-    text = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)  # inside a word an underscore means nothing
+    text = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)  # inside a word an underscore is no markup
     return text.replace("&", "&amp;").replace("<", "&lt;")
 
 

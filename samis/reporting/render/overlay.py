@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from samis.errors import UserError
 from samis.evaluation.labels import label, number
 from samis.reporting.analysis.gap import CLEAN
 from samis.reporting.render.curves import WIDTH_IN, new_figure, save_figure
@@ -18,7 +19,7 @@ TRUTH_RGB = (0, 200, 230)
 MAP_COLOUR = (1.0, 0.43, 0.0)
 MAP_STRENGTH = 0.65
 LONG = 2.5
-"""An image this many times longer than wide takes the whole width of the picture, turned if it stands upright."""
+"""An image this many times longer than wide takes the whole width of the picture, turned if it is upright."""
 
 
 @dataclass
@@ -27,7 +28,7 @@ class PanelRow:
 
     Attributes:
         id: its id.
-        caption: what stands at its left, e.g. ``"worst"``.
+        caption: text at its left, e.g. ``"worst"``.
         class_name: kind of defect.
         image: (H, W, 3) uint8.
         mask: (H, W) bool truth, or None.
@@ -51,7 +52,7 @@ def choose_images(
 
     Args:
         images: per-image rows of one score row.
-        metric: what decides.
+        metric: by which they are chosen.
         direction: 1 if more of it is better, -1 if less is.
         each: how many of each sort, at most a third of the images.
 
@@ -59,7 +60,7 @@ def choose_images(
         (image id, "best" | "median" | "worst"), each image once.
 
     Raises:
-        ValueError: if no image has the metric.
+        UserError: no image has the metric.
 
     Example:
         >>> choose_images([{"id": "a", "mae": 0.1}, {"id": "b", "mae": 0.3}, {"id": "c", "mae": 0.2}], "mae", direction=-1)
@@ -71,8 +72,8 @@ def choose_images(
         if isinstance(value, int | float) and math.isfinite(value) and image.get("class_name") != CLEAN:
             scored.append((-direction * value, str(image["id"])))
     if not scored:
-        raise ValueError(
-            f"expected per-image values of {metric!r} to choose images by, found none; score the row again"
+        raise UserError(
+            f"the row has no per-image values of {metric!r} to choose images by; score it again", code="E-ROW-PER-IMAGE"
         )
     ids = [name for _, name in sorted(scored)]
     each = max(1, min(each, len(ids) // 3))
@@ -84,7 +85,14 @@ def choose_images(
 
 
 def score_text(images: Sequence[Mapping[str, object]], image_id: str, metric: str, protocol: str = "") -> str:
-    """Return what a row scored on one image, e.g. ``"S 0.931"``; "" if it is not known."""
+    """Return what a row scored on one image, e.g. ``"S 0.931"``; "" if it is not known.
+
+    Args:
+        images: per-image rows of one score row.
+        image_id: the image.
+        metric: which number.
+        protocol: of the row, for the decimals.
+    """
     value = next((image.get(metric) for image in images if image["id"] == image_id), None)
     return f"{label(metric)} {number(value, metric, protocol)}" if isinstance(value, int | float) else ""
 
@@ -98,7 +106,7 @@ def read_map(folder: str | Path, image_id: str, *, hw: tuple[int, int]) -> np.nd
         hw: the image's height and width.
 
     Raises:
-        ValueError: if the map is missing, unreadable or of another size.
+        UserError: the map is missing, unreadable or of another size.
     """
     from PIL import Image
 
@@ -107,12 +115,15 @@ def read_map(folder: str | Path, image_id: str, *, hw: tuple[int, int]) -> np.nd
         with Image.open(path) as file:
             values = np.asarray(file.convert("L"))
     except (OSError, SyntaxError) as error:
-        raise ValueError(
-            f"{path}: expected the map of image {image_id!r}, but {error}; write maps with samis score"
+        raise UserError(
+            f"{path}: the map of image {image_id!r} cannot be read ({error}); write maps with samis score --save-maps",
+            code="E-ROW-MAP",
         ) from error
     if values.shape != hw:
-        raise ValueError(
-            f"{path}: expected a map of {hw[0]}x{hw[1]} (height x width) like its image, got {values.shape}"
+        raise UserError(
+            f"{path}: has {values.shape[0]}x{values.shape[1]} px (height x width), its image {hw[0]}x{hw[1]}; write maps with "
+            "samis score --save-maps",
+            code="E-ROW-MAP-SIZE",
         )
     return values
 
@@ -132,14 +143,14 @@ def overlaid(image: np.ndarray, values: np.ndarray) -> np.ndarray:
     return (1 - strength) * grey + strength * np.array(MAP_COLOUR)
 
 
-def rim(mask: np.ndarray, width: int) -> np.ndarray:
+def boundary(mask: np.ndarray, width: int) -> np.ndarray:
     """Return the pixels just outside a mask, so that a map under the truth stays visible.
 
     Args:
         mask: (H, W) bool.
-        width: of the rim, px.
+        width: of the boundary, px.
 
-    >>> rim(np.eye(3, dtype=bool), 1).astype(int).tolist()
+    >>> boundary(np.eye(3, dtype=bool), 1).astype(int).tolist()
     [[0, 1, 0], [1, 0, 1], [0, 1, 0]]
     """
     grown = mask
@@ -150,7 +161,7 @@ def rim(mask: np.ndarray, width: int) -> np.ndarray:
 
 
 def is_long(image: np.ndarray) -> bool:
-    """Tell whether an image, (H, W, ...), is so long that it needs the whole width of a page."""
+    """Return whether an image, (H, W, ...), is so long that it needs the whole width of a page."""
     height, width = image.shape[:2]
     return max(height, width) > LONG * min(height, width)
 
@@ -158,7 +169,7 @@ def is_long(image: np.ndarray) -> bool:
 def draw_panel(rows: Sequence[PanelRow], columns: Sequence[str], path: str | Path, *, title: str = "") -> Path:
     """Draw image | truth | one column per segmenter; the truth's outline is drawn over every map.
 
-    Long images (rails) lie across the page instead, turned if they stand upright, with their maps below them.
+    Long images (rails) go across the page instead, turned if they are upright, with their maps below them.
 
     Args:
         rows: the images, each with a map per column.
@@ -191,7 +202,7 @@ def draw_panel(rows: Sequence[PanelRow], columns: Sequence[str], path: str | Pat
 
 
 def _shown_height(image: np.ndarray) -> float:
-    """Return an image's height over its width as it is shown: an upright long one lies."""
+    """Return an image's height over its width as it is shown: an upright long one is turned."""
     height, width = image.shape[:2]
     return width / height if height > LONG * width else height / width
 

@@ -5,38 +5,46 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from samis.errors import UserError
 from samis.evaluation.rows import TableKey, group_metrics, group_rows
-from samis.reporting.analysis.answer import Answer, answer_table, sentence, tested, tuned_table
-from samis.reporting.analysis.beside import Sorted, memory_tables, noise_table
+from samis.reporting.analysis.answer import Answer, tested
+from samis.reporting.analysis.answer_tables import answer_table, tuned_table
 from samis.reporting.analysis.comparator import repeats_table
 from samis.reporting.analysis.costs import cheaper_sentence
+from samis.reporting.analysis.sentences import sentence
+from samis.reporting.analysis.separate import SeparatedRows, memory_tables, noise_table
 from samis.reporting.analysis.summary import summary
 from samis.reporting.analysis.table import clean_table, main_table
 from samis.reporting.analysis.verdict_table import escapes_table, verdict_table
 from samis.reporting.render.markup import escape_markdown, to_markdown
 
+BEGIN, END = "<!-- answer:begin -->", "<!-- answer:end -->"
 
-def readme_block(found: dict[TableKey, list[Answer]]) -> str:
+
+def readme_block(by_group: dict[TableKey, list[Answer]]) -> str:
     """Return the README's block as Markdown: the answer in three sentences, a table of two metrics per data set.
 
     Args:
-        found: what ``answers`` returned.
+        by_group: what ``answers`` returned.
     """
-    table = answer_table(found, metrics=2, clean=False)
-    return "\n\n".join(filter(None, [escape_markdown(summary(found)), to_markdown(table) if table.blocks else ""]))
+    table = answer_table(by_group, metrics=2, clean=False)
+    return "\n\n".join(filter(None, [escape_markdown(summary(by_group)), to_markdown(table) if table.blocks else ""]))
 
 
-def results_block(rows: Sorted, found: dict[TableKey, list[Answer]], metrics: Sequence[str] | None = None) -> str:
+def results_block(
+    rows: SeparatedRows, by_group: dict[TableKey, list[Answer]], metrics: Sequence[str] | None = None
+) -> str:
     """Return the block of docs/results.md as Markdown: all tuned rows, then each data set's methods, noise, clean images.
 
     Args:
-        rows: what ``samis.reporting.analysis.beside.sort_rows`` returned. found: what ``answers`` returned for its main rows.
+        rows: what ``samis.reporting.analysis.separate.separate_rows`` returned.
+        by_group: what ``answers`` returned for its main rows.
         metrics: columns; None takes each group's own.
     """
     groups = group_rows(rows.main)
-    kept = tested(found)
+    kept = tested(by_group)
     parts = ["## In short", *(escape_markdown(sentence(group)) for group in kept.values())]
-    answer, tuned = answer_table(found), tuned_table(groups, found)
+    answer, tuned = answer_table(by_group), tuned_table(groups, by_group)
     parts += [to_markdown(answer)] if answer.blocks else []
     parts += ["## All that was tuned", to_markdown(tuned)] if tuned.blocks else []
     for key, group in kept.items():
@@ -53,3 +61,23 @@ def results_block(rows: Sorted, found: dict[TableKey, list[Answer]], metrics: Se
     for table, text in memory_tables(rows.main, rows.seen).values():
         parts += [f"## {escape_markdown(table.title)}", escape_markdown(text), to_markdown(replace(table, title=""))]
     return "\n\n".join(part.strip() for part in parts)
+
+
+def replace_block(text: str, content: str, *, name: str) -> str:
+    """Return a file's text with `content` between the answer's two markers.
+
+    Args:
+        text: the file's text.
+        content: Markdown.
+        name: the file's name, for the error.
+
+    Raises:
+        UserError: the markers are not there once each, in order.
+    """
+    begin, end = text.find(BEGIN), text.find(END)
+    if begin < 0 or end < begin or text.count(BEGIN) > 1 or text.count(END) > 1:
+        raise UserError(
+            f"{name}: needs the markers {BEGIN} and {END} once each, in this order; add them where the answer goes",
+            code="E-ROW-MARKERS",
+        )
+    return f"{text[: begin + len(BEGIN)]}\n{content.strip()}\n{text[end:]}"

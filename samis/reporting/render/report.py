@@ -13,12 +13,15 @@ from typing import Any
 
 from samis.core.cells import text_cells
 from samis.core.files import write_atomic
+from samis.errors import UserError, did_you_mean
 from samis.evaluation.rows import TableKey, choose, group_metrics, group_rows
 from samis.evaluation.score_row import ScoreRow
-from samis.reporting.analysis.answer import Answer, answers, gap_table, headline, sentence, titles
-from samis.reporting.analysis.beside import memory_tables, noise_table, sort_rows
+from samis.reporting.analysis.answer import Answer, answers, titles
+from samis.reporting.analysis.answer_tables import gap_table
 from samis.reporting.analysis.comparator import repeats_table
 from samis.reporting.analysis.costs import cheaper_sentence
+from samis.reporting.analysis.sentences import headline, sentence
+from samis.reporting.analysis.separate import memory_tables, noise_table, separate_rows
 from samis.reporting.analysis.summary import overlap
 from samis.reporting.analysis.table import (
     Table,
@@ -42,7 +45,7 @@ PUBLISHED = "Published numbers, not measured here"
 
 @dataclass
 class Pictures:
-    """What is drawn of one group's images.
+    """The pictures of one group's images.
 
     Attributes:
         panel: overlays of a few images as one picture on disk, or None.
@@ -56,17 +59,24 @@ class Pictures:
 
 
 def check_metrics(rows: Iterable[ScoreRow], wanted: Sequence[str] | None = None) -> None:
-    """Refuse metrics that no row has, and rows without any metric.
+    """Check that the rows have metrics, and those that are wanted.
+
+    Args:
+        rows: rows of any data sets.
+        wanted: names of metrics; None checks only that there are some.
 
     Raises:
-        ValueError: if a wanted metric is in no row, or no row has any metric.
+        UserError: a wanted metric is in no row, or no row has any metric.
     """
     known = list(dict.fromkeys(metric for row in rows for metric in row.metrics))
     for metric in wanted or []:
         if metric not in known:
-            raise ValueError(f"--metrics: expected metrics that a row has ({', '.join(known)}), got {metric!r}")
+            raise UserError(
+                f"--metrics: no row has {metric!r}{did_you_mean(metric, known)}; the rows have {', '.join(known)}",
+                code="E-ROW-METRICS",
+            )
     if not known:
-        raise ValueError("expected rows with at least one metric, found none; score them with samis score")
+        raise UserError("none of the rows has a metric; score them with samis score", code="E-ROW-NO-METRICS")
 
 
 def build_document(
@@ -86,25 +96,20 @@ def build_document(
         metrics: columns, the first one leads; None takes those of each group's protocol.
         tuned: name of the tuned row to compare instead of the best.
         published: published numbers to append, in tables of their own.
-        pictures: what was drawn of the images, by group.
+        pictures: pictures of the images, by group.
 
     Returns:
         The document, and the answers in it by group.
 
     Raises:
-        ValueError: as `samis.reporting.analysis.answer.answers`.
+        UserError: as `samis.reporting.analysis.answer.answers`.
     """
-    parted = sort_rows(rows.values())
+    parted = separate_rows(rows.values())
     groups = group_rows(parted.main)
-    found = answers(parted.main, metrics, tuned=tuned)
+    by_group = answers(parted.main, metrics, tuned=tuned)
     names = titles(parted.main)
-    sections = []
+    sections = [_gap_section(list(by_group.values()), out / "figures" / "gap.png")] if by_group else []
     pictures = pictures or {}
-    if found:
-        picture = draw_gap(list(found.values()), out / "figures" / "gap.png")
-        caption = "Zero-shot SAM, tuned SAM and the best specialised row, by data set and metric, with 95 % intervals."
-        items: list[Table | Figure] = [Figure(picture, caption), *(gap_table(group) for group in found.values())]
-        sections.append(Section("The gap", items, drawings=[gap_chart(g) for g in found.values()], folded=True))
     stems = _stems(names)
     for key, group in groups.items():
         drawn = pictures.get(key, Pictures())
@@ -126,11 +131,18 @@ def build_document(
     if tables:
         text = "As printed by others, by their splits and protocols; never in one table with rows measured here."
         sections.append(Section(PUBLISHED, list(tables), text))
-    said = sorted((sentence(group) for group in found.values()), key=lambda text: "WORSE" not in text)
+    sentences = sorted((sentence(group) for group in by_group.values()), key=lambda text: "WORSE" not in text)
     footer = f"{len(rows)} score rows; every number is in rows.csv, with its row's file, commit and data fingerprint."
     turns = zip_longest(*(drawn.exhibits for drawn in pictures.values()))  # the first of each data set come first
     exhibits = [exhibit for turn in turns for exhibit in turn if exhibit is not None]
-    return Document(TITLE, said, sections, footer, headline(found), overlap(found), exhibits), found
+    return Document(TITLE, sentences, sections, footer, headline(by_group), overlap(by_group), exhibits), by_group
+
+
+def _gap_section(groups: Sequence[Sequence[Answer]], path: Path) -> Section:
+    picture = draw_gap(groups, path)
+    caption = "Zero-shot SAM, tuned SAM and the best specialised row, by data set and metric, with 95 % intervals."
+    items: list[Table | Figure] = [Figure(picture, caption), *(gap_table(group) for group in groups)]
+    return Section("The gap", items, drawings=[gap_chart(group) for group in groups], folded=True)
 
 
 def _section(
@@ -196,7 +208,7 @@ def write_document(document: Document, rows: Mapping[Path, ScoreRow], out: Path)
 
 
 def rows_csv(rows: Mapping[Path, ScoreRow]) -> str:
-    """Write every row as a line: what it is, each metric with its interval, defect-free images, commit."""
+    """Write every row as a line: name and kind, each metric with its interval, defect-free images, commit."""
     metrics = list(dict.fromkeys(metric for row in rows.values() for metric in row.metrics))
     lines = []
     for path, row in rows.items():

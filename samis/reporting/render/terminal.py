@@ -41,8 +41,10 @@ def table(rows: Sequence[ScoreRow]) -> str:
 
 
 def _clean_line(clean: dict[str, float]) -> str:
-    """Say in one line how clean images fared, and at what price."""
-    text = f"{clean['n_images']:.0f} clean images apart, threshold {clean['threshold']:.3f}: {clean['kept_clean']:.0%} kept clean"
+    """Return the line about clean images: how many were kept clean, and how many defects were detected."""
+    text = f"{clean['n_images']:.0f} clean images, threshold {clean['threshold']:.3f}: {clean['kept_clean']:.0%} kept clean"
     if "defect_recall" in clean:
-        text += f", {clean['defect_recall']:.0%} of the defective images found, image AUROC {clean['image_auroc']:.3f}"
+        text += (
+            f", {clean['defect_recall']:.0%} of the defective images detected, image AUROC {clean['image_auroc']:.3f}"
+        )
     return f"{text}, false-positive area {clean['false_positive_area']:.2%}"

@@ -9,7 +9,7 @@ function element(tag, properties = {}, ...children) {
   return made;
 }
 
-// --- Theme: what the reader's system prefers, until the button says otherwise. --------------------------------------
+// --- Theme: the reader's system setting, until the button changes it. --------------------------------------
 
 function remembered(name, value) {
   try { // a page opened from disk may be denied storage
@@ -55,7 +55,7 @@ function sortTable(table, column, direction) {
   const textual = keyed.every((one) => Number.isNaN(one.number));
   keyed.sort((a, b) => {
     if (textual) return sign * a.text.localeCompare(b.text, undefined, { numeric: true });
-    if (Number.isNaN(a.number) || Number.isNaN(b.number)) { // a dash stands last, whatever the direction
+    if (Number.isNaN(a.number) || Number.isNaN(b.number)) { // a dash is last in both directions
       return Number.isNaN(a.number) - Number.isNaN(b.number);
     }
     return sign * (a.number - b.number);
@@ -120,7 +120,7 @@ function counted(all, items, key) {
 }
 
 function ordered(items, order) {
-  const last = (value) => value ?? Infinity; // what is not known stands last
+  const last = (value) => value ?? Infinity; // unknown values are last
   const keys = {
     gain: (one) => last(one.gain === null ? null : -one.gain),
     loss: (one) => last(one.gain),
@@ -189,11 +189,11 @@ function draw() {
   const group = form.group.value;
   const inGroup = exhibits.filter((one) => !group || one.group === group);
   options(form.class, counted("all", inGroup, "class_name"), form.class.value);
-  const found = ordered(inGroup.filter((one) => !form.class.value || one.class_name === form.class.value), form.order.value);
-  const shown = found.slice(0, limit);
+  const chosen = ordered(inGroup.filter((one) => !form.class.value || one.class_name === form.class.value), form.order.value);
+  const shown = chosen.slice(0, limit);
   byId("cards").replaceChildren(...shown.map((one) => card(one, form.left.value, form.right.value)));
-  byId("shown").textContent = `${shown.length} of ${found.length} images`;
-  byId("more").hidden = shown.length === found.length;
+  byId("shown").textContent = `${shown.length} of ${chosen.length} images`;
+  byId("more").hidden = shown.length === chosen.length;
 }
 
 if (exhibits.length) {

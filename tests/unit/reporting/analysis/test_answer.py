@@ -1,22 +1,16 @@
-"""The answer in words says what the rows say: how far, or worse, or that it cannot be said."""
+"""The answer's sentences follow the rows: how far, or worse, or that there is nothing to compare."""
 
 from __future__ import annotations
 
 import pytest
 
+from samis.errors import UserError
 from samis.evaluation.rows import group_rows
-from samis.reporting.analysis.answer import (
-    BEGIN,
-    END,
-    answer_table,
-    answers,
-    gap_table,
-    headline,
-    replace_block,
-    sentence,
-    tuned_table,
-)
+from samis.reporting.analysis.answer import answers
+from samis.reporting.analysis.answer_tables import answer_table, gap_table, tuned_table
+from samis.reporting.analysis.sentences import headline, sentence
 from samis.reporting.render.markup import to_markdown
+from samis.reporting.render.readme import BEGIN, END, replace_block
 
 
 def one(rows, metrics=("s_measure",), **options):
@@ -41,7 +35,7 @@ def test_worse_comes_first(make_row):
     )
 
 
-def test_worse_in_another_metric_is_said_too(three_rows):
+def test_worse_in_another_metric_is_mentioned(three_rows):
     three_rows[1].metrics["mae"] = 0.4
     assert sentence(one(three_rows, ["s_measure", "mae"])).endswith("But in MAE no tuned row beats zero-shot.")
 
@@ -71,14 +65,14 @@ def test_without_a_row_to_compare(three_rows, kept, missing):
 
 
 def test_past_the_best_and_no_gap(make_row):
-    def said(*values):
+    def text(*values):
         kinds = ("zero_shot", "tuned", "saved_maps")
         return sentence(one([make_row(k, metrics={"s_measure": v}) for k, v in zip(kinds, values, strict=True)]))
 
-    assert "tuned reaches 0.900, ahead of the best specialised network (saved_maps, 0.800) by +0.100." in said(
+    assert "tuned reaches 0.900, ahead of the best specialised network (saved_maps, 0.800) by +0.100." in text(
         0.5, 0.9, 0.8
     )
-    assert "Zero-shot is level with or ahead of the best" in said(0.85, 0.9, 0.8)
+    assert "Zero-shot is level with or ahead of the best" in text(0.85, 0.9, 0.8)
 
 
 def test_oracle_rows_never_count(three_rows, make_row):
@@ -87,20 +81,20 @@ def test_oracle_rows_never_count(three_rows, make_row):
     assert answers([helped], ["s_measure"]) == {}
 
 
-def test_splits_and_data_sets_are_answered_apart(three_rows, make_row):
+def test_splits_and_data_sets_have_answers_of_their_own(three_rows, make_row):
     rows = [*three_rows, make_row("tuned", metrics={"s_measure": 0.99}, split="val")]
-    found = answers(rows, ["s_measure"])
-    assert [key[1] for key in found] == ["test", "val"]
-    assert "0.990" not in to_markdown(answer_table(found))
-    with pytest.raises(ValueError, match="there are: tuned"):
+    by_group = answers(rows, ["s_measure"])
+    assert [key[1] for key in by_group] == ["test", "val"]
+    assert "0.990" not in to_markdown(answer_table(by_group))
+    with pytest.raises(UserError, match=r"no such.*tuned.*E-ROW-TUNED-NAME"):
         answers(rows, ["s_measure"], tuned="no such")
 
 
 def test_all_that_was_tuned_best_first(three_rows, make_row):
     helped = make_row("tuned", metrics={"s_measure": 0.99}, name="helped", oracle=True)
     rows = [make_row("tuned", metrics={"s_measure": 0.6}, name="smaller"), helped, *three_rows]
-    found = answers(rows, ["s_measure"])
-    text = to_markdown(tuned_table(group_rows(rows), found))
+    by_group = answers(rows, ["s_measure"])
+    text = to_markdown(tuned_table(group_rows(rows), by_group))
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert lines[0] == "| Data set | Tuned | S ↑ | Gap closed |"
     assert [line.split("|")[2].strip() for line in lines[2:]] == ["tuned", "smaller"]
@@ -115,10 +109,10 @@ def test_repeated_trainings_are_one_line_and_one_candidate(make_row):
     rows = [make_row("zero_shot", {"s_measure": [0.4, 0.6]}), make_row("baseline", {"s_measure": [0.95, 1.0]})]
     draws = zip((1, 2, 3), (0.6, 0.9, 0.7), strict=True)
     rows += [make_row("tuned", {"s_measure": [v, v]}, name=f"LoRA, 10 images, draw {n}") for n, v in draws]
-    found = answers(rows, ["s_measure"])
-    (group,) = found.values()
+    by_group = answers(rows, ["s_measure"])
+    (group,) = by_group.values()
     assert group[0].chosen.tuned.name == "LoRA, 10 images, draw 3"
-    (line,) = tuned_table(group_rows(rows), found).blocks[0].lines
+    (line,) = tuned_table(group_rows(rows), by_group).blocks[0].lines
     assert line.heads[1] == "LoRA, 10 images (3 draws)"
     assert (line.cells[0].text, line.cells[0].interval) == ("0.733", "± 0.153")
     assert line.cells[-1].text == "42 %"  # (.7 - .5) / (.975 - .5)
@@ -139,25 +133,27 @@ def test_the_readme_keeps_all_but_its_block():
 
 @pytest.mark.parametrize("text", ["", BEGIN, f"{END}{BEGIN}", f"{BEGIN}{BEGIN}{END}"])
 def test_the_markers_must_be_there_once(text):
-    with pytest.raises(ValueError, match=r"README\.md: expected the markers"):
+    with pytest.raises(UserError, match=r"README\.md: .*E-ROW-MARKERS"):
         replace_block(text, "new", name="README.md")
 
 
-def test_clean_kept_clean_stands_in_the_answer(three_rows):
+def test_clean_kept_clean_is_in_the_answer(three_rows):
     for row, kept in zip(three_rows, (0.0, 0.96, 0.88), strict=True):
         row.clean = {"n_images": 75, "kept_clean": kept, "defect_recall": 1 - kept / 10, "false_positive_area": 0.1}
-    found = answers(three_rows, ["s_measure", "mae"])
-    text = to_markdown(answer_table(found))
+    by_group = answers(three_rows, ["s_measure", "mae"])
+    text = to_markdown(answer_table(by_group))
     assert "| clean kept clean ↑ | 0.000<br><sub>zero_shot</sub> | 0.960<br><sub>tuned</sub> | 0.880<br>" in text
     assert "| defective found ↑ | 1.000" in text and "without a single pixel above the row's threshold" in text
-    tuned = to_markdown(tuned_table(group_rows(three_rows), found))
+    tuned = to_markdown(tuned_table(group_rows(three_rows), by_group))
     assert "| clean kept clean ↑ | defective found ↑ | Gap closed |" in tuned and "| 0.960 | 0.904 |" in tuned
     for row in three_rows:
         row.clean = None
-    assert "clean" not in to_markdown(answer_table(found)) + to_markdown(tuned_table(group_rows(three_rows), found))
+    assert "clean" not in to_markdown(answer_table(by_group)) + to_markdown(
+        tuned_table(group_rows(three_rows), by_group)
+    )
 
 
-def test_a_tuned_row_without_information_stands_last(three_rows, make_row):
+def test_a_tuned_row_without_information_is_last(three_rows, make_row):
     blank = make_row("tuned", {"s_measure": [0.99] * 3}, name="blank")
     blank.full_maps = blank.n_images
     rows = [*three_rows, blank]

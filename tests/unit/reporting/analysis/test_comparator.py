@@ -1,12 +1,14 @@
-"""What is said of the specialised network that SAM is compared with: seeds, a clear lead, unlike training images."""
+"""The specialised network that SAM is compared with: seeds, a clear lead, other training images."""
 
 from __future__ import annotations
 
 import pytest
 
-from samis.reporting.analysis.answer import answer_table, answers, gap_table, headline, sentence
+from samis.reporting.analysis.answer import answers
+from samis.reporting.analysis.answer_tables import answer_table, gap_table
 from samis.reporting.analysis.comparator import repeats_table, training_note
 from samis.reporting.analysis.convergence import convergence_table
+from samis.reporting.analysis.sentences import headline, sentence
 from samis.reporting.analysis.table import oracle_table
 from samis.reporting.render.markup import to_markdown
 
@@ -17,24 +19,24 @@ def compared(make_row, tuned, best):
 
 
 def test_a_lead_whose_interval_holds_zero_is_level(make_row):
-    found = compared(make_row, [0.9, 0.5, 0.8, 0.6], [0.5, 0.8, 0.6, 0.8])
-    (group,) = found.values()
+    by_group = compared(make_row, [0.9, 0.5, 0.8, 0.6], [0.5, 0.8, 0.6, 0.8])
+    (group,) = by_group.values()
     low, high = group[0].lead.interval
     assert group[0].gap.closed > 1 and low < 0 < high
     assert (
         "reaches 0.700, level with the best specialised network (baseline, 0.675): the difference of +0.025 is not"
         in (sentence(group))
     )
-    assert headline(found).startswith("Tuning SAM comes level with the best specialised network on steel")
+    assert headline(by_group).startswith("Tuning SAM comes level with the best specialised network on steel")
 
 
 def test_a_clear_lead_is_stated_as_a_difference(make_row):
-    found = compared(make_row, [0.8, 0.7, 0.8, 0.7], [0.6, 0.5, 0.6, 0.5])
-    (group,) = found.values()
-    said = sentence(group)
-    assert "ahead of the best specialised network (baseline, 0.550) by +0.200 (95 % interval +0.200 to +0.200)." in said
-    assert "% of the gap" not in said and headline(found).startswith("Tuning SAM goes past")
-    assert "ahead, +0.200<br><sub>+0.200 to +0.200" in to_markdown(answer_table(found))
+    by_group = compared(make_row, [0.8, 0.7, 0.8, 0.7], [0.6, 0.5, 0.6, 0.5])
+    (group,) = by_group.values()
+    text = sentence(group)
+    assert "ahead of the best specialised network (baseline, 0.550) by +0.200 (95 % interval +0.200 to +0.200)." in text
+    assert "% of the gap" not in text and headline(by_group).startswith("Tuning SAM goes past")
+    assert "ahead, +0.200<br><sub>+0.200 to +0.200" in to_markdown(answer_table(by_group))
     assert "| +0.200<br>" in to_markdown(gap_table(group))
 
 
@@ -43,11 +45,11 @@ def test_several_seeds_are_the_median_one_with_their_range(three_rows, make_row)
         make_row("baseline", {"s_measure": [v] * 4}, name=f"U-Net, seed {n}") for n, v in enumerate((0.95, 0.91, 0.92))
     ]
     short = make_row("baseline", {"s_measure": [0.99] * 4}, name="U-Net, seed 3", budget="short")
-    found = answers([*three_rows, *seeds, short], ["s_measure"])
-    (group,) = found.values()
+    by_group = answers([*three_rows, *seeds, short], ["s_measure"])
+    (group,) = by_group.values()
     assert "(U-Net, seed 2, 0.920: median of 3 seeds, 0.910 to 0.950)" in sentence(group)
     assert "median of 3 seeds, 0.910 to 0.950" in to_markdown(gap_table(group))
-    assert "U-Net, seed 2: median of 3 seeds" in to_markdown(answer_table(found))
+    assert "U-Net, seed 2: median of 3 seeds" in to_markdown(answer_table(by_group))
     text = to_markdown(repeats_table("steel", [*three_rows, *seeds], ["s_measure"]))
     assert "| U-Net (3 seeds) | 0.927<br><sub>± 0.021</sub> |" in text and "| tuned |" not in text
     assert repeats_table("steel", three_rows, ["s_measure"]) is None
@@ -61,8 +63,8 @@ def trained(row, share):
 def test_unlike_training_images_are_said_where_the_two_are_compared(three_rows):
     trained(three_rows[1], 0.0), trained(three_rows[2], 0.3)
     (group,) = answers(three_rows, ["s_measure"]).values()
-    said = "Not trained on the same images: 0 % of those of tuned were free of defects, 30 % of those of baseline."
-    assert sentence(group).endswith(said) and said in gap_table(group).note
+    text = "Not trained on the same images: 0 % of those of tuned were free of defects, 30 % of those of baseline."
+    assert sentence(group).endswith(text) and text in gap_table(group).note
     trained(three_rows[2], 0.0)
     assert training_note(*three_rows[1:]) == ""
     three_rows[2].provenance.pop("training")  # published maps have a config too

@@ -58,14 +58,14 @@ def test_page_report_csv_and_terminal_say_it(rows, tmp_path):
     page = render_page(document)
     assert "Multiply-adds, G" in page and "MINet has 0.28 M parameters (stated)" in page
     assert "cost_p95_ms" in rows_csv(named).splitlines()[0] and ",15.6," in rows_csv(named)
-    said = terminal(rows)
-    assert "one image: parameters 6.12 M, multiply-adds 5.25 G, latency 12.34 ms (p95 15.60) on Some GPU" in said
-    assert "one image: parameters 0.28 M (stated)" in said and cost_line(rows[0]) == ""
+    text = terminal(rows)
+    assert "one image: parameters 6.12 M, multiply-adds 5.25 G, latency 12.34 ms (p95 15.60) on Some GPU" in text
+    assert "one image: parameters 0.28 M (stated)" in text and cost_line(rows[0]) == ""
 
 
 def test_the_cheaper_row_is_named_with_what_it_reaches(rows, make_row):
-    said = cheaper_sentence(rows, METRICS)
-    assert said == (
+    text = cheaper_sentence(rows, METRICS)
+    assert text == (
         "MINet has 0.28 M parameters (stated) and is at least as good as LoRA with 6.12 M (S 0.866 against 0.861, wF 0.831 against "
         "0.822, MAE 0.0270 against 0.0291)."
     )
@@ -80,7 +80,7 @@ def test_the_cheaper_row_is_named_with_what_it_reaches(rows, make_row):
     assert cheaper_sentence([smallest, *rows], METRICS).startswith("MINet has")  # reaches as much, but is not as good
     few = row_of(make_row, "tuned", "10 images", (0.5, 0.5, 0.5), cost=MEASURED)
     few.provenance["config"] = {"data": {"limit": 10}}
-    assert cheaper_sentence([few, *rows], METRICS) == said
+    assert cheaper_sentence([few, *rows], METRICS) == text
     better = row_of(make_row, "tuned", "best", (0.88, 0.8, 0.03), cost=MEASURED)
     assert "LoRA with 6.12 M" in cheaper_sentence([better, *rows], METRICS)
 
@@ -105,8 +105,8 @@ def test_no_sentence_where_none_is_both_cheaper_and_as_good(rows, change):
 
 def test_half_of_the_multiply_adds_is_cheaper_and_said(rows):
     rows[2].cost = {"parameters": 5_000_000, "multiply_adds": 2_600_000_000}
-    said = cheaper_sentence(rows, METRICS)
-    assert said.startswith(
+    text = cheaper_sentence(rows, METRICS)
+    assert text.startswith(
         "MINet has 5.00 M parameters and 2.60 G multiply-adds and is at least as good as LoRA with 6.12 M and 5.25 G ("
     )
 
@@ -118,7 +118,7 @@ def test_a_ceiling_is_shown_never_ranked_never_compared(rows, make_row, tmp_path
         cell.rank for cell in table.blocks[-1].lines[0].cells
     )
     assert table.blocks[-2].lines[0].cells[0].rank == BEST
-    document, found = build_document({tmp_path / r.name: r for r in [*rows, ceiling]}, tmp_path)
+    document, by_group = build_document({tmp_path / r.name: r for r in [*rows, ceiling]}, tmp_path)
     assert "MINet" in document.answers[0] and all(
-        a.chosen.best.name == "MINet" for group in found.values() for a in group
+        a.chosen.best.name == "MINet" for group in by_group.values() for a in group
     )

@@ -1,4 +1,4 @@
-"""The gap closed, by hand: values, directions, intervals, and what it refuses to subtract."""
+"""The gap closed, by hand: values, directions, intervals, and rows that must not be subtracted."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
+from samis.errors import UserError
 from samis.evaluation.intervals import flip_test, resampled_means
 from samis.reporting.analysis.gap import difference, gap_closed, paired_values
 
@@ -72,7 +73,7 @@ def test_intervals_are_scipys_95_percent(make_row):
         for kind, v in (("zero_shot", zero), ("tuned", tuned), ("baseline", best))
     ]
     options = {"paired": True, "vectorized": False, "method": "percentile", "n_resamples": 10_000, "random_state": 0}
-    for found, statistic, values in (
+    for interval, statistic, values in (
         (difference(*rows[:2]).interval, lambda z, t: np.mean(t) - np.mean(z), (zero, tuned)),
         (
             gap_closed(*rows).interval,
@@ -82,7 +83,7 @@ def test_intervals_are_scipys_95_percent(make_row):
     ):
         result = bootstrap(values, statistic, **options)
         step = (1.96 - 1.645) * result.standard_error
-        assert found == pytest.approx(tuple(result.confidence_interval), abs=0.5 * step)
+        assert interval == pytest.approx(tuple(result.confidence_interval), abs=0.5 * step)
 
 
 def test_images_are_paired_by_id_not_by_order(three_rows):
@@ -92,7 +93,7 @@ def test_images_are_paired_by_id_not_by_order(three_rows):
 
 
 @pytest.mark.parametrize(
-    ("change", "word"),
+    ("change", "key"),
     [
         ({"dataset": "rail"}, "data set"),
         ({"split": "val"}, "split"),
@@ -103,25 +104,25 @@ def test_images_are_paired_by_id_not_by_order(three_rows):
     ],
 )
 @pytest.mark.parametrize("position", [0, 1, 2])
-def test_refuses_rows_that_differ(three_rows, change, word, position):
+def test_refuses_rows_that_differ(three_rows, change, key, position):
     for name, value in change.items():
         setattr(three_rows[position], name, value)
-    with pytest.raises(ValueError, match="cannot be compared") as error:
+    with pytest.raises(UserError, match="E-ROW-NOT-COMPARABLE") as error:
         gap_closed(*three_rows)
-    assert word in str(error.value) and "\n" not in str(error.value)
+    assert key in str(error.value) and "\n" not in str(error.value)
 
 
 def test_refuses_a_missing_or_undefined_metric(three_rows):
-    with pytest.raises(ValueError, match=r"'iou'.*s_measure, mae"):
+    with pytest.raises(UserError, match=r"'iou'.*s_measure, mae.*E-ROW-METRIC-MISSING"):
         gap_closed(*three_rows, metric="iou")
     three_rows[0].metrics["s_measure"] = math.nan
-    with pytest.raises(ValueError, match="s_measure"):
+    with pytest.raises(UserError, match=r"s_measure.*E-ROW-METRIC-MISSING"):
         gap_closed(*three_rows)
 
 
 def test_refuses_per_image_rows_of_other_images(three_rows):
     three_rows[1].images[0]["id"] = "other"
-    with pytest.raises(ValueError, match=r"2 stand in only one, first 'i0'"):
+    with pytest.raises(UserError, match=r"2 images.*'i0'.*E-ROW-IMAGES-DIFFER"):
         gap_closed(*three_rows)
 
 
@@ -131,7 +132,7 @@ def test_no_interval_without_per_image_rows_or_from_stale_ones(three_rows):
     assert gap.closed == pytest.approx(0.75) and gap.interval is None and "baseline has no per-image rows" in gap.note
     assert difference(*three_rows[:2]).n_images == 4
 
-    three_rows[1].metrics["s_measure"] = 0.7  # no longer the mean of the table beside it
+    three_rows[1].metrics["s_measure"] = 0.7  # no longer the mean of its per-image table
     gain = difference(*three_rows[:2])
     assert gain.value == pytest.approx(0.2) and gain.interval is None and gain.p_value is None
 
@@ -144,7 +145,7 @@ def test_defect_free_images_have_no_part(three_rows):
     assert gap_closed(*three_rows) == expected
 
 
-def test_rows_with_and_without_clean_images_beside_them_are_paired(three_rows):
+def test_rows_with_and_without_clean_images_are_paired(three_rows):
     expected = gap_closed(*three_rows)
     three_rows[1].images.append({"id": "free", "class_name": "clean", "kept_clean": 1.0})
     assert gap_closed(*three_rows) == expected

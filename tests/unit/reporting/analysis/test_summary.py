@@ -2,7 +2,7 @@
 
 from samis.evaluation.rows import group_rows
 from samis.reporting.analysis.answer import answers
-from samis.reporting.analysis.beside import sort_rows
+from samis.reporting.analysis.separate import separate_rows
 from samis.reporting.analysis.summary import summary
 from samis.reporting.render.readme import readme_block, results_block
 
@@ -44,8 +44,8 @@ def test_the_readme_has_two_metrics_a_data_set_and_the_results_page_has_every_ro
     for row in rows:
         row.metrics["mae"], row.directions["mae"] = 0.1, -1
         row.clean = {"n_images": 75, "kept_clean": 0.5, "defect_recall": 0.9, "false_positive_area": 0.1}
-    found = answers(rows, ["s_measure", "iou", "mae"])
-    short, long = readme_block(found), results_block(sort_rows(rows), found, ["s_measure", "iou", "mae"])
+    by_group = answers(rows, ["s_measure", "iou", "mae"])
+    short, long = readme_block(by_group), results_block(separate_rows(rows), by_group, ["s_measure", "iou", "mae"])
     assert "MAE" not in short and "clean" not in short.lower() and short.count("| steel") == 1
     assert all(
         text in long for text in ("MAE ↓", "clean kept clean ↑", "### Defect-free images", "| baseline | ", "## steel")

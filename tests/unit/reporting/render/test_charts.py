@@ -1,9 +1,10 @@
-"""Where marks, bars and curves stand, against positions worked out by hand."""
+"""Values of marks, bars and curves, against some worked out by hand."""
 
 import pytest
 
 from samis.evaluation.rows import choose
-from samis.reporting.analysis.answer import answers, headline
+from samis.reporting.analysis.answer import answers
+from samis.reporting.analysis.sentences import headline
 from samis.reporting.render.charts import area_histogram, class_chart, gap_chart, plots
 
 

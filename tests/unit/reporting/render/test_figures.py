@@ -1,4 +1,4 @@
-"""Figures are drawn, the same each time, also from odd rows; images are chosen and maps read as told."""
+"""Figures are drawn, the same each time, also from odd rows; images are chosen and maps read."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from samis.errors import UserError
 from samis.reporting.analysis.answer import answers
 from samis.reporting.render.curves import draw_gap, draw_precision_recall, draw_threshold, notable_rows
 from samis.reporting.render.overlay import PanelRow, choose_images, draw_panel, is_long, overlaid, read_map, score_text
@@ -18,9 +19,9 @@ def size(path):
 
 def test_gap_bars(three_rows, make_row, tmp_path):
     lonely = make_row("zero_shot", metrics={"s_measure": 0.4}, dataset="rail")
-    found = list(answers([*three_rows, lonely], ["s_measure", "mae"]).values())
-    first = draw_gap(found, tmp_path / "figures" / "gap.png")
-    second = draw_gap(found, tmp_path / "again.png")
+    groups = list(answers([*three_rows, lonely], ["s_measure", "mae"]).values())
+    first = draw_gap(groups, tmp_path / "figures" / "gap.png")
+    second = draw_gap(groups, tmp_path / "again.png")
     assert first.read_bytes() == second.read_bytes()
     assert [p.name for p in first.parent.iterdir()] == ["gap.png"]  # nothing half-written is left
     with pytest.raises(ValueError, match="at least one"):
@@ -61,7 +62,7 @@ def test_best_median_worst():
     ]
     assert choose_images(images[:1], "s_measure", direction=1) == [("i0", "best")]
     assert [sort for _, sort in choose_images(images[:2], "s_measure", direction=1)] == ["best", "worst"]
-    with pytest.raises(ValueError, match="'iou'"):
+    with pytest.raises(UserError, match=r"'iou'.*E-ROW-PER-IMAGE"):
         choose_images(images, "iou", direction=1)
 
 
@@ -69,12 +70,12 @@ def test_maps_are_read_or_refused(tmp_path):
     values = np.arange(12, dtype=np.uint8).reshape(3, 4)
     Image.fromarray(values).save(tmp_path / "a.png")
     assert np.array_equal(read_map(tmp_path, "a", hw=(3, 4)), values)
-    with pytest.raises(ValueError, match="4x3"):
+    with pytest.raises(UserError, match=r"3x4.*4x3.*E-ROW-MAP-SIZE"):
         read_map(tmp_path, "a", hw=(4, 3))
-    with pytest.raises(ValueError, match=r"b\.png"):
+    with pytest.raises(UserError, match=r"b\.png.*E-ROW-MAP\]"):
         read_map(tmp_path, "b", hw=(3, 4))
     (tmp_path / "c.png").write_bytes((tmp_path / "a.png").read_bytes()[:20])
-    with pytest.raises(ValueError, match=r"c\.png"):
+    with pytest.raises(UserError, match=r"c\.png.*E-ROW-MAP\]"):
         read_map(tmp_path, "c", hw=(3, 4))
 
 

@@ -1,6 +1,6 @@
-"""Rows that belong beside others: of noisy images beside clean ones, of images seen in training beside held-out ones.
+"""Rows of noisy images and rows of images seen in training, which are compared with the rows of clean and held-out images.
 
-Neither is a result of its own: they have no section, no part in the gap, and stand in tables that show what they differ by.
+Neither is a result of its own: they have no section and no part in the gap; tables show how far they differ.
 """
 
 from __future__ import annotations
@@ -20,41 +20,50 @@ METRICS = 3
 SEEN = ("train", "trainval", "all")
 """Splits that hold images which trained methods have seen; "all" holds the held-out ones too."""
 LEARN_NOTHING = ("BC", "SMD")
-"""Published methods without any training (github.com/SongGuorong/MCITF), by which one sees whether held-out images are harder."""
+"""Published methods without any training (github.com/SongGuorong/MCITF), which show whether held-out images are harder."""
 _NOISE = re.compile(r"^(.+) \+([0-9.]+)% salt-and-pepper$")
 
 
 @dataclass
-class Sorted:
-    """Rows that have sections of their own, rows of noisy images, and rows of images seen in training."""
+class SeparatedRows:
+    """Rows by their use.
+
+    Attributes:
+        main: rows that have sections of their own.
+        noisy: rows of noisy images.
+        seen: rows of images seen in training.
+    """
 
     main: list[ScoreRow]
     noisy: list[ScoreRow]
     seen: list[ScoreRow]
 
 
-def sort_rows(rows: Iterable[ScoreRow]) -> Sorted:
-    """Put rows beside others where there are any to put them beside; without these they keep sections of their own."""
+def separate_rows(rows: Iterable[ScoreRow]) -> SeparatedRows:
+    """Separate rows of noisy and of seen images where there are rows to compare them with; others keep sections of their own."""
     rows = list(rows)
     keys = {table_key(row) for row in rows}
     tested = {(row.dataset, row.protocol) for row in rows if row.split == "test"}
-    found = Sorted([], [], [])
+    separated = SeparatedRows([], [], [])
     for row in rows:
         noise = _NOISE.match(row.split)
         if noise and (row.dataset, noise[1], *table_key(row)[2:]) in keys:
-            found.noisy.append(row)
+            separated.noisy.append(row)
         elif row.split in SEEN and (row.dataset, row.protocol) in tested:
-            found.seen.append(row)
+            separated.seen.append(row)
         else:
-            found.main.append(row)
-    return found
+            separated.main.append(row)
+    return separated
 
 
 def noise_table(title: str, key: TableKey, rows: Sequence[ScoreRow], noisy: Iterable[ScoreRow]) -> Table | None:
     """Build the table of a group's rows that were also scored on noisy images; None if none was.
 
     Args:
-        title: of the group. key: of the group. rows: the group. noisy: rows of any noisy images.
+        title: of the group.
+        key: of the group.
+        rows: the group.
+        noisy: rows of any noisy images.
     """
     levels: dict[str, dict[tuple[str, str], ScoreRow]] = {}
     for row in noisy:
@@ -84,16 +93,17 @@ def noise_table(title: str, key: TableKey, rows: Sequence[ScoreRow], noisy: Iter
 
 
 def memory_tables(rows: Sequence[ScoreRow], seen: Sequence[ScoreRow]) -> dict[str, tuple[Table, str]]:
-    """Build, for each data set with rows of images seen in training, the table of what that is worth, and a sentence.
+    """Build, for each data set with rows of images seen in training, the table of what these images add, and a sentence.
 
     Args:
-        rows: rows of held-out images. seen: rows of splits in ``SEEN``.
+        rows: rows of held-out images.
+        seen: rows of splits in ``SEEN``.
 
     Returns:
         Data set (of a second protocol, with its name) -> table and sentence; without those of which no method was scored on
         both.
     """
-    found = {}
+    tables = {}
     for dataset, protocol in dict.fromkeys((row.dataset, row.protocol) for row in seen):
         parts: dict[str, dict[str, ScoreRow]] = {}
         for row in [*rows, *seen]:
@@ -101,19 +111,19 @@ def memory_tables(rows: Sequence[ScoreRow], seen: Sequence[ScoreRow]) -> dict[st
                 parts.setdefault(row.split, {})[row.name] = row
         names = [name for name in parts.get("test", {}) if any(name in parts.get(split, {}) for split in SEEN)]
         if names:
-            called = f"{dataset}, protocol {protocol}" if dataset in found else dataset
-            found[called] = _memory(called, names, parts)
-    return found
+            name = f"{dataset}, protocol {protocol}" if dataset in tables else dataset
+            tables[name] = _memory(name, names, parts)
+    return tables
 
 
 def _memory(dataset: str, names: Sequence[str], parts: dict[str, dict[str, ScoreRow]]) -> tuple[Table, str]:
     split = next((split for split in ("trainval", "train") if split in parts), "train")
     splits = [name for name in (split, "test", "all") if name in parts]
     sizes = {name: next(iter(parts[name].values())).n_images for name in splits}
-    words = {"test": "held out", "all": "all"}
-    columns = [f"{sizes[name]} {words.get(name, 'trained on')}" for name in splits]
+    kinds = {"test": "held out", "all": "all"}
+    columns = [f"{sizes[name]} {kinds.get(name, 'trained on')}" for name in splits]
     table = Table(
-        f"What a table over all {sizes['all']} images is worth: {dataset}"
+        f"A table over all {sizes['all']} images, seen ones among them: {dataset}"
         if "all" in sizes
         else f"What seen images add: {dataset}",
         ["Method"],
@@ -139,13 +149,13 @@ def _memory(dataset: str, names: Sequence[str], parts: dict[str, dict[str, Score
         (name,): [parts[part].get(name) for part in splits] for name in names
     }
     lead = _fill(table, shown, cells)
-    return table, _worth(names, parts, split, sizes, lead)
+    return table, _sentence(names, parts, split, sizes, lead)
 
 
-def _worth(
+def _sentence(
     names: Sequence[str], parts: dict[str, dict[str, ScoreRow]], split: str, sizes: dict[str, int], metric: str
 ) -> str:
-    """Say what images seen in training add to trained methods, and to those that learn nothing."""
+    """Return in words what images seen in training add to trained methods, and to those that learn nothing."""
     trained = [name for name in names if name not in LEARN_NOTHING]
     free = [name for name in names if name in LEARN_NOTHING]
     rows = [row for of_split in parts.values() for row in of_split.values()]

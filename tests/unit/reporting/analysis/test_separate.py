@@ -1,11 +1,11 @@
-"""Noisy rows beside clean ones, and what images seen in training are worth."""
+"""Rows of noisy and of seen images are compared with those of clean and held-out images."""
 
 from dataclasses import replace
 
 import pytest
 
 from samis.reporting.analysis.answer import answers
-from samis.reporting.analysis.beside import memory_tables, sort_rows
+from samis.reporting.analysis.separate import memory_tables, separate_rows
 from samis.reporting.render.document import document_markdown
 from samis.reporting.render.readme import results_block
 from samis.reporting.render.report import build_document
@@ -38,10 +38,10 @@ def memory(make_row):
 
 
 def test_seen_images_are_a_table_with_their_difference(memory):
-    parted = sort_rows(memory)
+    parted = separate_rows(memory)
     assert (len(parted.main), len(parted.noisy), len(parted.seen)) == (5, 0, 6)
     table, text = memory_tables(parted.main, parted.seen)["steel"]
-    assert table.title == "What a table over all 5 images is worth: steel" and table.caution
+    assert table.title == "A table over all 5 images, seen ones among them: steel" and table.caution
     assert table.columns == ["2 trained on", "3 held out", "5 all", "difference"]
     lines = {line.heads[0]: [cell.text for cell in line.cells] for line in table.blocks[0].lines}
     assert table.blocks[0].title == "S ↑" and lines["MINet"] == ["0.957", "0.860", "0.920", "+0.097"]
@@ -55,11 +55,11 @@ def test_seen_images_are_a_table_with_their_difference(memory):
     )
 
 
-def test_where_held_out_images_are_harder_the_sentence_does_not_say_otherwise(memory):
+def test_where_held_out_images_are_harder_the_sentence_omits_it(memory):
     for row in memory:
         if row.name == "BC" and row.split == "trainval":
             row.metrics["s_measure"] = 0.75
-    parted = sort_rows(memory)
+    parted = separate_rows(memory)
     _, text = memory_tables(parted.main, parted.seen)["steel"]
     assert "not harder" not in text and text.startswith("MINet and GMBINet score")
 
@@ -78,27 +78,31 @@ def test_the_gap_and_the_readme_never_see_them_but_in_their_section(memory, tmp_
         }
         for split in ("all-5", "held-out")
     ]
-    document, found = build_document(
+    document, by_group = build_document(
         {tmp_path / f"{n}.json": r for n, r in enumerate(memory)}, tmp_path, published=published
     )
-    assert [key[1] for key in found] == ["test"] and found[next(iter(found))][0].chosen.best.name == "MINet"
+    assert [key[1] for key in by_group] == ["test"] and by_group[next(iter(by_group))][0].chosen.best.name == "MINet"
     titles = [section.title for section in document.sections]
-    assert titles[-2:] == ["What a table over all 5 images is worth: steel", "Published numbers, not measured here"]
+    assert titles[-2:] == [
+        "A table over all 5 images, seen ones among them: steel",
+        "Published numbers, not measured here",
+    ]
     assert not any("trainval" in title for title in titles)
     warned, other = document.sections[-1].items
     assert "c. MINet and GMBINet score 0.097" in warned.note and other.note == "c. Source: s."
-    block = results_block(sort_rows(memory), answers(sort_rows(memory).main))
+    block = results_block(separate_rows(memory), answers(separate_rows(memory).main))
     assert (
-        block.count("## What a table over all 5 images is worth: steel") == 1 and "| MINet | 0.957 | 0.860 |" in block
+        block.count("## A table over all 5 images, seen ones among them: steel") == 1
+        and "| MINet | 0.957 | 0.860 |" in block
     )
 
 
 def test_without_held_out_rows_a_split_keeps_its_section(make_row):
     rows = [row_of(make_row, "A", 0.9, split="all")]
-    assert sort_rows(rows).main == rows
+    assert separate_rows(rows).main == rows
 
 
-def test_noise_stands_beside_the_clean_rows(make_row, tmp_path):
+def test_noise_is_next_to_the_clean_rows(make_row, tmp_path):
     rows = [row_of(make_row, "SAM", 0.5, kind="zero_shot"), row_of(make_row, "LoRA", 0.8, kind="tuned")]
     rows += [row_of(make_row, "U-Net", 0.85, kind="baseline")]
     for level, loss in (("20", 0.3), ("10", 0.1)):
@@ -107,8 +111,8 @@ def test_noise_stands_beside_the_clean_rows(make_row, tmp_path):
             row_of(make_row, name, s - loss, kind=kind, split=split)
             for name, s, kind in (("LoRA", 0.8, "tuned"), ("U-Net", 0.85, "baseline"))
         ]
-    document, found = build_document({tmp_path / f"{n}.json": r for n, r in enumerate(rows)}, tmp_path)
-    assert len(found) == 1
+    document, by_group = build_document({tmp_path / f"{n}.json": r for n, r in enumerate(rows)}, tmp_path)
+    assert len(by_group) == 1
     table = next(table for table in document.tables if "robustness" in table.title)
     assert table.columns == ["no noise", "10 %", "20 %"]
     assert [[cell.text for cell in line.cells] for line in table.blocks[0].lines] == [
@@ -121,14 +125,14 @@ def test_noise_stands_beside_the_clean_rows(make_row, tmp_path):
 def test_noise_without_clean_rows_or_of_other_data_keeps_its_section(make_row):
     noisy = row_of(make_row, "LoRA", 0.7, kind="tuned", split="test +10% salt-and-pepper")
     other = row_of(make_row, "LoRA", 0.8, kind="tuned", print_="a")
-    assert sort_rows([noisy]).main == [noisy] and sort_rows([noisy, other]).main == [noisy, other]
+    assert separate_rows([noisy]).main == [noisy] and separate_rows([noisy, other]).main == [noisy, other]
     clean = row_of(make_row, "U-Net", 0.8, kind="baseline")
-    assert sort_rows([noisy, clean]).noisy == [noisy]
+    assert separate_rows([noisy, clean]).noisy == [noisy]
 
 
 def test_each_protocol_has_a_table_of_seen_images_and_its_own_decimals(memory):
     again = [replace(row, protocol="published", metrics=dict(row.metrics)) for row in memory]
-    parted = sort_rows([*memory, *again])
+    parted = separate_rows([*memory, *again])
     tables = memory_tables(parted.main, parted.seen)
     assert list(tables) == ["steel", "steel, protocol published"]
     assert "score 0.097 to 0.133 better" in tables["steel"][1]
