@@ -75,7 +75,7 @@ def test_prints_the_table_and_the_answer(rows, tmp_path):
     assert len(readme.read_text().splitlines()) < 15  # the long tables are in the other page
 
 
-def test_published_numbers_stay_apart(rows, tmp_path):
+def test_published_numbers_have_tables_of_their_own(rows, tmp_path):
     for path in rows.glob("*.json"):
         path.write_text(path.read_text().replace('"folder"', '"sd_saliency_900"'))
     done = run(rows, "--published", cwd=tmp_path)
@@ -117,24 +117,24 @@ def test_draws_panels_from_maps(rows, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "word"),
+    ("arguments", "message"),
     [
         (["nowhere"], "nowhere: expected a score row"),
-        (["rows", "--metrics", "iuo"], "'iuo'"),
-        (["rows", "--tuned", "other"], "there are: my tuned"),
+        (["rows", "--metrics", "iuo"], "E-ROW-METRICS"),
+        (["rows", "--tuned", "other"], "my tuned [E-ROW-TUNED-NAME]"),
         (["rows", "--maps", "nowhere"], "expected a folder of maps"),
-        (["rows", "--readme", "rows/tuned.json"], "expected the markers"),
+        (["rows", "--readme", "rows/tuned.json"], "E-ROW-MARKERS"),
         (["rows", "--readme", "missing.md"], "missing.md"),
         (["broken"], "bad.json"),
         (["rows", "--out", "rows/tuned.json"], "expected a folder for the report"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(rows, tmp_path, arguments, word):
+def test_a_mistake_is_one_line_and_exit_code_2(rows, tmp_path, arguments, message):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "bad.json").write_text(json.dumps({"a": 1}))
     done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 2
-    assert word in done.stderr and len(done.stderr.splitlines()) == 1
+    assert message in done.stderr and len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "report").exists()
 
 
