@@ -17,8 +17,8 @@ from samis.factory import build_segmenter
 from samis.jobs.load import load_run
 from samis.prediction import Options, find_photos, predict_to
 from samis.prediction.model import SAMS_OWN, LoadedModel, tuned_side
-from samis.training.agree import together
-from samis.training.processes import open_processes, watching
+from samis.training.processes import open_processes, report_dead_process
+from samis.training.sync import collective_guard
 
 OF_A_RUN = ("frame.tile_px", "frame.overlap", "segmenter.tta")
 """Keys that may differ from a run's own config; all else is part of what was learnt."""
@@ -87,7 +87,7 @@ def predict_photos(
         UserError: no photos, no such model, or as ``predict_to``.
     """
     processes = open_processes()
-    with together(processes):  # a mistake is reported once
+    with collective_guard(processes):  # a mistake is reported once
         photos = find_photos(list(patterns), leave_out=out)
         loaded = load_model(model, overrides)
     if processes.is_main_process and not as_json:
@@ -96,7 +96,7 @@ def predict_photos(
     if dry_run:
         return 0
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
-    with watching(processes):
+    with report_dead_process(processes):
         result = predict_to(out, loaded, photos, options, quiet=as_json, processes=processes)
     if not processes.is_main_process:
         return 1 if result["failed"] else 0

@@ -28,8 +28,8 @@ from samis.jobs.load import open_run
 from samis.metrics import FEW_LEVELS
 from samis.reporting.render.terminal import table
 from samis.sam.caching import cache_embeddings
-from samis.training.agree import together
-from samis.training.processes import Processes, open_processes, watching
+from samis.training.processes import Processes, open_processes, report_dead_process
+from samis.training.sync import collective_guard
 
 
 @dataclass
@@ -94,8 +94,8 @@ def score_and_save(
         UserError: there is such a row or folder of maps already; or as ``score``.
     """
     processes = open_processes()
-    with watching(processes):
-        with together(processes):
+    with report_dead_process(processes):
+        with collective_guard(processes):
             run = open_run(config)
             make_batches = build_batch_maker(run.config)
             dataset = load_split(config.data, split or config.data.test)  # before the weights: most mistakes are here
@@ -123,7 +123,7 @@ def score_and_save(
             training=run.provenance,
         )  # fmt: skip
         rows = score(scoring, processes)
-        with together(processes):
+        with collective_guard(processes):
             saved = rows if processes.is_main_process else []
             return {row.save(out / f"{replace(names, name=row.name).stem()}.json"): row for row in saved}
 
@@ -140,7 +140,7 @@ def score(scoring: Scoring, processes: Processes) -> list[ScoreRow]:
     """
     segmenter, dataset, whole, names = scoring.segmenter, scoring.dataset, scoring.whole, scoring.names
     metrics, apart = scoring.metrics, set(whole.ids) - set(dataset.ids)
-    with together(processes):
+    with collective_guard(processes):
         batches = scoring.make_batches(whole, rank=processes.process_index, world=processes.num_processes)
         evaluator = Evaluator(
             batches, whole.ids, protocol=metrics.protocol, names=metrics.names, bootstrap=metrics.bootstrap,

@@ -32,10 +32,10 @@ from samis.metrics.best_threshold import search_threshold
 from samis.reporting.analysis.references import reference_lines
 from samis.reporting.render.gallery import gallery_picture
 from samis.sam.caching import cache_embeddings
-from samis.training.agree import together
 from samis.training.precision import default_device, open_accelerator, resolve_precision
 from samis.training.signals import StopRequest
 from samis.training.state.run_log import RunLog
+from samis.training.sync import collective_guard
 from samis.training.trainer import Selection, Trainer
 from samis.tta import build_tta
 
@@ -132,7 +132,7 @@ def load_data(config: Experiment, accelerator: Accelerator, log: RunLog) -> Trai
     judged = with_clean(config.data, validation)
     watched = judged if config.data.clean_share or chosen_by_clean(config) else validation
     fingerprints: dict[str, str] = {}
-    with together(accelerator):
+    with collective_guard(accelerator):
         for finding in shared_ids({config.data.train: training, config.data.val: judged}):  # also with data.check=false
             raise UserError(finding.message)
         if accelerator.is_main_process:

@@ -16,9 +16,9 @@ from samis.prediction.options import Options
 from samis.prediction.photos import predict
 from samis.prediction.predictions import PredictionFolder
 from samis.prediction.prompting import describe_prompts, prompts_for, resolve_prompt
-from samis.training.agree import gather, together
 from samis.training.precision import default_device
 from samis.training.processes import Processes
+from samis.training.sync import collective_guard, gather
 
 
 def predict_to(
@@ -50,7 +50,7 @@ def predict_to(
         UserError: the folder holds something else, or a prompt is missing.
     """
     processes = processes or Processes(0, 1, default_device())
-    with together(processes):
+    with collective_guard(processes):
         prompts = prompts_for(photos, options)
         _, _, threshold, source = resolve_prompt(model, prompts, options)
         settings = {
@@ -74,7 +74,7 @@ def predict_to(
     }  # fmt: skip
     counts: dict[str, Any] = {}
     try:
-        with together(processes):
+        with collective_guard(processes):
             for each in predict(model, mine, options, failed=failed):
                 folder.add(each.id, each.path, each.image, each.map, each.mask, each.regions)
                 written += 1
@@ -109,7 +109,7 @@ def _open_folder(
     folder: PredictionFolder | None = None
     todo: list[Photo] = []
     for turn in (True, False):  # the main process makes or empties the folder before the others read it
-        with together(processes):
+        with collective_guard(processes):
             if turn == processes.is_main_process:
                 redo = options.redo and processes.is_main_process
                 folder = PredictionFolder(out, settings, mm_per_px=options.mm_per_px, redo=redo)

@@ -1,1 +1,1 @@
-"""The one training loop and what belongs to it: optimizer and rate, resume points, TensorBoard, progress."""
+"""The one training loop and its parts: optimizer and learning rate, resume points, TensorBoard, progress."""

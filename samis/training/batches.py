@@ -1,4 +1,4 @@
-"""What the loop draws its steps from: a loader, and its batches in groups of one step."""
+"""The batches of the training loop: a loader, and its batches in groups of one step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from samis.core.contracts import Batch
 
 
 class Loader(Protocol):
-    """What the trainer draws batches from: the same batches for the same seed and epoch, this process's share of them."""
+    """The trainer's source of batches: the same batches for the same seed and epoch, this process's share of them."""
 
     def __len__(self) -> int: ...
 

@@ -21,9 +21,9 @@ from samis.errors import UserError
 CHOICES = ("no", "default")
 """Values of ``training.compile``; default is torch's own name.
 
-Its mode reduce-overhead, which records CUDA graphs, is left out: the half-precision copies of the weights lie at other
+Its mode reduce-overhead, which records CUDA graphs, is left out: the half-precision copies of the weights are at other
 addresses in each step, and a graph whose weights have moved is recorded again (on an H200: 350 waits a step, and the GPU
-worked in 0.7 % of the time)."""
+was busy in 0.7 % of the time)."""
 
 
 class CompiledSteps:
@@ -32,10 +32,11 @@ class CompiledSteps:
     Args:
         learner: may have a method ``compiled_parts``, which returns pairs (owner, name of a method whose first argument is a
             tensor of as many rows as the batch has views).
-        training: ``compile`` and ``batch_size``. sharded: whether FSDP owns the weights.
+        training: ``compile`` and ``batch_size``.
+        sharded: whether FSDP owns the weights.
 
     Attributes:
-        used: what the run's provenance says: a value of ``CHOICES``, with the reason where compiling failed.
+        used: for the run's provenance: a value of ``CHOICES``, with the reason where compiling failed.
 
     Raises:
         UserError: an unknown value.
@@ -44,17 +45,20 @@ class CompiledSteps:
     def __init__(self, learner: nn.Module, training: TrainingConfig, *, sharded: bool) -> None:
         self.used, self._active = training.compile, False
         if training.compile not in CHOICES:
-            raise UserError(f"training.compile: expected one of {', '.join(CHOICES)}, got {training.compile!r}")
+            raise UserError(
+                f"training.compile: expected one of {', '.join(CHOICES)}, got {training.compile!r}",
+                code="E-TRAIN-CHOICE",
+            )
         if training.compile == "no":
             return
         if sharded:
-            self._give_up("the weights are sharded (FSDP)")
+            self._disable("the weights are sharded (FSDP)")
             return
         parts = list(getattr(learner, "compiled_parts", list)())
         for owner, name in parts:
             setattr(owner, name, self._either(getattr(owner, name), training))
         if not parts:
-            self._give_up("nothing of this learner can be compiled")
+            self._disable("this learner has no part that can be compiled")
 
     def __enter__(self) -> None:
         self._active = True
@@ -80,7 +84,7 @@ class CompiledSteps:
                 raise
             except Exception as error:  # compilers fail in many ways; a fault of the model's own fails below once more
                 reason = (str(error).strip().splitlines() or [""])[0][:200]
-                self._give_up(f"{type(error).__name__}: {reason}")
+                self._disable(f"{type(error).__name__}: {reason}")
                 return plain(rows, *rest)
 
         return call
@@ -88,7 +92,7 @@ class CompiledSteps:
     def _failed(self) -> bool:
         return self.used.startswith("no")
 
-    def _give_up(self, reason: str) -> None:
-        """Go on without, and say so."""
+    def _disable(self, reason: str) -> None:
+        """Go on without the compiler, and print why."""
         self.used = f"no, since {reason}"
         print(f"training.compile: going on without torch.compile, since {reason}", file=sys.stderr, flush=True)

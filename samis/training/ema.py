@@ -2,8 +2,8 @@
 
 Code: torch's own multi-tensor update (``torch.optim.swa_utils.get_ema_multi_avg_fn``), without its copy of the whole module:
 only what is trained is averaged.
-Differs: the decay grows from 2/11 to its full value, as min(decay, (1 + n) / (10 + n)) after n steps, so that a short run's
-average does not hold on to the weights it began with (as in TensorFlow's ExponentialMovingAverage with ``num_updates``).
+Differs: the decay grows from 2/11 to its full value, as min(decay, (1 + n) / (10 + n)) after n steps, so that the
+average of a short run does not stay near its first weights (as in TensorFlow's ExponentialMovingAverage with ``num_updates``).
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ class Ema:
     """The average of a learner's trained weights.
 
     Args:
-        learner: as the optimizer sees it, on its device. decay: in [0, 1); 0 keeps no average.
+        learner: as the optimizer sees it, on its device.
+        decay: in [0, 1); 0 keeps no average.
 
     Raises:
         UserError: another decay.
@@ -32,14 +33,15 @@ class Ema:
     def __init__(self, learner: nn.Module, decay: float) -> None:
         if not 0 <= decay < 1:
             raise UserError(
-                f"training.ema: expected a decay of at least 0 (no average) and below 1, such as 0.99, got {decay}"
+                f"training.ema: expected a decay of at least 0 (no average) and below 1, such as 0.99, got {decay}",
+                code="E-TRAIN-RANGE",
             )
         self.decay, self.count = decay, 0
         self._weights = [parameter for parameter in learner.parameters() if parameter.requires_grad and decay]
         self._average = [weight.detach().clone() for weight in self._weights]
 
     def update(self) -> None:
-        """Take a step's weights into the average."""
+        """Add a step's weights to the average."""
         if self._weights:
             self.count += 1
             decay = min(self.decay, (1 + self.count) / (10 + self.count))
@@ -47,7 +49,7 @@ class Ema:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Let the learner have the averaged weights inside the block."""
+        """Give the learner the averaged weights inside the block."""
         if not self._weights:
             yield
             return
@@ -63,11 +65,11 @@ class Ema:
         return {"count": self.count, "average": self._average} if self._weights else None
 
     def restore(self, state: dict[str, Any] | None) -> None:
-        """Go on where a cut run stood."""
+        """Continue from what ``state`` returned."""
         if state and self._weights:
             self.count = int(state["count"])
-            for mine, held in zip(self._average, state["average"], strict=True):
-                mine.copy_(held)
+            for own, saved in zip(self._average, state["average"], strict=True):
+                own.copy_(saved)
 
     def _fill(self, values: list[torch.Tensor]) -> None:
         with torch.no_grad():

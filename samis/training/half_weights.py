@@ -3,8 +3,8 @@
 Autocast casts a weight at every use unless it is a leaf that needs a gradient, and even those one by one, each with a cast of
 its gradient on the way back: more than half of the kernels that a step of a small SAM launched. Here linears and convolutions see
 half-precision copies inside a block: frozen weights' copies are kept, trained weights' are made by one multi-tensor copy that
-autograd knows. Autocast finds nothing left to cast. The values are those of autocast; outside the block, and on disk, every
-weight is the same float32 parameter as ever.
+autograd knows. Autocast then has nothing to cast. The values are those of autocast; outside the block, and on disk, every
+weight is its float32 parameter, unchanged.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class HalfWeights:
     Args:
         learner: a torch module. Its method ``half_modules``, if it has one, yields the modules that may be changed; else all. Its
             method ``whole_weights(dtype)``, if it has one, is a block in which some layers use weights that it made itself; it
-            yields the modules that are then not used, and are left alone.
+            yields the modules that are then not used, and are not changed.
         dtype: of the copies; None (float32 training) changes nothing.
     """
 
@@ -46,7 +46,7 @@ class HalfWeights:
 
     @contextmanager
     def swapped(self) -> Iterator[None]:
-        """Let the modules see the copies inside the block: the forward and backward pass of one micro-batch."""
+        """Let the modules use the copies inside the block: the forward and backward pass of one micro-batch."""
         if self.dtype is None:
             yield
             return
@@ -55,7 +55,7 @@ class HalfWeights:
 
     @contextmanager
     def _copied(self, unused: set[nn.Module]) -> Iterator[None]:
-        """Let all modules but those `unused` see the copies inside the block."""
+        """Let all modules but those `unused` use the copies inside the block."""
         frozen, trained = self._places(unused)
         normed = [(owner, norm) for owner, _, _ in [*frozen, *trained] if (norm := _norm_of(owner)) is not None]
         try:
@@ -117,7 +117,7 @@ class HalfWeights:
         return self._kept(shifted, *_constants(norm))
 
     def _kept(self, make: Callable[..., Tensor], *of: Tensor) -> Tensor:
-        """Return what `make` gives for constants, made anew only if one of them was changed."""
+        """Return what `make` gives for constants, computed again only if one of them was changed."""
         key = (make.__code__, *map(id, of))
         known = self._made.get(key)
         versions = [each._version for each in of]
@@ -128,7 +128,7 @@ class HalfWeights:
 
 
 def _layout(weight: Tensor) -> torch.memory_format:
-    """Return how a frozen weight's copy is laid out: as a GPU's convolution wants it, channels last as its input.
+    """Return how a frozen weight's copy is laid out: as a GPU's convolution needs it, channels last as its input.
 
     Otherwise each call lays it out again, in the forward and in the backward pass. A trained weight's copy stays as it is: a
     multi-tensor copy takes one layout for both sides.

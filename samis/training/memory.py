@@ -1,9 +1,9 @@
-"""What to do about memory: settings for the memory that is free, and an error that names the knob to turn.
+"""GPU memory: settings for the memory that is free, and an error that names the setting to change.
 
   python -m samis.training.memory                    settings for this machine's GPU
   python -m samis.training.memory --free-gb 16       for another one
 
-The presets are ordered by the free memory that they ask for, which is above the peak that was measured of each
+The presets are ordered by the free memory that they need, which is above the peak that was measured of each
 (train/README.md, "Memory").
 """
 
@@ -26,10 +26,11 @@ class Preset:
     """Settings that fit into some memory.
 
     Attributes:
-        free_gb: free memory of one GPU that they ask for, GB.
-        peak_gb: the most that a bf16 step was seen to need on an H200, GB. An upper bound: it holds 0.7 GB for CUDA itself,
+        free_gb: free memory of one GPU that they need, GB.
+        peak_gb: the highest peak measured of a bf16 step on an H200, GB. An upper bound: it holds 0.7 GB for CUDA itself,
             and what other work of the same process had left in torch's cache (up to about 4.4 GB).
-        overrides: as on a command line. about: what they do, in words.
+        overrides: as on a command line.
+        about: what they do, in words.
     """
 
     free_gb: float
@@ -40,7 +41,7 @@ class Preset:
 
 _LORA = ("adapter.encoder=[q,v]", "adapter.decoder=[full]")
 _DECODER = ("adapter.encoder=[]", "adapter.decoder=[attention,mlp]", "data.augment=light")
-LADDER: tuple[Preset, ...] = (
+PRESETS: tuple[Preset, ...] = (
     Preset(
         16, 6.5, ("segmenter.architecture=vit_h", *_LORA, "training.batch_size=2", "training.accumulation=4",
                   "segmenter.checkpoint_activations=true"),
@@ -66,8 +67,8 @@ LADDER: tuple[Preset, ...] = (
     ),
     Preset(0, 5.4, ("segmenter.architecture=samis_lite", "training.batch_size=4"), "the embedded SAM; also on a CPU"),
 )  # fmt: skip
-"""Settings from the most memory asked for to the least. vit_h asks for more than vit_b although its peak is lower, since its
-activations are computed again: whoever has 12 GB trains vit_b without that, whoever has more the larger network."""
+"""Settings from the most memory needed to the least. vit_h is listed above vit_b although its peak is lower, since its
+activations are computed again: with 12 GB vit_b trains without that, with more memory the larger network trains."""
 
 
 def preset(free_gb: float) -> Preset:
@@ -76,7 +77,7 @@ def preset(free_gb: float) -> Preset:
     >>> preset(24).overrides[0]
     'segmenter.architecture=vit_h'
     """
-    return next(step for step in LADDER if step.free_gb <= max(0.0, free_gb))
+    return next(step for step in PRESETS if step.free_gb <= max(0.0, free_gb))
 
 
 def free_gb() -> float:
@@ -85,45 +86,50 @@ def free_gb() -> float:
 
 
 def advice(training: TrainingConfig, config: Experiment | None = None, *, precision: str = "") -> list[str]:
-    """Return the knobs that are left to turn, the cheapest first.
+    """Return the settings that can still reduce memory, the cheapest first.
 
     Args:
-        training, config: of the run. precision: that it computes in; the config's where it is not given.
+        training: section of the run's config.
+        config: the run's whole config.
+        precision: that it computes in; the config's where it is not given.
 
     >>> advice(TrainingConfig(batch_size=8))[0]
     'training.batch_size=4 training.accumulation=2'
     """
-    knobs = []
+    settings = []
     if training.batch_size > 1:
-        knobs.append(
+        settings.append(
             f"training.batch_size={training.batch_size // 2} training.accumulation={2 * training.accumulation}"
         )
     if (precision or training.mixed_precision) == "no" and torch.cuda.is_available():
-        knobs.append(f"training.mixed_precision={'bf16' if has_bf16() else 'fp16'}")
+        settings.append(f"training.mixed_precision={'bf16' if has_bf16() else 'fp16'}")
     if isinstance(config, Experiment) and config.segmenter.name == "sam":
         if config.adapter.encoder and not config.segmenter.checkpoint_activations:
-            knobs.append("segmenter.checkpoint_activations=true")
+            settings.append("segmenter.checkpoint_activations=true")
         if config.adapter.encoder:
-            knobs.append("adapter.encoder=[]")
+            settings.append("adapter.encoder=[]")
         if config.frame.frame_px == 0 or config.frame.frame_px > 512:
-            knobs.append("frame.frame_px=512")
-    return knobs or ["a smaller segmenter.architecture, or a larger GPU"]
+            settings.append("frame.frame_px=512")
+    return settings or ["a smaller segmenter.architecture, or a larger GPU"]
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that a GPU's memory, or the machine's, was not enough."""
-    told = str(error)
+    """Return whether an error means that a GPU's memory, or the machine's, was not enough."""
+    message = str(error).lower()
     known = ("CUDA out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-        words.lower() in told.lower() for words in known
-    )
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words.lower() in message for words in known)
 
 
 @contextmanager
-def naming_the_knob(
+def explain_out_of_memory(
     training: TrainingConfig, config: Experiment | None = None, *, precision: str = ""
 ) -> Iterator[None]:
-    """Turn an out-of-memory error into one line that says what to set.
+    """Turn an out-of-memory error into one line that names what to set.
+
+    Args:
+        training: section of the run's config.
+        config: the run's whole config.
+        precision: that the run computes in.
 
     Raises:
         UserError: instead of torch's own error.
@@ -133,25 +139,26 @@ def naming_the_knob(
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
-        held = ""
+        memory = ""
         if torch.cuda.is_available():
             free, total = torch.cuda.mem_get_info()
-            held = f" ({free / 1e9:.1f} of {total / 1e9:.1f} GB are free)"
+            memory = f" ({free / 1e9:.1f} of {total / 1e9:.1f} GB are free)"
         first, *rest = advice(training, config, precision=precision)
         then = f", then {', then '.join(rest)}" if rest else ""
         raise UserError(
-            f"training: expected one batch to fit, but the memory is full{held}; set {first}{then}"
+            f"training: expected one batch to fit, but the memory is full{memory}; set {first}{then}",
+            code="E-TRAIN-MEMORY",
         ) from error
 
 
 def main() -> None:
-    """Print the ladder, and the step for the free memory."""
+    """Print the presets, and mark the one for the free memory."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--free-gb", type=float, help="free memory in GB (default: that of the first GPU)")
-    given = parser.parse_args().free_gb
-    free = free_gb() if given is None else given
+    stated = parser.parse_args().free_gb
+    free = free_gb() if stated is None else stated
     chosen = preset(free)
-    for step in LADDER:
+    for step in PRESETS:
         mark = ">" if step is chosen else " "
         print(f"{mark} from {step.free_gb:3.0f} GB: {step.about} (peak at most {step.peak_gb:g} GB)")
     print(f"\nfor {free:.1f} GB free: samis train CONFIG " + " ".join(f"'{o}'" for o in chosen.overrides))

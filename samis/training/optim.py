@@ -1,7 +1,7 @@
-"""AdamW and its schedule: the rate is a pure function of the global step, so it is right on any number of processes.
+"""AdamW and its schedule: the learning rate is a pure function of the global step, so it is right on any number of processes.
 
 A scheduler prepared by Accelerate steps once a process and call and would finish early (huggingface/accelerate#2926);
-here the trainer asks ``rate_factor`` for each optimizer step and writes the rate itself.
+here the trainer calls ``lr_factor`` at each optimizer step and sets the learning rate itself.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import torch
 from samis.config import OptimConfig
 
 
-def rate_factor(step: float, total: int, *, warmup_share: float, final_share: float) -> float:
-    """Return the factor on every group's base rate for place `step` of `total` steps, counted from 0.
+def lr_factor(step: float, total: int, *, warmup_share: float, final_share: float) -> float:
+    """Return the factor on every group's base lr at `step` of `total` steps, counted from 0.
 
     Linear from near 0 to 1 over the warm-up, then a cosine from 1 to `final_share` at the last step.
 
-    >>> round(rate_factor(99, 100, warmup_share=0.1, final_share=0.01), 4)
+    >>> round(lr_factor(99, 100, warmup_share=0.1, final_share=0.01), 4)
     0.01
     """
     warmup = round(total * warmup_share)
@@ -32,7 +32,7 @@ def rate_factor(step: float, total: int, *, warmup_share: float, final_share: fl
 def build_optimizer(groups: list[dict[str, Any]], config: OptimConfig) -> torch.optim.AdamW:
     """Build AdamW over a learner's ``parameter_groups``.
 
-    Each group's base rate is ``config.lr`` times its ``lr_scale``; only groups with ``decay`` decay. Parameters that need no
+    Each group's base lr is ``config.lr`` times its ``lr_scale``; only groups with ``decay`` decay. Parameters that need no
     gradient are left out, so that decay cannot move frozen weights.
 
     Raises:
@@ -40,18 +40,18 @@ def build_optimizer(groups: list[dict[str, Any]], config: OptimConfig) -> torch.
     """
     built = []
     for group in groups:
-        wanted = [p for p in group["params"] if p.requires_grad]
-        if wanted:
-            rate = config.lr * group["lr_scale"]
+        trained = [p for p in group["params"] if p.requires_grad]
+        if trained:
+            lr = config.lr * group["lr_scale"]
             decay = config.weight_decay if group["decay"] else 0.0
-            built.append({"params": wanted, "lr": rate, "base_lr": rate, "weight_decay": decay})
+            built.append({"params": trained, "lr": lr, "base_lr": lr, "weight_decay": decay})
     if not built:
         raise ValueError("nothing to train: every parameter is frozen; choose an adapter with a target")
     # One kernel for all: on a CPU a step of 37 M parameters takes a fifth of the time.
     return torch.optim.AdamW(built, lr=config.lr, betas=(0.9, config.beta2), fused=True)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Set every group's rate to its base rate times `factor`."""
+def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Set every group's lr to its base lr times `factor`."""
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * factor

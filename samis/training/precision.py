@@ -1,6 +1,6 @@
-"""Which precision a run computes in: the launcher's choice, else what the device has; one place decides and refuses.
+"""Which precision a run computes in: the launcher's choice, else what the device supports; decided and checked here alone.
 
-``Accelerator(mixed_precision="no")`` overrides the launcher in silence (huggingface/diffusers#1272 is the same fault), so
+``Accelerator(mixed_precision="no")`` overrides the launcher without a message (huggingface/diffusers#1272 is the same fault), so
 nothing else makes an ``Accelerator`` of a training.
 """
 
@@ -19,46 +19,55 @@ CHOICES = ("auto", "no", "bf16", "fp16")
 """Values of ``training.mixed_precision``."""
 
 
-def open_accelerator(asked: str) -> Accelerator:
-    """Return this process's Accelerator in the precision that ``training.mixed_precision`` asks for.
+def open_accelerator(requested: str) -> Accelerator:
+    """Return this process's Accelerator in the precision of ``training.mixed_precision``.
+
+    Args:
+        requested: ``training.mixed_precision``.
 
     Raises:
-        UserError: as ``resolve_precision`` and ``check_gpus``. PeerError: as ``check_gpus``.
+        UserError: as ``resolve_precision`` and ``check_gpus``.
+        PeerError: as ``check_gpus``.
     """
     check_gpus()
-    precision = resolve_precision(asked)
+    precision = resolve_precision(requested)
     if is_initialized() and AcceleratorState().mixed_precision != precision:
         AcceleratorState._reset_state()  # an earlier run of this process, in a notebook or a test, had another
     return Accelerator(mixed_precision=precision)
 
 
-def resolve_precision(asked: str) -> str:
+def resolve_precision(requested: str) -> str:
     """Return the precision of a run: no (float32), bf16 or fp16.
 
     Args:
-        asked: ``training.mixed_precision``. auto takes the choice of ``accelerate launch``, if that started the process,
+        requested: ``training.mixed_precision``. auto takes the choice of ``accelerate launch``, if that started the process,
             else bf16 where the GPU computes in it, else no.
 
     Raises:
-        UserError: an unknown value, one that contradicts the launcher, or one that the device lacks.
+        UserError: an unknown value, one that contradicts the launcher, or one that the device does not support.
     """
-    if asked not in CHOICES:
-        raise UserError(f"training.mixed_precision: expected one of {', '.join(CHOICES)}, got {asked!r}")
+    if requested not in CHOICES:
+        raise UserError(
+            f"training.mixed_precision: expected one of {', '.join(CHOICES)}, got {requested!r}",
+            code="E-TRAIN-PRECISION",
+        )
     launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "").strip().lower()
     if launched and launched not in CHOICES[1:]:
         raise UserError(
             f"accelerate launch: expected a mixed_precision of {', '.join(CHOICES[1:])}, got {launched!r}; change the launch "
-            "file or pass --mixed_precision bf16"
+            "file or pass --mixed_precision bf16",
+            code="E-TRAIN-LAUNCH",
         )
-    if launched and asked not in ("auto", launched):
+    if launched and requested not in ("auto", launched):
         raise UserError(
-            f"training.mixed_precision={asked} contradicts accelerate launch, which was given {launched}; set "
-            f"training.mixed_precision=auto, or pass --mixed_precision {asked} to accelerate launch"
+            f"training.mixed_precision={requested} contradicts accelerate launch, which has {launched}; set "
+            f"training.mixed_precision=auto, or pass --mixed_precision {requested} to accelerate launch",
+            code="E-TRAIN-LAUNCH",
         )
     device = device_type()
-    if asked == "auto" and not launched:
+    if requested == "auto" and not launched:
         return "bf16" if device == "cuda" and has_bf16() else "no"
-    return _checked(launched or asked, device)
+    return _checked(launched or requested, device)
 
 
 def _checked(precision: str, device: str) -> str:
@@ -68,10 +77,15 @@ def _checked(precision: str, device: str) -> str:
         UserError: it does not.
     """
     if precision == "fp16" and device == "cpu":
-        raise UserError("training.mixed_precision: fp16 needs a GPU, this run is on a CPU; set bf16 or no")
+        raise UserError(
+            "training.mixed_precision: fp16 needs a GPU, this run is on a CPU; set bf16 or no", code="E-TRAIN-PRECISION"
+        )
     if precision == "bf16" and device == "cuda" and not has_bf16():
         name = torch.cuda.get_device_name()
-        raise UserError(f"training.mixed_precision: {name} has no bf16; set fp16 or no, also in the launch file")
+        raise UserError(
+            f"training.mixed_precision: {name} has no bf16; set fp16 or no, also in the launch file",
+            code="E-TRAIN-PRECISION",
+        )
     return precision
 
 
@@ -88,16 +102,18 @@ def check_gpus() -> None:
     """Refuse more processes on this machine than it has GPUs.
 
     Raises:
-        UserError: on the machine's first process. PeerError: on its others.
+        UserError: on the machine's first process.
+        PeerError: on its others.
     """
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if device_type() != "cuda" or here <= torch.cuda.device_count():
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if device_type() != "cuda" or processes <= torch.cuda.device_count():
         return
-    told = (
-        f"expected at most as many processes as GPUs, got {here} processes and {torch.cuda.device_count()} GPUs on this machine; "
+    message = (
+        f"expected at most as many processes as GPUs, got {processes} processes and {torch.cuda.device_count()} GPUs here; "
         f"launch with --num_processes {torch.cuda.device_count()} (torchrun: --nproc_per_node), or set ACCELERATE_USE_CPU=true"
     )
-    raise UserError(told) if os.environ.get("LOCAL_RANK", "0") == "0" else PeerError(told)
+    kind = UserError if os.environ.get("LOCAL_RANK", "0") == "0" else PeerError
+    raise kind(message, code="E-TRAIN-GPUS")
 
 
 def has_bf16() -> bool:
@@ -106,7 +122,7 @@ def has_bf16() -> bool:
 
 
 def nan_advice(precision: str) -> str:
-    """Return what to try, as one clause, when a run in `precision` has met a loss or gradient that is no finite number.
+    """Return what to try, as one clause, when a run in `precision` has had a loss or gradient that is not finite.
 
     >>> nan_advice("no")
     'lower optim.lr or optim.clip_norm, or raise optim.warmup_share; check the named images with samis check'

@@ -1,4 +1,4 @@
-"""The processes that ``accelerate launch`` or torchrun started for scoring or predicting, and which work falls to each."""
+"""The processes that ``accelerate launch`` or torchrun started for scoring or predicting, and the share of each."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import torch
 from accelerate import PartialState
 
 from samis.errors import PeerError
-from samis.training.agree import peer_gone
 from samis.training.precision import check_gpus, device_type
+from samis.training.sync import peer_gone
 
 T = TypeVar("T")
-_PATIENCE = timedelta(days=2)
+_TIMEOUT = timedelta(days=2)
 """How long a process waits for the others' share; torch's own ten minutes are less than a share may take."""
 
 
@@ -27,7 +27,9 @@ class Processes:
     """Which process this is, and of how many.
 
     Attributes:
-        process_index: its rank. num_processes: how many there are. device: its own.
+        process_index: its rank.
+        num_processes: how many there are.
+        device: its own.
     """
 
     process_index: int
@@ -36,7 +38,7 @@ class Processes:
 
     @property
     def is_main_process(self) -> bool:
-        """Whether this is the one that writes and speaks for all."""
+        """Whether this is the one that writes files and prints."""
         return self.process_index == 0
 
     def note(self, line: str) -> None:
@@ -50,27 +52,28 @@ class Processes:
             return list(items)
         if self.process_index >= len(items):
             return []  # Accelerate would give the last item again
-        with PartialState().split_between_processes(list(items)) as mine:
-            return list(mine)
+        with PartialState().split_between_processes(list(items)) as own:
+            return list(own)
 
 
 def open_processes() -> Processes:
     """Join the processes that were launched together with this one.
 
     Raises:
-        UserError, PeerError: as ``check_gpus``.
+        UserError: as ``check_gpus``.
+        PeerError: as ``check_gpus``.
     """
     check_gpus()
-    on = device_type() if device_type() == "cuda" else "cpu"
+    kind = device_type() if device_type() == "cuda" else "cpu"
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return Processes(0, 1, torch.device(on))
-    state = PartialState(cpu=on == "cpu", timeout=_PATIENCE)
+        return Processes(0, 1, torch.device(kind))
+    state = PartialState(cpu=kind == "cpu", timeout=_TIMEOUT)
     return Processes(state.process_index, state.num_processes, state.device)
 
 
 @contextmanager
-def watching(processes: Processes) -> Iterator[None]:
-    """End this process quietly where another one has died; that one's own message says why.
+def report_dead_process(processes: Processes) -> Iterator[None]:
+    """End this process without a traceback where another one has died; that one's own message has the reason.
 
     Raises:
         PeerError: another process has died.
@@ -79,5 +82,7 @@ def watching(processes: Processes) -> Iterator[None]:
         yield
     except RuntimeError as error:
         if processes.num_processes > 1 and peer_gone(error):
-            raise PeerError("another process has died; its own message says why") from error
+            raise PeerError(
+                "another process has died; its own message has the reason", code="E-TRAIN-PROCESS"
+            ) from error
         raise

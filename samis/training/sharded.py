@@ -1,9 +1,9 @@
-"""FSDP2: a copy of the learner trains in shards, the learner itself stays whole and takes the shards' weights when they are needed.
+"""FSDP2: a copy of the learner trains in shards, the learner itself stays whole and gets the shards' weights when they are needed.
 
 Validation, weights on the disk and resume points therefore never see a shard: what is saved is whole, whoever saves it, and a run
-may be resumed on another number of processes. (accelerate before PR #4206 wrote rank 0's shard of an adapter and no more, and
+may be resumed on another number of processes. (accelerate before PR #4206 wrote only rank 0's shard of an adapter, and
 gathering a state dict with frozen parameters can hang, pytorch#169448: neither is called here.) The price is one whole float32
-model on each GPU beside its shards; gradients, AdamW's state and activations are what FSDP2 divides.
+model on each GPU in addition to its shards; gradients, AdamW's state and activations are what FSDP2 divides.
 """
 
 from __future__ import annotations
@@ -20,20 +20,23 @@ from samis.errors import UserError
 
 
 class Shards:
-    """The way between a whole learner and the module that trains; one and the same without FSDP.
+    """Copies between a whole learner and the module that is trained; without FSDP both are the same module.
 
     Args:
-        learner: the whole one. accelerator: of the run.
+        learner: the whole one.
+        accelerator: of the run.
 
     Attributes:
-        active: whether this run is sharded. trains: the module to prepare and to train.
+        active: whether this run is sharded.
+        trains: the module to prepare and to train.
     """
 
     def __init__(self, learner: nn.Module, accelerator: Accelerator) -> None:
         self.active = accelerator.distributed_type == DistributedType.FSDP
         if self.active and not accelerator.is_fsdp2:
             raise UserError(
-                "fsdp_config: expected fsdp_version: 2, got 1; use configs/accelerate/fsdp.yaml, or add that line"
+                "fsdp_config: expected fsdp_version: 2, got 1; use configs/accelerate/fsdp.yaml, or add that line",
+                code="E-TRAIN-LAUNCH",
             )
         self.learner = learner
         self.trains: Any = copy.deepcopy(learner) if self.active else learner

@@ -1,4 +1,4 @@
-"""SIGTERM (preemption, ``scancel``) and SIGINT (Ctrl-C) ask a run to stop; it does so between two steps, once it has saved."""
+"""SIGTERM (preemption, ``scancel``) and SIGINT (Ctrl-C) request a stop; the run stops between two steps, after it has saved."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import FrameType
 
 
 class StopRequest:
-    """Remembers the signal that asked for a stop; calling it returns the signal's number, 0 while there is none.
+    """Remembers the signal that requested a stop; calling it returns the signal's number, 0 while there is none.
 
     >>> StopRequest()()
     0
@@ -38,7 +38,7 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.signal == signal.SIGINT == number:
-            raise KeyboardInterrupt  # asked twice: end now, without saving
+            raise KeyboardInterrupt  # the second Ctrl-C: end now, without saving
         self.signal = number
         # print is not safe here: the handler may have cut into another print.
         os.write(2, f"\n{signal.Signals(number).name}: saving after this step\n".encode())

@@ -1,4 +1,4 @@
-"""What a run hears of its steps once their numbers have reached the host: the loss, leaping norms, steps that were no number."""
+"""The log of a run's steps, once their numbers have reached the host: loss, gradient norm, steps that are not finite."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import Tensor
 
 from samis.config import TrainingConfig
 from samis.core.progress import Progress
-from samis.training import agree
+from samis.training import sync
 from samis.training.precision import nan_advice
-from samis.training.readings import OnTheWay, Reading, Readings, merged
 from samis.training.state.run_state import RunState
+from samis.training.step_results import AsyncValues, PendingSteps, StepResult, merge_failures
 from samis.training.tracking import Tracker
 
 
@@ -22,35 +22,43 @@ class StepLog:
     """Reads a run's steps, in their order, some of them late.
 
     Args:
-        accelerator: the processes. training: what a step that was no number does. run: whose position counts them.
-        tracker, progress: who is told.
+        accelerator: the processes.
+        training: what happens after a step that is not finite.
+        run: whose state counts them.
+        tracker: gets the numbers.
+        progress: prints the lines.
     """
 
     def __init__(
         self, accelerator: Accelerator, training: TrainingConfig, run: RunState, tracker: Tracker, progress: Progress
     ) -> None:
         self.accelerator, self.training, self.run = accelerator, training, run
-        self.tracker, self.progress, self.readings = tracker, progress, Readings()
+        self.tracker, self.progress, self.readings = tracker, progress, PendingSteps()
         self.loss = math.nan  # running mean
         self.begin_window()
 
     def begin_window(self) -> None:
-        """Measure the pace, and the time that steps wait for data, from now on."""
+        """Start to measure the speed, and the time that steps wait for data."""
         self._since, self._steps = time.monotonic(), 0
 
-    def made(self, rate: float, *, left_s: float) -> None:
-        """Count a step for the bar, made at a learning rate; `left_s` seconds of a limited time are left."""
+    def count_step(self, lr: float, *, left_s: float) -> None:
+        """Count a step for the bar.
+
+        Args:
+            lr: learning rate of the step.
+            left_s: seconds left of a limited time.
+        """
         self._steps += 1
         shown = self.progress.shown
         self.progress.advance(
-            about=f"loss {self.loss:.4f}, lr {rate:.1e}, {self.progress.left(left_s)} left" if shown else ""
+            about=f"loss {self.loss:.4f}, lr {lr:.1e}, {self.progress.left(left_s)} left" if shown else ""
         )
 
     def log(
         self,
         parts: dict[str, Tensor],
         *,
-        rate: float,
+        lr: float,
         images: int,
         waited: float,
         left_s: float,
@@ -59,75 +67,87 @@ class StepLog:
         """Write the numbers of the step that was just made; here, and not at other steps, the host waits for the device.
 
         Args:
-            parts: of the loss. rate: learning rate. images: of the step, on all processes. waited: seconds for data since the
-                last line. left_s: seconds left of a limited time. optimizer: whose groups' rates are written.
+            parts: of the loss.
+            lr: learning rate.
+            images: of the step, on all processes.
+            waited: seconds for data since the last line.
+            left_s: seconds left of a limited time.
+            optimizer: whose groups' learning rates are written.
         """
-        position, took = self.run.position, max(1e-9, time.monotonic() - self._since)
-        numbers = OnTheWay(torch.stack([value.detach().float() for value in parts.values()])).read()
-        told = dict(zip(parts, numbers, strict=True)) | {"rate": rate} | self.read_all()
-        told |= {"wait_share": waited / took, "images_per_s": images * self._steps / took}
-        self.tracker.scalars({f"training/{name}": value for name, value in told.items()}, step=position.step)
-        self.tracker.machine(optimizer, self.accelerator.device, step=position.step)
+        state, took = self.run.state, max(1e-9, time.monotonic() - self._since)
+        numbers = AsyncValues(torch.stack([value.detach().float() for value in parts.values()])).read()
+        values = dict(zip(parts, numbers, strict=True)) | {"rate": lr} | self.read_all()
+        values |= {"wait_share": waited / took, "images_per_s": images * self._steps / took}
+        self.tracker.scalars({f"training/{name}": value for name, value in values.items()}, step=state.step)
+        self.tracker.machine(optimizer, self.accelerator.device, step=state.step)
         self.progress.note(
-            f"epoch {position.epoch} step {position.step}/{self.progress.bar.total} loss {self.loss:.4f} lr {rate:.2e} "
-            f"gradient norm {told.get('gradient_norm', math.nan):.3g} images/s {told['images_per_s']:.3g} "
-            f"data wait {told['wait_share']:.0%} left {self.progress.left(left_s)}"
+            f"epoch {state.epoch} step {state.step}/{self.progress.bar.total} loss {self.loss:.4f} lr {lr:.2e} "
+            f"gradient norm {values.get('gradient_norm', math.nan):.3g} images/s {values['images_per_s']:.3g} "
+            f"data wait {values['wait_share']:.0%} left {self.progress.left(left_s)}"
         )
         self.begin_window()
 
-    def add(self, reading: Reading) -> None:
-        """Take a step that was just enqueued."""
-        self.readings.add(reading)
+    def add(self, result: StepResult) -> None:
+        """Add a step that was just enqueued."""
+        self.readings.add(result)
 
     def read_ready(self) -> bool:
-        """Read what is there, waiting for nothing; return whether a step was no number, which ``read_all`` must settle."""
-        for reading in self.readings.good():
-            self._took(reading)
-        return self.readings.stuck()
+        """Read what has arrived, without waiting; return whether a step is not finite, which ``read_all`` must handle."""
+        for result in self.readings.take_finite():
+            self._record(result)
+        return self.readings.oldest_failed()
 
     def read_all(self) -> dict[str, float]:
         """Read every step made so far, on all processes together; return the last one's numbers, for the log.
 
         Raises:
-            UserError: a step was no number, and the run ends of it.
+            UserError: a step is not finite, and the run ends for it.
         """
-        waiting = self.readings.all()
-        troubles = {reading.step: told for reading in waiting if (told := reading.trouble())}
-        if agree.largest(self.accelerator, bool(troubles))[0]:
-            troubles = merged(agree.gather(self.accelerator, troubles))
+        waiting = self.readings.take_all()
+        failures = {result.step: message for result in waiting if (message := result.non_finite())}
+        if sync.largest(self.accelerator, bool(failures))[0]:
+            failures = merge_failures(sync.gather(self.accelerator, failures))
         numbers: dict[str, float] = {}
-        for reading in waiting:
-            if reading.step in troubles:
-                numbers = {"gradient_norm": reading.norm}
-                self._skip(reading.step, troubles[reading.step])
+        for result in waiting:
+            if result.step in failures:
+                numbers = {"gradient_norm": result.norm}
+                self._skip(result.step, failures[result.step])
             else:
-                numbers = self._took(reading)
+                numbers = self._record(result)
         return numbers
 
     def _skip(self, step: int, bad: str) -> None:
-        """Go on without a step that changed no weight, or give up, as ``training.on_nan`` says; alike on every process."""
-        position = self.run.position
-        position.skipped += 1
-        told = f"step {step}: {bad}"
+        """Skip a step that changed no weight, or end the run, by ``training.on_nan``; alike on every process."""
+        state = self.run.state
+        state.skipped += 1
+        message = f"step {step}: {bad}"
         advice = nan_advice(str(self.accelerator.mixed_precision))
         if self.training.on_nan == "stop":
-            agree.fail(self.accelerator, f"{told}; {advice}, or skip such steps with training.on_nan=skip")
-        if position.skipped >= self.training.nan_limit:
-            agree.fail(self.accelerator, f"{told}; that was step {position.skipped} skipped in a row; {advice}")
-        self.progress.say(f"{told}; skipped")
+            sync.fail_all(
+                self.accelerator,
+                f"{message}; {advice}, or skip such steps with training.on_nan=skip",
+                code="E-TRAIN-NAN",
+            )
+        if state.skipped >= self.training.nan_limit:
+            sync.fail_all(
+                self.accelerator,
+                f"{message}; that was step {state.skipped} skipped in a row; {advice}",
+                code="E-TRAIN-NAN",
+            )
+        self.progress.say(f"{message}; skipped")
 
-    def _took(self, reading: Reading) -> dict[str, float]:
-        """Count a step that was made; return its norm and the norm's ratio to its running median; tell one that leaps."""
-        self.run.position.skipped = 0
-        norm, watch = reading.norm, self.run.watch
-        loss = sum(reading.losses) / len(reading.losses)
+    def _record(self, result: StepResult) -> dict[str, float]:
+        """Count a step that was made; return its norm and the norm's ratio to its running median; print a ratio that is a spike."""
+        self.run.state.skipped = 0
+        norm, monitor = result.norm, self.run.monitor
+        loss = sum(result.losses) / len(result.losses)
         if math.isfinite(loss):
             self.loss = loss if math.isnan(self.loss) else 0.95 * self.loss + 0.05 * loss
-        ratio = watch.ratio(norm)
+        ratio = monitor.ratio(norm)
         if ratio is None:
             return {"gradient_norm": norm}
-        if watch.spike(ratio):
-            note = f"gradient norm {norm:.3g} is {ratio:.3g} times the running median, after images {reading.images()}"
-            self.progress.say(f"step {reading.step}: {note}")
-            self.tracker.scalars({"training/gradient_norm_spike": ratio}, step=reading.step)
+        if monitor.spike(ratio):
+            note = f"gradient norm {norm:.3g} is {ratio:.3g} times the running median, after images {result.images()}"
+            self.progress.say(f"step {result.step}: {note}")
+            self.tracker.scalars({"training/gradient_norm_spike": ratio}, step=result.step)
         return {"gradient_norm": norm, "gradient_norm_ratio": ratio}

@@ -1,7 +1,7 @@
 """One optimizer step, enqueued on the device without waiting for it: forward, backward, clipping, a guarded update.
 
-Whether loss and gradient are finite is decided on the device. A loss that is no number makes the step's gradients NaN on all
-processes; a norm that is no number is handed to the fused AdamW as ``found_inf``, with which it leaves weights, moments
+Whether loss and gradient are finite is decided on the device. A loss that is not finite makes the step's gradients NaN on all
+processes; a norm that is not finite is passed to the fused AdamW as ``found_inf``, with which it leaves weights, moments
 and its count of steps as they were (the same switch that ``torch.amp.GradScaler`` uses).
 """
 
@@ -17,8 +17,8 @@ from torch import Tensor
 
 from samis.core.contracts import Batch
 from samis.training.half_weights import HalfWeights
-from samis.training.readings import OnTheWay, Reading
-from samis.training.state.plan import Position
+from samis.training.state.step_plan import TrainerState
+from samis.training.step_results import AsyncValues, StepResult
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -27,10 +27,13 @@ class Stepper:
     """Makes a run's optimizer steps.
 
     Args:
-        learner: unwrapped. model: prepared, what is called. optimizer: prepared, over a fused AdamW. accelerator: of both.
+        learner: unwrapped.
+        model: prepared, the module that is called.
+        optimizer: prepared, over a fused AdamW.
+        accelerator: of both.
         clip_norm: largest gradient norm; 0 never clips.
-        before_clipping: called when a sharded step's gradients are there.
-        halt: whether no later step may change a weight once one was no number; else only that step changes none.
+        halt: whether no later step may change a weight once one was not finite; else only that step changes none.
+        before_clipping: called when a sharded step's gradients are complete.
     """
 
     def __init__(
@@ -50,21 +53,23 @@ class Stepper:
         self.sharded = accelerator.distributed_type == DistributedType.FSDP
         # Shards are gathered and cast by FSDP itself.
         self.half = HalfWeights(learner, None if self.sharded else HALF.get(str(accelerator.mixed_precision)))
-        self._poison = torch.zeros((), device=accelerator.device)
+        self._nan_flag = torch.zeros((), device=accelerator.device)
 
     def step(
-        self, group: list[Batch], images: int, position: Position, *, collect: bool
-    ) -> tuple[Reading, dict[str, Tensor]]:
+        self, group: list[Batch], images: int, state: TrainerState, *, collect: bool
+    ) -> tuple[StepResult, dict[str, Tensor]]:
         """Enqueue one step over the micro-batches of this process.
 
         Args:
-            group: micro-batches. images: of the step over all processes, so that each counts once in the gradient.
-            position: before the step. collect: whether the loss's parts are wanted.
+            group: micro-batches.
+            images: of the step over all processes, so that each counts once in the gradient.
+            state: before the step.
+            collect: whether the loss's parts are returned.
 
         Returns:
-            the step's reading, and (if wanted) name -> mean over this process's images, scalar tensors on the device.
+            the step's result, and (with `collect`) name -> mean over this process's images, scalar tensors on the device.
         """
-        poison, losses, parts = self._poison, list[Tensor](), dict[str, Tensor]()
+        nan_flag, losses, parts = self._nan_flag, list[Tensor](), dict[str, Tensor]()
         own = max(1, sum(batch.counted for batch in group))
         for number, batch in enumerate(group):
             share = self.accelerator.num_processes * batch.counted / images
@@ -73,20 +78,20 @@ class Stepper:
                 with self.accelerator.autocast():
                     loss = self.model(batch.to(self.accelerator.device))
                 total = loss.total.detach()
-                poison = poison + (total - total)  # 0, or NaN for ever
-                self.accelerator.backward(loss.total, gradient=(share + poison).to(total.dtype))
+                nan_flag = nan_flag + (total - total)  # 0, or NaN from then on
+                self.accelerator.backward(loss.total, gradient=(share + nan_flag).to(total.dtype))
             losses.append(total)
             for name, value in {"loss": total, **loss.all_parts()}.items() if collect else ():
                 parts[name] = parts.get(name, 0.0) + value * (batch.counted / own)
         norm, norms, names = self._clip()
-        self._update(poison, norm)
-        values = OnTheWay(torch.stack([norm, *losses]).float())
+        self._update(nan_flag, norm)
+        values = AsyncValues(torch.stack([norm, *losses]).float())
         ids = [batch.ids for batch in group]
         scaled = self.accelerator.scaler is not None
-        return Reading(position.step, position.epoch, position.batches, ids, values, names, norms, scaled), parts
+        return StepResult(state.step, state.epoch, state.batches, ids, values, names, norms, scaled), parts
 
     def _clip(self) -> tuple[Tensor, Tensor | None, list[str]]:
-        """Clip the gradients; return their norm, and each parameter's norm and name where they are at hand."""
+        """Clip the gradients; return their norm, and each parameter's norm and name where they are known."""
         if self.sharded:
             self._before_clipping()
             parameters = self.model.parameters()
@@ -101,17 +106,17 @@ class Stepper:
             torch._foreach_div_(gradients, (norm / self.clip_norm).clamp_min(1.0))  # type: ignore[attr-defined]
         return norm, norms, [name for name, _ in having]
 
-    def _update(self, poison: Tensor, norm: Tensor) -> None:
-        """Let the optimizer step, unless something was no number."""
+    def _update(self, nan_flag: Tensor, norm: Tensor) -> None:
+        """Let the optimizer step, unless a loss or the norm is not finite."""
         if self.accelerator.scaler is None:
-            poison = poison + (norm - norm)
+            nan_flag = nan_flag + (norm - norm)
         if self.halt:
-            self._poison = poison
+            self._nan_flag = nan_flag
         if self.sharded:
-            if not bool(poison.isnan()):  # the fused kernel's switch is not made for shards
+            if not bool(nan_flag.isnan()):  # the fused kernel's switch is not made for shards
                 self.optimizer.step()
         else:
             if self.accelerator.scaler is None:  # a scaler sets the switch itself
-                self.optimizer.optimizer.found_inf = poison.isnan().float()
+                self.optimizer.optimizer.found_inf = nan_flag.isnan().float()
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

@@ -34,7 +34,10 @@ def check_trackers(names: Sequence[str]) -> None:
     """
     for name in names:
         if name not in ("tensorboard", "none") and not filter_trackers([name]):
-            raise UserError(f"training.trackers: {name} is not installed; pip install {name}, or leave it out")
+            raise UserError(
+                f"training.trackers: {name} is not installed; pip install {name}, or leave it out",
+                code="E-TRAIN-TRACKER",
+            )
 
 
 class Tracker:
@@ -76,8 +79,12 @@ class Tracker:
             try:
                 accelerator.init_trackers(project, config=flattened(config or {}), init_kwargs=how)
             except Exception as error:  # each package has its own
-                told = " ".join(str(error).split())[:300] or type(error).__name__
-                raise UserError(f"training.trackers: {', '.join(map(str, others))} does not start: {told}") from error
+                reason = " ".join(str(error).split())[:300] or type(error).__name__
+                listed = ", ".join(map(str, others))
+                raise UserError(
+                    f"training.trackers: {listed} does not start: {reason}; log in there, or leave it out",
+                    code="E-TRAIN-TRACKER-START",
+                ) from error
         if active and "tensorboard" in names:
             from torch.utils.tensorboard import SummaryWriter  # slow to import
 

@@ -8,7 +8,7 @@ import torch
 from samis.config import Experiment, apply_overrides
 from samis.data import load_dataset
 from samis.factory import build_batch_maker, build_learner
-from samis.training.memory import LADDER, Preset
+from samis.training.memory import PRESETS, Preset
 
 pytestmark = pytest.mark.gpu
 
@@ -19,9 +19,9 @@ ROUNDING = 1.1
 out. Of the cache it frees what it can before it gives up, so the reserved memory says less about what fits."""
 
 
-@pytest.mark.parametrize("step", LADDER, ids=[f"{step.free_gb:g}GB" for step in LADDER])
+@pytest.mark.parametrize("step", PRESETS, ids=[f"{step.free_gb:g}GB" for step in PRESETS])
 def test_a_preset_fits_the_memory_that_it_asks_for(device, small, note, step: Preset):
-    if small and step is not LADDER[-1]:
+    if small and step is not PRESETS[-1]:
         pytest.skip("too large for a trial on a CPU")
     if device == "cuda" and torch.cuda.mem_get_info()[0] / 1e9 < step.free_gb:
         pytest.skip(f"needs {step.free_gb:g} GB of free memory on the GPU")
@@ -48,7 +48,7 @@ def test_a_preset_fits_the_memory_that_it_asks_for(device, small, note, step: Pr
             f"preset from {step.free_gb:g} GB ({step.about}): {held:.1f} GB, of which {own:.1f} allocated "
             f"({(reserved - before[1]) / 1e9:.1f} reserved); before the test {before[0] / 1e9:.1f} were held"
         )
-        assert held <= (step.free_gb or LADDER[-2].free_gb)
+        assert held <= (step.free_gb or PRESETS[-2].free_gb)
 
 
 def emptied(device: str) -> tuple[int, int]:

@@ -88,7 +88,7 @@ MUTANTS = [
         "config.weight_decay",
         TRAINER_TESTS,
     ),
-    Mutant("groups_share_one_rate", OPTIM, 'rate = config.lr * group["lr_scale"]', "rate = config.lr", TRAINER_TESTS),
+    Mutant("groups_share_one_rate", OPTIM, 'lr = config.lr * group["lr_scale"]', "lr = config.lr", TRAINER_TESTS),
     # The loop
     Mutant(
         "clipping_is_off",
@@ -107,28 +107,28 @@ MUTANTS = [
     Mutant(
         "a_step_that_is_no_number_changes_weights",
         STEPPING,
-        "found_inf = poison.isnan().float()",
-        "found_inf = torch.zeros_like(poison)",
+        "found_inf = nan_flag.isnan().float()",
+        "found_inf = torch.zeros_like(nan_flag)",
         f"{STEPPING_TESTS} -kbad_step",
     ),
     Mutant(
         "ema_is_not_what_is_validated",
-        TRAINER,
+        "samis/training/validation.py",
         "with self.run.ema.applied():\n            evaluation",
         "if True:\n            evaluation",
         f"{STEPPING_TESTS} -kema_is_validated",
     ),
     Mutant(
         "minutes_are_ignored",
-        "samis/training/timebox.py",
+        "samis/training/time_limit.py",
         "return self.limit_s > 0 and self.progress >= 1",
         "return False",
-        "tests/unit/training/test_timebox.py -kin_the_middle",
+        "tests/unit/training/test_time_limit.py -kin_the_middle",
     ),
     Mutant(
         "changed_data_are_not_compared",
         "samis/training/state/run_folder.py",
-        "differ = [name for name in now if held[-1].get(name) != now[name]]",
+        "differ = [name for name in new if old[-1].get(name) != new[name]]",
         "differ: list[str] = []",
         "tests/unit/training/test_changed_data.py -krefused",
     ),
@@ -559,7 +559,7 @@ MUTANTS = [
     ),
     Mutant(
         "a_map_of_a_validation_blames_the_weights",
-        "samis/training/trainer.py",
+        "samis/training/validation.py",
         "except NotFiniteError as error:",
         "except PeerError as error:",
         "tests/unit/training/test_trainer.py -klearning_rates",

@@ -155,7 +155,7 @@ def test_a_finished_run_is_told_and_another_config_refused(alone, monkeypatch, c
     with pytest.raises(SystemExit) as ended:
         again("optim.lr=0.5", "training.epochs=9")
     assert ended.value.code == 2
-    assert "cannot resume a run of another config (optim.lr is" in capsys.readouterr().err
+    assert "(optim.lr is" in (line := capsys.readouterr().err) and "E-TRAIN-OTHER-CONFIG" in line
     with pytest.raises(SystemExit):
         again("training.epochs=9")
     assert "cannot train a finished run on (training.epochs is 2 there and 9 here)" in capsys.readouterr().err

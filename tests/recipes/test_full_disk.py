@@ -37,6 +37,6 @@ def test_a_small_disk_is_told_in_one_line(small_disk, monkeypatch, capsys):
     assert ended.value.code == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert "of disk for resume points and weights" in lines[-1]
-    assert "are missing; free some" in lines[-1]
+    assert "E-TRAIN-DISK" in lines[-1]
     left = [path.name for path in (small_disk / "run").rglob("*") if path.name != ".lock"]
     assert left == [], "a run that was not begun must leave nothing"

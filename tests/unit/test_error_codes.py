@@ -23,7 +23,6 @@ PENDING = [
     "samis/factory.py",
     "samis/jobs",
     "samis/sweeping",
-    "samis/training",
     "samis/tta.py",
 ]
 

@@ -1,1 +1,1 @@
-"""What a training keeps on disk: run folder, lock, resume points, plan."""
+"""What a training keeps on disk: run folder, lock, resume points, steps."""

@@ -1,7 +1,7 @@
-"""Resume points and weights on disk: written aside, synced, then renamed, so that a cut at any moment loses nothing.
+"""Resume points and weights on disk: written under another name, synced, then renamed, so that a cut at any moment loses nothing.
 
-A validation's weights are staged first (``.best.epoch7``), then the resume point is written, which is what counts, and only then
-do the staged weights and ``validation.jsonl`` take their places. After a cut, ``settle`` finishes or forgets what was staged.
+A validation's weights are staged first (``.best.epoch7``), then the resume point is written, which decides, and only then
+are the staged weights and ``validation.jsonl`` moved to their places. After a cut, ``settle`` moves or removes what was staged.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ KEPT = ("last", "best")
 def random_state() -> dict[str, Any]:
     """Return this process's random states; dropout draws from torch's.
 
-    Python's own is left out: libraries draw file names from it, and nothing that is learnt depends on it.
+    Python's own is left out: libraries draw file names from it, and no training result depends on it.
     """
-    kind, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002 - the global generator is what is kept
+    kind, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002 - the global generator is what is saved
     state = {
         "torch": torch.get_rng_state(),
         "numpy": [str(kind), torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, gauss],
@@ -52,7 +52,7 @@ def write_state(state: dict[str, Any], path: Path) -> None:
     """Write a resume point; a cut, or a full disk, leaves the one before."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        # Given a path, torch.save hides what the system said of a full disk.
+        # With a path, torch.save hides the system's error of a full disk.
         with replacing(path) as temporary, open(temporary, "wb") as file:
             torch.save({"version": VERSION, **state}, file)
         sync(path.parent)
@@ -74,12 +74,15 @@ def read_state(path: Path) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        told = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{path}: expected a resume point, but {told}; copy it again, or {again}") from error
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"{path}: expected a resume point, but {reason}; copy it again, or {again}", code="E-TRAIN-RESUME-DAMAGED"
+        ) from error
     version = state.get("version") if isinstance(state, dict) else None
     if version != VERSION:
         raise UserError(
-            f"{path}: expected a resume point of version {VERSION}, got {version or 'an older one'}; {again}"
+            f"{path}: expected a resume point of version {VERSION}, got {version or 'an older one'}; {again}",
+            code="E-TRAIN-RESUME-VERSION",
         )
     return state
 
@@ -87,7 +90,14 @@ def read_state(path: Path) -> dict[str, Any]:
 def load_into(
     state: dict[str, Any], *, path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, scaler: Any
 ) -> None:
-    """Put a resume point's weights and optimizer state back.
+    """Restore a resume point's weights and optimizer state.
+
+    Args:
+        state: what ``read_state`` returned.
+        path: its file, for the message.
+        model: gets the weights.
+        optimizer: gets its state.
+        scaler: gets its state; None without one.
 
     Raises:
         UserError: they are of another model.
@@ -99,14 +109,22 @@ def load_into(
         first = str(error).strip().splitlines()[0]
         raise UserError(
             f"{path}: cannot resume, the run was made with another config ({first}); choose another training.out, "
-            "or delete the run folder to start again"
+            "or delete the run folder to start again",
+            code="E-TRAIN-RESUME-MODEL",
         ) from error
     if scaler is not None and state["scaler"] is not None:
         scaler.load_state_dict(state["scaler"])
 
 
 def stage(folder: Path, name: str, *, epoch: int, save: Callable[[Path], None]) -> None:
-    """Let `save` write the weights of an epoch aside, whole and synced."""
+    """Let `save` write the weights of an epoch under a staging name, whole and synced.
+
+    Args:
+        folder: the run folder.
+        name: of the folder of weights.
+        epoch: of the weights.
+        save: writes them into the folder that it gets.
+    """
     partial = folder / f".{name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -119,9 +137,13 @@ def stage(folder: Path, name: str, *, epoch: int, save: Callable[[Path], None]) 
 
 
 def settle(folder: Path, *, epoch: int) -> None:
-    """Put the weights staged for `epoch` into their places, and forget those of any other epoch.
+    """Move the weights staged for `epoch` to their places, and remove those of any other epoch.
 
-    Files are replaced one by one, so that a reader finds each of them whole at every moment.
+    Files are replaced one by one, so that each of them is whole at every moment.
+
+    Args:
+        folder: the run folder.
+        epoch: whose staged weights count.
     """
     for name in KEPT:
         staged = folder / f".{name}.epoch{epoch}"

@@ -1,4 +1,4 @@
-"""One run folder, one run: filelock's lock, which the system frees when its process ends, and a note of who holds it."""
+"""One run folder, one run: filelock's lock, which the system releases when its process ends, and a file that names the holder."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from samis.errors import UserError
 
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 NAME, HOLDER, SOFT = ".lock", ".lock.json", ".lock.soft"
-"""The locked file; who holds it; the lock on a file system that knows no locks."""
+"""The locked file; who holds it; the lock on a file system without locks."""
 
 
 class RunLock:
     """Locks a run folder for this process, also against other hosts that share its file system.
 
-    A killed run leaves nothing to clean up. On a file system without locks filelock's marker file decides: its owner's
+    A killed run needs no clean-up. On a file system without locks filelock's marker file decides: its owner's
     process id where that ran on this host; the marker of another host stays until it is deleted.
 
     Args:
@@ -50,27 +50,27 @@ class RunLock:
                 lock.acquire(timeout=0)
         except Timeout:
             raise self._in_use(Path(lock.lock_file)) from None
-        left = self._holder()
+        former = self._holder()
         self._lock = lock
         since = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        mine = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
-        (self.folder / HOLDER).write_text(json.dumps(mine) + "\n", encoding="utf-8")
-        if not left:
+        own = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
+        (self.folder / HOLDER).write_text(json.dumps(own) + "\n", encoding="utf-8")
+        if not former:
             return None
         return (
-            f"{self.folder}: taking over from process {left.get('pid')} on {left.get('host')}, "
-            f"which held it since {left.get('since')} and is gone"
+            f"{self.folder}: taking over from process {former.get('pid')} on {former.get('host')}, "
+            f"which held it since {former.get('since')} and is gone"
         )
 
     def release(self) -> None:
-        """Give the lock back, if it is held."""
+        """Release the lock, if it is held."""
         if self._lock is not None:
             (self.folder / HOLDER).unlink(missing_ok=True)
             self._lock.release()
             self._lock = None
 
     def _holder(self) -> dict[str, Any]:
-        """Return what the holder wrote of itself; nothing where it wrote nothing that can be read."""
+        """Return what the holder wrote of itself; an empty dict where it cannot be read."""
         try:
             content = json.loads((self.folder / HOLDER).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -83,5 +83,6 @@ class RunLock:
         return UserError(
             f"{self.folder}: expected a run folder that no other run uses, but process {holder.get('pid', 'unknown')} on "
             f"{holder.get('host', 'an unknown host')} holds it{since}; wait for it, stop it, or choose another training.out "
-            f"(if it is surely gone, delete {path})"
+            f"(if that process is gone, delete {path})",
+            code="E-TRAIN-LOCKED",
         )

@@ -1,4 +1,4 @@
-"""A run folder before its run: is it this experiment's, does the disk hold what the run will write."""
+"""Checks of a run folder before its run: whether it belongs to this experiment, and whether the disk is large enough."""
 
 from __future__ import annotations
 
@@ -21,13 +21,17 @@ FREE_KEYS = {
     "training.prefetch", "training.minutes", "training.allow_changed_data", "segmenter.checkpoint_activations", "segmenter.compile",
     "training.compile", "training.trackers", "training.keep_resume",
 }  # fmt: skip
-"""Keys that may differ when a run is resumed: how long, how fast and where, not what is learnt from what."""
+"""Keys that may differ when a run is resumed: how long, how fast and where, not the model, the data or the optimization."""
 PICTURE_BYTES = 200_000
-"""Of one picture in TensorBoard's file, by experience with photos of a few hundred pixels a side."""
+"""Size of one picture in TensorBoard's file, measured with photos of a few hundred pixels a side."""
 
 
 def check_config(folder: Path, config: Any) -> None:
-    """Compare a config, a dataclass, with that of the run which the folder holds.
+    """Compare a config, a dataclass, with that of the run in the folder.
+
+    Args:
+        folder: the run folder.
+        config: of this run; None compares nothing.
 
     Raises:
         UserError: a key differs that may not; each is named with both values.
@@ -35,13 +39,14 @@ def check_config(folder: Path, config: Any) -> None:
     path = folder / "config.yaml"
     if config is None or not path.exists():
         return
-    held, asked = flattened(to_dict(load_config(path, schema=type(config)))), flattened(to_dict(config))
-    differ = [key for key in {**asked, **held} if key not in FREE_KEYS and held.get(key) != asked.get(key)]
+    old, new = flattened(to_dict(load_config(path, schema=type(config)))), flattened(to_dict(config))
+    differ = [key for key in {**new, **old} if key not in FREE_KEYS and old.get(key) != new.get(key)]
     if differ:
-        shown = ", ".join(f"{key} is {held.get(key)} there and {asked.get(key)} here" for key in differ[:5])
+        shown = ", ".join(f"{key} is {old.get(key)} there and {new.get(key)} here" for key in differ[:5])
         raise UserError(
             f"{path}: cannot resume a run of another config ({shown}); choose another training.out, or delete the run "
-            "folder to start again"
+            "folder to start again",
+            code="E-TRAIN-OTHER-CONFIG",
         )
 
 
@@ -49,56 +54,63 @@ LENGTH = ("training.epochs", "training.minutes", "training.patience")
 
 
 def is_finished(folder: Path) -> bool:
-    """Return whether a folder holds a run that came to its end."""
+    """Return whether a folder holds a finished run."""
     return (folder / "provenance.json").exists() and (folder / "validation.jsonl").exists()
 
 
 def check_length(folder: Path, config: Any) -> None:
     """Refuse to train a finished run on, whose resume point was removed.
 
+    Args:
+        folder: the run folder.
+        config: of this run; None compares nothing.
+
     Raises:
-        UserError: a key that says how long a run is differs.
+        UserError: a key of the run's length differs.
     """
     path = folder / "config.yaml"
     if config is None or not path.exists():
         return
-    held, given = flattened(to_dict(load_config(path, schema=type(config)))), flattened(to_dict(config))
-    differ = [f"{key} is {held.get(key)} there and {given[key]} here" for key in LENGTH if held.get(key) != given[key]]
+    old, new = flattened(to_dict(load_config(path, schema=type(config)))), flattened(to_dict(config))
+    differ = [f"{key} is {old.get(key)} there and {new[key]} here" for key in LENGTH if old.get(key) != new[key]]
     if differ:
         raise UserError(
             f"{folder}: cannot train a finished run on ({', '.join(differ)}), its resume point was removed; choose another "
-            "training.out, with training.keep_resume=true if it shall be trained on later"
+            "training.out, with training.keep_resume=true to train it on later",
+            code="E-TRAIN-FINISHED",
         )
 
 
-def check_data(path: Path, held: list[dict[str, str]], now: dict[str, str], *, allow: bool) -> list[str]:
+def check_data(path: Path, old: list[dict[str, str]], new: dict[str, str], *, allow: bool) -> list[str]:
     """Compare the data of a run with that of the resume point that it goes on from.
 
     Args:
-        path: the resume point. held: its fingerprints by split, for each data set that the run has seen, in order; empty where
-            an older version wrote it. now: this process's, by split; empty where it checks none.
-        allow: whether other data may come in.
+        path: the resume point.
+        old: its fingerprints by split, for each data set that the run has seen, in order; empty where an older version wrote it.
+        new: this process's, by split; empty where it checks none.
+        allow: whether the run may go on with other data.
 
     Returns:
-        What to say of it, a line each.
+        notes about it, a line each.
 
     Raises:
         UserError: a split differs and `allow` is false.
     """
-    if not now:
+    if not new:
         return []
-    if not held:
+    if not old:
         return [
-            f"{path} holds no fingerprints of the data (an older version wrote it): a change of the data goes unnoticed"
+            f"{path} holds no fingerprints of the data (an older version wrote it): a change of the data cannot be detected"
         ]
-    differ = [name for name in now if held[-1].get(name) != now[name]]
+    differ = [name for name in new if old[-1].get(name) != new[name]]
     if not differ:
         return []
-    shown = ", ".join(f"{name} {held[-1].get(name, 'none')[:12]} there and {now[name][:12]} here" for name in differ)
+    shown = ", ".join(f"{name} {old[-1].get(name, 'none')[:12]} there and {new[name][:12]} here" for name in differ)
     if not allow:
         raise UserError(
-            f"{path}: expected the images and masks that the run began with, got others (fingerprint of {shown}); put them "
-            "back, choose another training.out, or go on with training.allow_changed_data=true"
+            f"{path}: expected the images and masks of the run so far, got others (fingerprint of {shown}); restore them, "
+            "choose another training.out, or go on with training.allow_changed_data=true",
+            code="E-TRAIN-OTHER-DATA",
         )
     return [f"the data has changed (fingerprint of {shown}); provenance.json records both"]
 
@@ -119,14 +131,20 @@ def check_leftovers(folder: Path) -> None:
     if (folder / "best").exists() or (folder / "last").exists():
         raise UserError(
             f"{folder}: expected a new folder or one with resume/state.pt, but it holds weights without it; choose another "
-            "training.out, or delete the run folder to start again"
+            "training.out, or delete the run folder to start again",
+            code="E-TRAIN-NO-RESUME",
         )
 
 
 def needed_bytes(learner: torch.nn.Module, *, pictures: int, averaged: bool = False) -> int:
-    """Estimate what a run has on the disk at most: two resume points (old and new), best and last twice each, pictures.
+    """Estimate the largest disk use of a run: two resume points (old and new), best and last twice each, pictures.
 
     A resume point holds the weights and, for each trained one, AdamW's two moments, and its average where there is one.
+
+    Args:
+        learner: whose weights are saved.
+        pictures: number of pictures in TensorBoard's file.
+        averaged: whether an average of the weights is kept.
     """
     weights = sum(t.numel() * t.element_size() for t in learner.state_dict().values() if isinstance(t, torch.Tensor))
     moments = (2 + averaged) * sum(p.numel() * p.element_size() for p in learner.parameters() if p.requires_grad)
@@ -134,17 +152,22 @@ def needed_bytes(learner: torch.nn.Module, *, pictures: int, averaged: bool = Fa
 
 
 def check_space(folder: Path, need: int) -> None:
-    """Compare what a run will need with what is free; what the folder holds already counts as free.
+    """Compare what a run needs with what is free; the folder's present files count as free.
+
+    Args:
+        folder: the run folder.
+        need: bytes.
 
     Raises:
-        UserError: it is not enough; the message says how much is missing.
+        UserError: it is not enough; the message states how much is missing.
     """
-    held = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    free = shutil.disk_usage(folder).free + held
+    present = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    free = shutil.disk_usage(folder).free + present
     if free < need:
         raise UserError(
             f"{folder}: expected about {size(need)} of disk for resume points and weights, got {size(free)}: "
-            f"{size(need - free)} are missing; free some, or choose another training.out"
+            f"{size(need - free)} are missing; free some, or choose another training.out",
+            code="E-TRAIN-DISK",
         )
 
 

@@ -1,4 +1,4 @@
-"""``log.txt`` of a run folder: what a run printed, also where nobody redirected it."""
+"""``log.txt`` of a run folder: what a run printed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ NAME = "log.txt"
 
 
 class RunLog:
-    """Keeps lines until the folder belongs to the run, and writes them there from then on; a resumed run adds to it.
+    """Collects lines until the run has locked its folder, then writes them there; a resumed run appends.
 
     Args:
-        active: False, on other processes than the first, keeps and prints nothing.
+        active: False, on other processes than the first, writes and prints nothing.
     """
 
     def __init__(self, *, active: bool = True) -> None:
@@ -21,20 +21,20 @@ class RunLog:
         self._path: Path | None = None
 
     def open(self, folder: Path) -> None:
-        """Write to `folder` from now on, what has waited first."""
+        """Write the collected lines to `folder`, and later ones too."""
         if self.active:
             self._path = folder / NAME
-            began = f"# {datetime.now(timezone.utc).isoformat(timespec='seconds')}"
-            self.write("\n".join([began, *self._waiting]))
+            header = f"# {datetime.now(timezone.utc).isoformat(timespec='seconds')}"
+            self.write("\n".join([header, *self._waiting]))
 
     def say(self, line: str) -> None:
-        """Print a line, unless it is empty, and keep it."""
+        """Print a line, unless it is empty, and log it."""
         if self.active and line:
             print(line, flush=True)
             self.write(line)
 
     def write(self, line: str) -> None:
-        """Keep a line."""
+        """Log a line."""
         if self._path is None:
             self._waiting.append(line)
             return

@@ -22,8 +22,8 @@ class Deep(nn.Module):
         self.network = nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.LayerNorm(8), nn.Linear(8, 1))
 
     def forward(self, batch):
-        found = self.network(batch.images[:, 0, 0])
-        return Loss(((found[:, 0] - batch.images[:, 1, 0, 0]) ** 2).mean(), {})
+        actual = self.network(batch.images[:, 0, 0])
+        return Loss(((actual[:, 0] - batch.images[:, 1, 0, 0]) ** 2).mean(), {})
 
     def compiled_parts(self):
         return [(self.network, "forward")]
@@ -79,12 +79,12 @@ def weights(folder, compile, loader=None, **training):
 def test_it_learns_what_the_plain_run_learns_and_compiles_once(tmp_path, compiles, accumulation, precision):
     kind = {"accumulation": accumulation, "mixed_precision": precision}
     plain, expected = weights(tmp_path / "plain", "no", **kind)
-    compiled, found = weights(tmp_path / "compiled", "default", **kind)
+    compiled, actual = weights(tmp_path / "compiled", "default", **kind)
     assert len(compiles) == 1, "neither a shorter last batch nor validation is compiled"
     assert any(shape[0] == 3 for shape in compiles[0])
-    assert list(found) == list(expected)
+    assert list(actual) == list(expected)
     for name in expected:
-        torch.testing.assert_close(found[name], expected[name], atol=1e-5, rtol=1e-4, msg=name)
+        torch.testing.assert_close(actual[name], expected[name], atol=1e-5, rtol=1e-4, msg=name)
     assert compiled.record()["compile"] == "default"
     assert "compile" not in plain.record()
     best = [load_file(tmp_path / name / "best" / "model.safetensors") for name in ("plain", "compiled")]
@@ -97,10 +97,10 @@ def test_with_the_real_compiler(tmp_path):
     except Exception as error:
         pytest.skip(f"torch.compile does not work here: {type(error).__name__}")
     _, expected = weights(tmp_path / "plain", "no", epochs=1)
-    run, found = weights(tmp_path / "compiled", "default", epochs=1)
+    run, actual = weights(tmp_path / "compiled", "default", epochs=1)
     assert run.record()["compile"] == "default"
     for name in expected:
-        torch.testing.assert_close(found[name], expected[name], atol=1e-5, rtol=1e-4, msg=name)
+        torch.testing.assert_close(actual[name], expected[name], atol=1e-5, rtol=1e-4, msg=name)
 
 
 def test_a_resumed_run_is_the_whole_run(tmp_path, compiles):
@@ -117,33 +117,33 @@ def test_a_resumed_run_is_the_whole_run(tmp_path, compiles):
     _, expected = weights(tmp_path / "whole", "default")
     with pytest.raises(Cut):
         weights(tmp_path / "cut", "default", loader=Breaks(), save_every_steps=1)
-    _, found = weights(tmp_path / "cut", "default", save_every_steps=1)  # goes on at the short last batch
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    _, actual = weights(tmp_path / "cut", "default", save_every_steps=1)  # goes on at the short last batch
+    assert all(torch.equal(actual[name], expected[name]) for name in expected)
 
 
-def test_a_compiler_that_fails_is_told_once_and_recorded(tmp_path, monkeypatch, capsys):
+def test_a_compiler_that_fails_is_reported_once_and_recorded(tmp_path, monkeypatch, capsys):
     def broken(*given, **options):
         raise RuntimeError("no C++ compiler\nat all")
 
     monkeypatch.setattr(compiling.torch, "compile", broken)
     _, expected = weights(tmp_path / "plain", "no")
-    run, found = weights(tmp_path / "failed", "default")
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
-    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("training.compile")]
-    assert told == ["training.compile: going on without torch.compile, since RuntimeError: no C++ compiler"]
+    run, actual = weights(tmp_path / "failed", "default")
+    assert all(torch.equal(actual[name], expected[name]) for name in expected)
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("training.compile")]
+    assert lines == ["training.compile: going on without torch.compile, since RuntimeError: no C++ compiler"]
     assert run.record()["compile"] == "no, since RuntimeError: no C++ compiler"
 
 
-def test_what_cannot_be_compiled_is_told(tmp_path, capsys):
+def test_what_cannot_be_compiled_is_reported(tmp_path, capsys):
     run = trainer(tmp_path, compile="default", epochs=1)
     run.fit()
-    assert "nothing of this learner can be compiled" in capsys.readouterr().err
+    assert "this learner has no part that can be compiled" in capsys.readouterr().err
     assert run.record()["compile"].startswith("no, since")
     assert CompiledSteps(Deep(), run.training, sharded=True).used == "no, since the weights are sharded (FSDP)"
 
 
 @pytest.mark.parametrize("given", [{"compile": "yes"}, {"compile": "reduce-overhead"}])
 def test_refused(tmp_path, given):
-    with pytest.raises(UserError, match=r"training\.compile"):
+    with pytest.raises(UserError, match=r"training\.compile.*E-TRAIN-CHOICE"):
         trainer(tmp_path, learner=Deep(), **given)
     shutil.rmtree(tmp_path)

@@ -1,26 +1,26 @@
-"""The memory ladder: every preset is a config, and a full memory is told with the knob to turn."""
+"""The memory presets: every preset is a config, and the error of a full memory names the setting to change."""
 
 import pytest
 import torch
 
 from samis.config import Experiment, TrainingConfig, apply_overrides
 from samis.errors import UserError
-from samis.training.memory import LADDER, advice, naming_the_knob, preset
+from samis.training.memory import PRESETS, advice, explain_out_of_memory, preset
 
 
 def test_every_preset_is_a_config_and_they_go_down():
-    assert len(LADDER) > 3
-    assert [step.free_gb for step in LADDER] == sorted((step.free_gb for step in LADDER), reverse=True)
-    for step in LADDER:
+    assert len(PRESETS) > 3
+    assert [step.free_gb for step in PRESETS] == sorted((step.free_gb for step in PRESETS), reverse=True)
+    for step in PRESETS:
         apply_overrides(Experiment(), step.overrides)
         assert preset(step.free_gb) is step
-    assert preset(1e4) is LADDER[0] and preset(0) is LADDER[-1]
+    assert preset(1e4) is PRESETS[0] and preset(0) is PRESETS[-1]
 
 
 def test_no_preset_asks_for_less_than_was_measured_of_it():
-    for step in LADDER:
+    for step in PRESETS:
         # The last stands for a CPU too and asks for nothing; it fits where the one before begins.
-        assert step.peak_gb <= (step.free_gb or LADDER[-2].free_gb)
+        assert step.peak_gb <= (step.free_gb or PRESETS[-2].free_gb)
 
 
 @pytest.mark.parametrize(
@@ -33,9 +33,9 @@ def test_no_preset_asks_for_less_than_was_measured_of_it():
 )
 def test_names_the_knobs_that_are_left(error):
     config = apply_overrides(Experiment(), ["adapter.encoder=[q]", "training.batch_size=8"])
-    with pytest.raises(UserError) as told, naming_the_knob(config.training, config):
+    with pytest.raises(UserError) as caught, explain_out_of_memory(config.training, config):
         raise error
-    line = str(told.value)
+    line = str(caught.value)
     assert "training.batch_size=4 training.accumulation=2, then segmenter.checkpoint_activations=true" in line
     assert "\n" not in line
 
@@ -47,5 +47,5 @@ def test_knobs_that_are_turned_already_are_not_named():
 
 
 def test_other_errors_pass():
-    with pytest.raises(RuntimeError, match="shape"), naming_the_knob(TrainingConfig()):
+    with pytest.raises(RuntimeError, match="shape"), explain_out_of_memory(TrainingConfig()):
         raise RuntimeError("shape mismatch")

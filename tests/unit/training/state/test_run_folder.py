@@ -13,7 +13,7 @@ from samis.core.contracts import Batch, Evaluation, Loss
 from samis.core.geometry import place
 from samis.errors import UserError
 from samis.training.state import checkpoint
-from samis.training.state.plan import Plan, Position, carried_over, changes
+from samis.training.state.step_plan import StepPlan, TrainerState, carried_over, changes
 from samis.training.trainer import Selection, Trainer
 
 
@@ -79,10 +79,10 @@ def test_a_finished_run_is_left_alone(tmp_path, capsys):
 def test_more_epochs_go_on(tmp_path, capsys):
     run(tmp_path)
     longer = run(tmp_path, epochs=3)
-    assert longer.position.step == 6
-    told = capsys.readouterr().out
-    assert "resuming" in told
-    assert "the learning-rate schedule spans 3 epochs, before 2" in told
+    assert longer.state.step == 6
+    printed = capsys.readouterr().out
+    assert "resuming" in printed
+    assert "the learning-rate schedule spans 3 epochs, before 2" in printed
     epochs = [json.loads(line)["epoch"] for line in (tmp_path / "validation.jsonl").read_text().splitlines()]
     assert epochs == [1, 2, 3]
     assert load_config(tmp_path / "config.yaml").training.epochs == 3
@@ -103,10 +103,10 @@ def test_another_config_is_refused_and_the_folder_kept(tmp_path):
     run(tmp_path)
     before = contents(tmp_path)
     other = replace(Experiment(experiment="point"), seed=7, keep_best="mae")
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError, match="E-TRAIN-OTHER-CONFIG") as caught:
         run(tmp_path, other, epochs=5)
-    assert "seed is 0 there and 7 here, keep_best is s_measure there and mae here" in str(told.value)
-    assert "training.epochs" not in str(told.value)
+    assert "seed is 0 there and 7 here, keep_best is s_measure there and mae here" in str(caught.value)
+    assert "training.epochs" not in str(caught.value)
     assert contents(tmp_path) == before
 
 
@@ -118,25 +118,23 @@ def test_a_config_may_change_before_the_first_resume_point(tmp_path):
 
 def test_weights_without_a_resume_point_are_not_overwritten(tmp_path):
     (tmp_path / "best").mkdir()
-    with pytest.raises(UserError, match="holds weights without it"):
+    with pytest.raises(UserError, match="E-TRAIN-NO-RESUME"):
         run(tmp_path)
 
 
-def test_a_damaged_resume_point_is_told_in_one_line(tmp_path):
+def test_a_damaged_resume_point_is_one_line(tmp_path):
     run(tmp_path)
     path = tmp_path / "resume" / "state.pt"
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(
-        UserError, match=r"state\.pt: expected a resume point, but .*; copy it again, or delete"
-    ) as told:
+    with pytest.raises(UserError, match=r"state\.pt: .*E-TRAIN-RESUME-DAMAGED") as caught:
         run(tmp_path, epochs=3)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
 
 
-def test_an_older_resume_point_is_told(tmp_path):
+def test_an_older_resume_point_is_refused(tmp_path):
     run(tmp_path)
     torch.save({"model": {}}, tmp_path / "resume" / "state.pt")
-    with pytest.raises(UserError, match="expected a resume point of version 2, got an older one"):
+    with pytest.raises(UserError, match=r"version 2, got an older one.*E-TRAIN-RESUME-VERSION"):
         run(tmp_path, epochs=3)
 
 
@@ -175,13 +173,13 @@ def test_staged_weights_count_only_with_their_epoch(tmp_path):
     ("old", "new", "position", "batches", "step"),
     [
         # 12 images an epoch. Two processes of 2 have seen 8: one process of 3 has seen 6, and sees 2 of them again.
-        (Plan(3, 2, 2, 1, 3), Plan(3, 1, 3, 1, 4), Position(epoch=1, batches=2, step=5), 2, 6),
+        (StepPlan(3, 2, 2, 1, 3), StepPlan(3, 1, 3, 1, 4), TrainerState(epoch=1, batches=2, step=5), 2, 6),
         # Half the batch, twice the accumulation: the same steps.
-        (Plan(3, 1, 4, 1, 3), Plan(3, 1, 2, 2, 6), Position(epoch=2, batches=1, step=7), 2, 7),
+        (StepPlan(3, 1, 4, 1, 3), StepPlan(3, 1, 2, 2, 6), TrainerState(epoch=2, batches=1, step=7), 2, 7),
         # Accumulation of 4: 6 single images seen are one whole step of four.
-        (Plan(3, 1, 1, 1, 12), Plan(3, 1, 1, 4, 12), Position(epoch=0, batches=6, step=6), 4, 1),
+        (StepPlan(3, 1, 1, 1, 12), StepPlan(3, 1, 1, 4, 12), TrainerState(epoch=0, batches=6, step=6), 4, 1),
         # An epoch that lacks only its validation stays so.
-        (Plan(3, 2, 2, 1, 3), Plan(3, 1, 5, 1, 3), Position(epoch=0, batches=3, step=3), 3, 3),
+        (StepPlan(3, 2, 2, 1, 3), StepPlan(3, 1, 5, 1, 3), TrainerState(epoch=0, batches=3, step=3), 3, 3),
     ],
 )
 def test_a_position_is_carried_over(old, new, position, batches, step):
@@ -201,21 +199,21 @@ def finish(folder, **training):
     return trainer
 
 
-def test_a_finished_run_without_its_resume_point_is_told_and_left_alone(tmp_path, capsys):
+def test_a_finished_run_without_its_resume_point_is_reported_and_not_changed(tmp_path, capsys):
     first = finish(tmp_path)
     assert not (tmp_path / "resume").exists()
     before = contents(tmp_path)
     again = finish(tmp_path)
     assert again.finished and contents(tmp_path) == before
-    assert again.run.best() == first.run.best() and again.position.best_epoch == first.position.best_epoch
-    told = capsys.readouterr().out
-    assert "is finished (epoch 2, step 4; best error" in told and "training.keep_resume=true" in told
+    assert again.run.best() == first.run.best() and again.state.best_epoch == first.state.best_epoch
+    printed = capsys.readouterr().out
+    assert "is finished (epoch 2, step 4; best error" in printed and "training.keep_resume=true" in printed
 
 
 def test_a_longer_run_without_its_resume_point_is_refused_and_nothing_lost(tmp_path):
     finish(tmp_path)
     before = contents(tmp_path)
-    with pytest.raises(UserError, match=r"cannot train a finished run on \(training.epochs is 2 there and 3 here\)"):
+    with pytest.raises(UserError, match=r"training.epochs is 2 there and 3 here.*E-TRAIN-FINISHED"):
         finish(tmp_path, epochs=3)
     assert contents(tmp_path) == before
 
@@ -223,7 +221,7 @@ def test_a_longer_run_without_its_resume_point_is_refused_and_nothing_lost(tmp_p
 def test_a_kept_resume_point_trains_on(tmp_path):
     finish(tmp_path, keep_resume=True)
     assert (tmp_path / "resume" / "state.pt").exists()
-    assert finish(tmp_path, epochs=3).position.step == 6
+    assert finish(tmp_path, epochs=3).state.step == 6
 
 
 def test_a_run_that_was_cut_before_its_provenance_keeps_its_resume_point(tmp_path):

@@ -1,7 +1,7 @@
-"""What the processes of a run settle together, so that none waits for ever for one that has failed or stopped.
+"""What the processes of a run decide together, so that none waits forever for one that has failed or stopped.
 
-Each call is a rendezvous: every process must make it, in the same order. The numbers go from host to host (gloo), so that no
-process waits for its GPU over them.
+Each call is collective: every process must make it, in the same order. The numbers go from host to host (gloo), so that no
+process waits for its GPU.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from samis.errors import PeerError, UserError
 
 
-def share(accelerator: Accelerator, *numbers: int) -> list[list[int]]:
+def all_numbers(accelerator: Accelerator, *numbers: int) -> list[list[int]]:
     """Return every process's numbers, by rank; one all-reduce for all of them."""
     if accelerator.num_processes == 1:
         return [[int(number) for number in numbers]]
@@ -30,8 +30,8 @@ def share(accelerator: Accelerator, *numbers: int) -> list[list[int]]:
 
 
 def largest(accelerator: Accelerator, *numbers: int) -> list[int]:
-    """Return, for each number, the largest that some process brought."""
-    return [max(column) for column in zip(*share(accelerator, *numbers), strict=True)]
+    """Return, for each number, the largest of all processes."""
+    return [max(column) for column in zip(*all_numbers(accelerator, *numbers), strict=True)]
 
 
 def gather(accelerator: Accelerator, value: Any) -> list[Any]:
@@ -44,11 +44,14 @@ def gather(accelerator: Accelerator, value: Any) -> list[Any]:
 
 
 @contextmanager
-def together(accelerator: Accelerator) -> Iterator[None]:
-    """Leave a block on every process or on none.
+def collective_guard(accelerator: Accelerator) -> Iterator[None]:
+    """Complete a block on every process or fail on every process.
 
-    Where one fails, the first of those that did raises its own error and all others ``PeerError``. Nothing inside may wait
-    for another process.
+    Where it fails on some, the first of them raises its own error and all others ``PeerError``. Nothing inside may wait for
+    another process.
+
+    Raises:
+        PeerError: the block failed on another process.
     """
     failure: Exception | None = None
     try:
@@ -56,22 +59,22 @@ def together(accelerator: Accelerator) -> Iterator[None]:
     except Exception as error:
         failure = error
     if largest(accelerator, failure is not None)[0]:
-        raise_first(accelerator, failure)
+        sync_error(accelerator, failure)
 
 
-def raise_first(accelerator: Accelerator, failure: Exception | None) -> NoReturn:
-    """Raise the first failing process's own error on that process, ``PeerError`` on all others; one of them has failed."""
-    said = gather(accelerator, None if failure is None else str(failure))
-    first = next(rank for rank, text in enumerate(said) if text is not None)
+def sync_error(accelerator: Accelerator, failure: Exception | None) -> NoReturn:
+    """Raise the first failing process's own error on that process, ``PeerError`` on all others; call it where one has failed."""
+    messages = gather(accelerator, None if failure is None else getattr(failure, "message", str(failure)))
+    first = next(rank for rank, text in enumerate(messages) if text is not None)
     if failure is not None and accelerator.process_index == first:
         raise failure
-    raise PeerError(f"process {first}: {said[first]}")
+    raise PeerError(f"process {first}: {messages[first]}", code="E-TRAIN-PROCESS")
 
 
 def peer_gone(error: BaseException) -> bool:
     """Return whether an error only says that another process has died."""
-    told = str(error)
-    return any(words in told for words in ("Connection closed by peer", "Connection reset by peer", "Broken pipe"))
+    message = str(error)
+    return any(words in message for words in ("Connection closed by peer", "Connection reset by peer", "Broken pipe"))
 
 
 _HOSTS: list[tuple[Any, Any]] = []
@@ -87,6 +90,16 @@ def _hosts() -> Any:
     return _HOSTS[0][1]
 
 
-def fail(accelerator: Accelerator, message: str) -> NoReturn:
-    """End all processes over something that each of them knows; only the first says it."""
-    raise UserError(message) if accelerator.is_main_process else PeerError(message)
+def fail_all(accelerator: Accelerator, message: str, *, code: str) -> NoReturn:
+    """End all processes for a reason that each of them knows; only the first prints it.
+
+    Args:
+        accelerator: the processes.
+        message: the error's line.
+        code: of the error.
+
+    Raises:
+        UserError: on the first process.
+        PeerError: on the others.
+    """
+    raise UserError(message, code=code) if accelerator.is_main_process else PeerError(message, code=code)

@@ -1,7 +1,7 @@
-"""What a step was, read from the device later: the host goes on while the numbers are on their way.
+"""The numbers of a step, read from the device later: the host goes on while they are copied.
 
-A step's loss and gradient norm are copied to the host without waiting, and read once they are there. A step that was no
-number has changed no weight by then (``samis.training.stepping``), so that nothing is lost by hearing of it late.
+A step's loss and gradient norm are copied to the host without waiting, and read once they have arrived. A step with NaN or
+infinity has changed no weight (``samis.training.stepping``), so that it does no harm to read it late.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 
-class OnTheWay:
-    """A small tensor on its way to the host."""
+class AsyncValues:
+    """A small tensor that is being copied to the host."""
 
     def __init__(self, values: Tensor) -> None:
         self._values, self._copied = values.detach(), None  # type: tuple[Tensor, Any]
@@ -26,14 +26,14 @@ class OnTheWay:
             self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._copied.record()
 
-    def there(self) -> bool:
-        """Return whether reading would not wait."""
+    def ready(self) -> bool:
+        """Return whether result would not wait."""
         if self._copied is not None and self._copied.query():
-            self._copied = None  # so that reading does not ask the device once more
+            self._copied = None  # so that result does not query the device again
         return self._values.device.type == "cpu" and self._copied is None
 
     def read(self) -> list[float]:
-        """Return the numbers; waits for the device if they are not there."""
+        """Return the numbers; waits for the device if they have not arrived."""
         if self._copied is not None:
             self._copied.synchronize()
             self._copied = None
@@ -42,21 +42,25 @@ class OnTheWay:
 
 
 @dataclass
-class Reading:
+class StepResult:
     """One step's numbers.
 
     Attributes:
-        step: its number, from 0. epoch, batch: of its first micro-batch. ids: image ids of each micro-batch.
+        step: its number, from 0.
+        epoch: of its first micro-batch.
+        batch: index of its first micro-batch in the epoch.
+        ids: image ids of each micro-batch.
         values: (1 + micro-batches,), the gradient's norm before clipping, then each loss.
-        names: of the parameters that have a gradient. norms: (names,) norms of their gradients, on the device; or None.
-        scaled: whether a gradient scaler looks after norms that are no number, by skipping the step.
+        names: of the parameters that have a gradient.
+        norms: (names,) norms of their gradients, on the device; or None.
+        scaled: whether a gradient scaler skips steps whose norm is not finite.
     """
 
     step: int
     epoch: int
     batch: int
     ids: list[list[str]]
-    values: OnTheWay
+    values: AsyncValues
     names: list[str]
     norms: Tensor | None
     scaled: bool
@@ -75,20 +79,20 @@ class Reading:
         """Return the image ids of the step, for people."""
         return ", ".join(each for of_batch in self.ids for each in of_batch)
 
-    def trouble(self) -> str | None:
-        """Return what was no finite number in this step, where, and on which images; None if all were."""
+    def non_finite(self) -> str | None:
+        """Return what was not finite in this step, where, and on which images; None if all was finite."""
         for number, loss in enumerate(self.losses):
             if not math.isfinite(loss):
                 where = f"batch {self.batch + number} of epoch {self.epoch}"
                 return f"the loss is {loss} on images {', '.join(self.ids[number])} ({where})"
         if math.isfinite(self.norm) or self.scaled:
             return None
-        first = first_bad(self.names, self.norms)
+        first = first_non_finite(self.names, self.norms)
         place = f"; counted from the loss backwards, the first such gradient is that of {first}" if first else ""
         return f"the gradient's norm is {self.norm} after images {self.images()}{place}"
 
 
-def first_bad(names: list[str], norms: Tensor | None) -> str | None:
+def first_non_finite(names: list[str], norms: Tensor | None) -> str | None:
     """Return the parameter nearest to the loss whose gradient is not finite: the last in the order of registration.
 
     The backward pass carries a NaN on to all modules before the one that made it.
@@ -99,44 +103,44 @@ def first_bad(names: list[str], norms: Tensor | None) -> str | None:
     return bad[-1] if bad else None
 
 
-class Readings:
-    """Steps whose numbers nobody has read yet, oldest first."""
+class PendingSteps:
+    """Steps whose numbers have not been read yet, oldest first."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Reading] = deque()
+        self._waiting: deque[StepResult] = deque()
 
-    def add(self, reading: Reading) -> None:
-        """Take a step that was just enqueued."""
-        self._waiting.append(reading)
+    def add(self, result: StepResult) -> None:
+        """Add a step that was just enqueued."""
+        self._waiting.append(result)
 
-    def good(self) -> list[Reading]:
-        """Take out the steps that are there, up to the first that was no number; waits for nothing."""
+    def take_finite(self) -> list[StepResult]:
+        """Remove and return the steps that have arrived, up to the first that is not finite; does not wait."""
         taken = []
-        while self._waiting and self._waiting[0].values.there() and not self._waiting[0].trouble():
+        while self._waiting and self._waiting[0].values.ready() and not self._waiting[0].non_finite():
             taken.append(self._waiting.popleft())
         return taken
 
-    def stuck(self) -> bool:
-        """Return whether the oldest step is known to have been no number."""
-        return bool(self._waiting) and self._waiting[0].values.there() and self._waiting[0].trouble() is not None
+    def oldest_failed(self) -> bool:
+        """Return whether the oldest step has arrived and is not finite."""
+        return bool(self._waiting) and self._waiting[0].values.ready() and self._waiting[0].non_finite() is not None
 
-    def all(self) -> list[Reading]:
-        """Take out every step; waits for the device."""
+    def take_all(self) -> list[StepResult]:
+        """Remove and return every step; waits for the device."""
         taken = list(self._waiting)
         self._waiting.clear()
         return taken
 
 
-def merged(troubles: list[dict[int, str]]) -> dict[int, str]:
-    """Return step -> trouble from those of all processes; a loss is the reason where there is one, a norm its result.
+def merge_failures(failures: list[dict[int, str]]) -> dict[int, str]:
+    """Return step -> message from those of all processes; a loss that is not finite is the cause, a norm its result.
 
-    >>> merged([{3: "the gradient's norm is nan"}, {3: "the loss is nan on images a"}])
+    >>> merge_failures([{3: "the gradient's norm is nan"}, {3: "the loss is nan on images a"}])
     {3: 'the loss is nan on images a'}
     """
-    steps = sorted({step for each in troubles for step in each})
-    found: dict[int, Any] = {}
+    steps = sorted({step for each in failures for step in each})
+    merged: dict[int, Any] = {}
     for step in steps:
-        told = [each[step] for each in troubles if step in each]
-        losses = [text for text in told if text.startswith("the loss")]
-        found[step] = "; ".join(losses or told[:1])
-    return found
+        messages = [each[step] for each in failures if step in each]
+        losses = [text for text in messages if text.startswith("the loss")]
+        merged[step] = "; ".join(losses or messages[:1])
+    return merged

@@ -1,6 +1,6 @@
-"""``training.minutes``: a run ends, with a finished schedule and its last validation, after so much wall clock.
+"""``training.minutes``: a run ends, with a finished schedule and its last validation, after that much wall-clock time.
 
-Time counts while the run runs, validations and saves included; a run that was cut goes on with what is left. Of several
+Time counts while the run runs, validations and saves included; a run that was cut goes on with the time that is left. Of several
 processes the first one's clock counts for all.
 """
 
@@ -16,23 +16,25 @@ FIRST_RESERVE = 0.1
 """Share of the time that is kept for the last validation as long as none has been measured."""
 
 
-class TimeBox:
+class TimeLimit:
     """How much of a run's time is used.
 
     Args:
-        minutes: wall clock of the whole run; None never ends it.
+        minutes: wall-clock time of the whole run; None sets no limit.
 
     Raises:
-        UserError: no positive, finite number.
+        UserError: not a positive, finite number.
 
     Attributes:
-        used_s: seconds used, as last heard. reserve_s: kept for what follows the last step.
+        used_s: seconds used at the last ``update``.
+        reserve_s: seconds kept for what follows the last step.
     """
 
     def __init__(self, minutes: float | None) -> None:
         if minutes is not None and not (math.isfinite(minutes) and minutes > 0):
             raise UserError(
-                f"training.minutes: expected a number above 0, got {minutes}; leave it out (null) for a run by epochs"
+                f"training.minutes: expected a number above 0, got {minutes}; leave it out (null) for a run by epochs",
+                code="E-TRAIN-RANGE",
             )
         self.minutes = minutes
         self.limit_s = 60 * (minutes or 0.0)
@@ -45,7 +47,7 @@ class TimeBox:
         return time.monotonic()
 
     def start(self) -> None:
-        """Let the clock run, from what an earlier process of the run has used."""
+        """Start the clock, from what an earlier process of the run has used."""
         self._start = self.now()
 
     def clock(self) -> tuple[int, int]:
@@ -54,14 +56,14 @@ class TimeBox:
             return 0, 0
         return round(1000 * (self._before_s + self.now() - self._start)), round(1000 * self.reserve_s)
 
-    def hear(self, used_ms: int, reserve_ms: int) -> None:
-        """Take the first process's count for the truth."""
+    def update(self, used_ms: int, reserve_ms: int) -> None:
+        """Set the count to that of the first process."""
         self.used_s, self.reserve_s = used_ms / 1000, reserve_ms / 1000
 
-    def measured(self, seconds: float) -> None:
-        """Keep twice the longest validation: one is to come, and its images are predicted again for the threshold."""
-        held = 0.0 if self.reserve_s == FIRST_RESERVE * self.limit_s else self.reserve_s
-        self.reserve_s = max(held, 2 * seconds)
+    def reserve(self, seconds: float) -> None:
+        """Keep twice the longest validation: one follows, and its images are predicted again for the threshold."""
+        known = 0.0 if self.reserve_s == FIRST_RESERVE * self.limit_s else self.reserve_s
+        self.reserve_s = max(known, 2 * seconds)
 
     @property
     def progress(self) -> float:
@@ -86,7 +88,7 @@ class TimeBox:
         return {"used_s": used / 1000, "reserve_s": reserve / 1000} if self.limit_s else None
 
     def restore(self, state: dict[str, Any] | None) -> None:
-        """Go on where a cut run stood."""
+        """Continue from what ``state`` returned."""
         if state and self.limit_s:
             self._before_s = self.used_s = float(state["used_s"])
             self.reserve_s = float(state["reserve_s"])

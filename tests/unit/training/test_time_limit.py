@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from samis.config import OptimConfig, apply_overrides
 from samis.core.contracts import Evaluation
 from samis.errors import UserError
-from samis.training.timebox import TimeBox
+from samis.training.time_limit import TimeLimit
 
 SECONDS, STEP = 2.0, 0.005
 
@@ -19,7 +19,7 @@ SECONDS, STEP = 2.0, 0.005
 def clock(monkeypatch):
     """A clock that only the steps move, so that the machine's pace decides nothing."""
     now = [0.0]
-    monkeypatch.setattr(TimeBox, "now", staticmethod(lambda: now[0]))
+    monkeypatch.setattr(TimeLimit, "now", staticmethod(lambda: now[0]))
     return now
 
 
@@ -42,11 +42,11 @@ def run(folder, clock, **training):
 
 def test_ends_in_time_with_schedule_validation_and_best(tmp_path, clock):
     made, rates = run(tmp_path, clock)
-    assert made.position.step == pytest.approx(0.9 * SECONDS / STEP, abs=1), "a tenth is kept for the validation"
+    assert made.state.step == pytest.approx(0.9 * SECONDS / STEP, abs=1), "a tenth is kept for the validation"
     assert rates.index(max(rates)) == pytest.approx(0.1 * len(rates), abs=2), "the warm-up takes its share of the time"
     assert rates[-1] == pytest.approx(0.01, abs=0.002), "the schedule is laid over the time, not over the epochs"
     records = [json.loads(line) for line in (tmp_path / "validation.jsonl").read_text().splitlines()]
-    assert records[-1]["step"] == made.position.step, "the last weights are validated"
+    assert records[-1]["step"] == made.state.step, "the last weights are validated"
     assert load_file(tmp_path / "best" / "model.safetensors")
     assert made.record()["minutes"] == SECONDS / 60
 
@@ -61,51 +61,51 @@ def test_ends_in_the_middle_of_an_epoch_before_the_last(tmp_path, clock):
     learner.register_forward_pre_hook(moved)
     made = test_trainer.trainer(tmp_path, learner=learner, epochs=5, minutes=10 * STEP / 0.9 / 60)
     made.fit()
-    assert made.position.step == pytest.approx(10, abs=1)
+    assert made.state.step == pytest.approx(10, abs=1)
 
 
 def test_a_finished_run_is_left_alone_and_more_time_trains_on(tmp_path, clock, capsys):
     first, _ = run(tmp_path, clock, minutes=0.5 / 60)
     again, _ = run(tmp_path, clock, minutes=0.5 / 60)
-    assert again.finished and again.position.step == first.position.step
+    assert again.finished and again.state.step == first.state.step
     assert "minutes are over: training.minutes=" in capsys.readouterr().out
     longer, rates = run(tmp_path, clock, minutes=1.0 / 60)
-    assert first.position.step == pytest.approx(90, abs=1)
-    assert longer.position.step == first.position.step + len(rates)
+    assert first.state.step == pytest.approx(90, abs=1)
+    assert longer.state.step == first.state.step + len(rates)
     assert len(rates) == pytest.approx((0.9 * 1.0 - 0.45) / STEP, abs=20), "only what was left of the time was used"
 
 
 def test_a_cut_run_goes_on_with_what_is_left(monkeypatch):
-    now = iter([0.0, 100.0, 130.0, 500.0, 510.0])  # made, started, asked; made and started anew
-    monkeypatch.setattr(TimeBox, "now", staticmethod(lambda: next(now)))
-    first = TimeBox(1.0)
+    now = iter([0.0, 100.0, 130.0, 500.0, 510.0])  # built, started, read; built and started again
+    monkeypatch.setattr(TimeLimit, "now", staticmethod(lambda: next(now)))
+    first = TimeLimit(1.0)
     first.start()
     state = first.state()
     assert state == {"used_s": 30.0, "reserve_s": 6.0}
-    second = TimeBox(1.0)
+    second = TimeLimit(1.0)
     second.restore(state)
     assert (second.used_s, second.left_s, second.progress) == (30.0, 24.0, pytest.approx(30 / 54))
 
 
 def test_the_last_validation_has_its_time():
-    box = TimeBox(1.0)
-    box.hear(53_900, box.clock()[1])
-    assert not box.over, "a tenth is kept while nothing was measured"
-    box.measured(10.0)
-    box.hear(40_000, box.clock()[1])
-    assert box.over, "a validation, and the search of the threshold after it, take 20 s"
-    assert not TimeBox(None).over
+    limit = TimeLimit(1.0)
+    limit.update(53_900, limit.clock()[1])
+    assert not limit.over, "a tenth is kept while nothing was measured"
+    limit.reserve(10.0)
+    limit.update(40_000, limit.clock()[1])
+    assert limit.over, "a validation, and the search of the threshold after it, take 20 s"
+    assert not TimeLimit(None).over
 
 
 def test_epochs_may_end_it_first(tmp_path):
     made = test_trainer.trainer(tmp_path, epochs=2, minutes=60.0, validate=lambda _: Evaluation({"error": 1.0}))
     made.fit()
-    assert made.position.epoch == 2
+    assert made.state.epoch == 2
 
 
 @pytest.mark.parametrize("minutes", [0.0, -3.0, math.nan, math.inf])
 def test_other_times_are_refused(tmp_path, minutes):
-    with pytest.raises(UserError, match=r"training\.minutes: expected a number above 0, got"):
+    with pytest.raises(UserError, match=r"training\.minutes.*E-TRAIN-RANGE"):
         test_trainer.trainer(tmp_path, minutes=minutes)
 
 
