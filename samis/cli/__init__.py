@@ -19,6 +19,7 @@ VERBS = {
     "how-long": "estimate the time of trainings on this machine",
     "score": "score zero-shot SAM, a run or saved maps on a split",
     "compare": "make the report: tables, figures, how much of the gap is closed",
+    "calibrate": "calibrate a run on labelled images, so that predict can keep a promise",
     "predict": "find defects on new photos",
     "export": "write a tuned SAM for other tools: peft, ONNX, transformers",
     "check": "check a data set before training",

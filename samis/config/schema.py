@@ -64,6 +64,9 @@ class DataConfig(Section):
     clean_share: Annotated[float, Field(strict=True, ge=0, le=0.9), NUMBER] = 0.0
     """Share of an epoch's images drawn from the defect-free ones (class "clean"), each defective image coming once; 0
     leaves a split as it is."""
+    calibration_share: Annotated[float, Field(strict=True, ge=0, le=0.9), NUMBER] = 0.0
+    """Share of the validation images, class by class, that is set aside to calibrate promises such as samis predict
+    --miss-at-most 0.1: they choose neither epoch nor threshold; 0 sets none aside."""
     salt_pepper: ShareBelowOne = 0.0
     """Share of pixels replaced by noise when scoring."""
     check: Flag = True

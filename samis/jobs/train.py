@@ -17,6 +17,7 @@ from samis.core.contracts import Batch, Dataset, Evaluation, Segmenter
 from samis.core.files import write_atomic
 from samis.core.provenance import provenance
 from samis.data.base import subset
+from samis.data.calibration import set_aside, without, write_seen
 from samis.data.checks.doctor import usual_side
 from samis.data.checks.findings import shared_ids
 from samis.data.configured import label_of, load_split, load_training, with_clean
@@ -26,6 +27,7 @@ from samis.errors import UserError
 from samis.evaluation.evaluator import Evaluator
 from samis.evaluation.rows import read_measured
 from samis.factory import build_batch_maker, build_learner
+from samis.jobs.calibrate import calibrate_at_the_end
 from samis.jobs.check import check_data, check_experiment, check_selection, chosen_by_clean
 from samis.metrics import CLEAN_NUMBERS, directions_of
 from samis.metrics.best_threshold import search_threshold
@@ -111,6 +113,7 @@ class TrainingData:
     Attributes:
         training: what is learnt from. validation: as the config names it. judged: with its defect-free images.
         watched: which of the two the epochs are validated on.
+        calibration: what ``data.calibration_share`` sets aside from both, or None.
         fingerprints: of training and validation, by config key; empty but on the main process.
     """
 
@@ -118,6 +121,7 @@ class TrainingData:
     validation: Dataset
     judged: Dataset
     watched: Dataset
+    calibration: Dataset | None
     fingerprints: dict[str, str]
 
 
@@ -129,18 +133,20 @@ def load_data(config: Experiment, accelerator: Accelerator, log: RunLog) -> Trai
     """
     training = load_training(config)
     validation = load_split(config.data, config.data.val)
-    judged = with_clean(config.data, validation)
+    whole = with_clean(config.data, validation)
+    judged, calibration = set_aside(whole, config.data.calibration_share)
+    validation = without(validation, calibration.ids) if calibration else validation
     watched = judged if config.data.clean_share or chosen_by_clean(config) else validation
     fingerprints: dict[str, str] = {}
     with collective_guard(accelerator):
-        for finding in shared_ids({config.data.train: training, config.data.val: judged}):  # also with data.check=false
+        for finding in shared_ids({config.data.train: training, config.data.val: whole}):  # also with data.check=false
             raise UserError(finding.message)
         if accelerator.is_main_process:
-            checked = check_data(config.data, training, judged) if config.data.check else ""
+            checked = check_data(config.data, training, whole) if config.data.check else ""
             check_selection(config, training, watched)
             log.say(checked)
-            fingerprints = {"data.train": training.fingerprint(), "data.val": judged.fingerprint()}
-    return TrainingData(training, validation, judged, watched, fingerprints)
+            fingerprints = {"data.train": training.fingerprint(), "data.val": whole.fingerprint()}
+    return TrainingData(training, validation, judged, watched, calibration, fingerprints)
 
 
 def finish(
@@ -165,6 +171,9 @@ def finish(
         images = ImageSearch()
         found["threshold"] = search_threshold(segmenter, plain(data.judged), device=device, also=images.add)
         found[CHOSEN] = images.best(found["threshold"]["value"]) if found["threshold"] else {}
+        write_seen(folder, data.training, data.judged)
+        if data.calibration is not None:
+            log.say(calibrate_at_the_end(segmenter, plain, config, data.calibration, folder=folder, device=device))
     return found
 
 

@@ -58,6 +58,7 @@ def refused(tmp_path, *overrides, schema=Experiment):
         ("seed=-1", "seed: expected a number at least 0, got -1"),
         ("data.limit=-3", "data.limit: expected a number at least 0, got -3"),
         ("data.clean_share=0.95", "at least 0 and at most 0.9"),
+        ("data.calibration_share=1", "at least 0 and at most 0.9"),
         ("data.salt_pepper=1", "at least 0 and below 1"),
         ("data.name=sd-saliency-900", "did you mean sd_saliency_900?"),
         ("training.compile=true", "got True; did you mean default?"),
