@@ -31,6 +31,7 @@ from samis.config import Experiment, PromptConfig, SegmenterConfig, apply_overri
 from samis.core.contracts import Dataset, Sample, Segmenter
 from samis.core.shipped import find_config
 from samis.data.configured import row_label, row_split
+from samis.decision.of_run import RunDecisions
 from samis.errors import UserError
 from samis.evaluation.cost import IMAGES, measure
 from samis.evaluation.custom import CustomSegmenter
@@ -64,6 +65,7 @@ class Model:
     threshold_from: str = "SAM's own"
     about: dict[str, Any] = field(default_factory=dict)
     tuned_px: int | None = None
+    decisions: RunDecisions = field(default_factory=RunDecisions)
 
     def __repr__(self) -> str:
         return f"<Model {self.name!r}, threshold {self.threshold:.3f} ({self.threshold_from})>"
@@ -80,7 +82,7 @@ class Model:
         Args:
             photos: (H, W, 3) uint8 RGB; or files, folders and globs.
             options: fields of ``samis.prediction.Options``, such as ``boxes=[(x0, y0, x1, y1)]``, ``points=[(x, y)]``,
-                ``threshold``, ``min_area_px``.
+                ``threshold``, ``min_area_px``, ``miss_at_most``.
 
         Returns:
             for a picture its (H, W) float32 map in [0, 1]; for photos one ``Prediction`` (map, mask, regions) each.
@@ -113,7 +115,13 @@ class Model:
         """Return the model as ``samis.prediction`` knows it."""
         about = {"model": self.name, **self.about}
         return prediction.LoadedModel(
-            self.segmenter, self.config, self.threshold, self.threshold_from, about, self.tuned_px
+            self.segmenter,
+            self.config,
+            self.threshold,
+            self.threshold_from,
+            about,
+            self.tuned_px,
+            decisions=self.decisions,
         )
 
 
@@ -186,8 +194,9 @@ def load_run(folder: str | Path) -> Model:
     """Load a run folder's best epoch, or a shipped adapter by its name, such as ``"steel"``."""
     run = load_model(folder)
     return Model(
-        run.segmenter, run.config, run.config.experiment, run.threshold, run.threshold_from, run.about, run.tuned_px
-    )
+        run.segmenter, run.config, run.config.experiment, run.threshold, run.threshold_from, run.about, run.tuned_px,
+        run.decisions,
+    )  # fmt: skip
 
 
 def train(config: str | Path | Experiment, *overrides: str) -> Path:

@@ -15,7 +15,6 @@ photos can come out above alpha.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -199,19 +198,20 @@ def _narrowed(allowed: np.ndarray, name: str, alpha: float, calibration: Calibra
     keeps = allowed & (bounds <= alpha + 1e-12)
     if not keeps.any():
         raise UserError(
-            f"{option} {alpha:g}: not attainable: {_why(allowed, bounds, calibration)}", code="E-DECIDE-UNATTAINABLE"
+            f"{option} {alpha:g}: not attainable: {_why(allowed, bounds, calibration, alarms=alarms)}",
+            code="E-DECIDE-UNATTAINABLE",
         )
     return keeps
 
 
-def _why(allowed: np.ndarray, bounds: np.ndarray, calibration: Calibration) -> str:
+def _why(allowed: np.ndarray, bounds: np.ndarray, calibration: Calibration, *, alarms: bool) -> str:
     """Say why none of the allowed thresholds keeps a promise, and what the best of them does."""
     if not allowed.any():
         return (
             f"every threshold marks more than {MOST_MARKED:.0%} of the sound surface or lets more than {MOST_ESCAPED:.0%} of the "
             f"defective images pass ({calibration.images}); tune the model further"
         )
-    at = int(np.argmin(np.where(allowed, bounds, np.inf)))
+    at = int(np.flatnonzero(allowed)[-1 if alarms else 0])  # bounds fall with the threshold for alarms, else they rise
     costs = {"marked": "{} of the sound surface marked", "missed_images": "{} of the defective images called OK"}
     cost = [
         words.format(_percent(calibration.curves[name][at]))
@@ -220,18 +220,22 @@ def _why(allowed: np.ndarray, bounds: np.ndarray, calibration: Calibration) -> s
     ]
     best = math.ceil(bounds[at] * 1000) / 1000
     return (
-        f"the best is {best:.3f}, at threshold {LEVELS[at]:.3g} with {' and '.join(cost)}; beyond it the mark covers too much or "
-        f"the maps hold nothing more ({calibration.images}); allow {best:.3f}, calibrate on more images, or tune the model further"
+        f"the best is {best:.3f}, at threshold {LEVELS[at]:.3g} with {' and '.join(cost)}; {_end(at, calibration, alarms=alarms)} "
+        f"({calibration.images}); allow {best:.3f}, calibrate on more images, or tune the model further"
     )
+
+
+def _end(at: int, calibration: Calibration, *, alarms: bool) -> str:
+    """Say why no threshold beyond one is taken."""
+    word, beyond = ("higher", at + 1) if alarms else ("lower", at - 1)
+    if not 0 <= beyond < len(LEVELS):
+        return f"there is no {word} threshold"
+    if _usable(calibration)[beyond]:
+        return f"a {word} threshold breaks the other promise"
+    if alarms:
+        return f"a {word} threshold lets more than {MOST_ESCAPED:.0%} of the defective images pass"
+    return f"a {word} threshold marks more than {MOST_MARKED:.0%} of the sound surface"
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.3g} %"
-
-
-def settings_differ(known: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Return the first setting in which a calibration and a prediction differ, with both values; "" if they agree."""
-    for key in known:
-        if known[key] != now.get(key):
-            return f"{key} {known[key]} in the calibration and {now.get(key)} now"
-    return ""

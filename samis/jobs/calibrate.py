@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,12 @@ import torch
 from samis.config import Experiment, load_config
 from samis.core.contracts import Dataset, Segmenter
 from samis.core.files import file_sha256
-from samis.core.shipped import CONFIG, find_run
+from samis.core.shipped import CONFIG, find_run, shipped_runs
 from samis.data.calibration import check_unseen, image_keys, read_seen
 from samis.data.configured import label_of, load_split, load_training, with_clean
 from samis.data.pipeline.loading import BatchMaker
 from samis.decision.calibration import FILE, Calibration
+from samis.decision.of_run import model_settings
 from samis.decision.promise import promises
 from samis.decision.risks import RiskCurves
 from samis.errors import ConfigError, UserError
@@ -53,9 +53,15 @@ def calibrate(
                 f"{override}: a run is calibrated as it was tuned; only data.* and metrics.batch_size may differ",
                 code="E-DECIDE-OVERRIDE",
             )
+    if out is None and folder in shipped_runs().values():
+        raise ConfigError(
+            f"{folder}: expected --out FILE, since nothing is written into an adapter that comes along; add --out, and give "
+            "the file to samis predict as --calibration",
+            code="E-DECIDE-OUT",
+        )
     config: Experiment = load_config(folder / CONFIG, overrides)
     images = with_clean(config.data, load_split(config.data, config.data.val))
-    images = check_unseen(images, read_seen(folder) or _seen(folder), run=folder)
+    images = check_unseen(images, seen_images(folder), run=folder)
     run = load_run(folder)
     run.config.metrics = config.metrics  # the batch size
     made = build_batch_maker(run.config)(images)
@@ -68,12 +74,17 @@ def calibrate(
     return path
 
 
-def _seen(folder: Path) -> dict[str, set[str]]:
-    """Return what a run that kept no list has seen, from its own config's splits.
+def seen_images(folder: Path) -> dict[str, set[str]]:
+    """Return what a run has seen, see ``read_seen``; of a run that kept no list, from its own config's splits.
+
+    Args:
+        folder: of the run.
 
     Raises:
-        UserError: they cannot be read, so that nobody can tell.
+        UserError: the list is damaged, or there is none and the splits cannot be read.
     """
+    if (seen := read_seen(folder)) is not None:
+        return seen
     config: Experiment = load_config(folder / CONFIG)
     try:
         training = (
@@ -165,11 +176,6 @@ def best_digest(folder: Path) -> str:
     for file in sorted(folder.glob("*.safetensors")):
         digest.update(file_sha256(file).encode())
     return digest.hexdigest()
-
-
-def model_settings(config: Experiment) -> dict[str, Any]:
-    """Return what besides the weights decides a map: frame, prompt, test-time augmentation."""
-    return {"frame": asdict(config.frame), "prompt": asdict(config.prompt), "tta": config.segmenter.tta}
 
 
 def show(calibration: Calibration, path: Path, *, as_json: bool) -> None:

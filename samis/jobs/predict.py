@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 import warnings
@@ -10,10 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from samis.config import Experiment, load_config
-from samis.core.files import file_sha256
 from samis.core.shipped import find_model, find_run
+from samis.decision.of_run import RunDecisions
 from samis.errors import ConfigError
 from samis.factory import build_segmenter
+from samis.jobs.calibrate import best_digest
 from samis.jobs.load import load_run
 from samis.prediction import Options, find_photos, predict_to
 from samis.prediction.model import SAMS_OWN, LoadedModel, tuned_side
@@ -52,12 +52,12 @@ def _loaded_run(folder: Path, overrides: Sequence[str]) -> LoadedModel:
     tuned = tuned_side(run.provenance.get("photo_px"), run.config)
     run.config.frame = asked.frame if asked else run.config.frame
     found = run.provenance.get("threshold") or {}
-    digest = hashlib.sha256()
-    for file in sorted((folder / "best").glob("*.safetensors")):
-        digest.update(file_sha256(file).encode())
-    about = {"model": str(folder), "best_sha256": digest.hexdigest()}
+    digest = best_digest(folder / "best")
+    about = {"model": str(folder), "best_sha256": digest}
     source = "validation" if found else "not chosen: this run stored none from validation"
-    return LoadedModel(run.segmenter, run.config, float(found.get("value", SAMS_OWN)), source, about, tuned)
+    decisions = RunDecisions.of(folder, run.provenance, digest)
+    threshold = float(found.get("value", SAMS_OWN))
+    return LoadedModel(run.segmenter, run.config, threshold, source, about, tuned, decisions=decisions)
 
 
 def predict_photos(
@@ -106,6 +106,11 @@ def predict_photos(
         print(
             f"threshold {result['threshold']:.3f} ({result['threshold_from']}); {result['images']} photos in {result['out']}, "
             f"{result['defective']} with defects, {result['regions']} regions"
+        )
+        found = result["verdicts"]
+        print(
+            f"verdicts: {found['defective']} defective, {found['OK']} OK ({found['rule']} above {found['threshold']:.3f}); "
+            f"{out / 'images.csv'}"
         )
     for path in result["gone"]:
         print(f"no longer there, left out of the tables: {path}", file=sys.stderr)

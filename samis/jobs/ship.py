@@ -21,11 +21,13 @@ from samis.adapters.adapted import WEIGHTS
 from samis.config import Experiment, load_config, to_yaml
 from samis.core.files import file_sha256, write_atomic
 from samis.core.shipped import CONFIG, find_run
+from samis.data.calibration import FILE as SEEN
 from samis.data.configured import load_split, load_training, with_clean
 from samis.errors import UserError
 from samis.evaluation.score_row import rows_of_training
 from samis.export.card import shipped_card
 from samis.factory import build_batch_maker, build_learner
+from samis.jobs.calibrate import seen_images
 from samis.metrics.best_threshold import search_threshold
 from samis.sam.architectures import EMBEDDED
 from samis.sam.weights import find_weights
@@ -75,6 +77,10 @@ def ship(
             segmenter = build_tta(learner.to(default_device()).eval().segmenter(), config.segmenter.tta)
             birth["threshold"] = search_threshold(segmenter, build_batch_maker(config)(judged), device=default_device())
         write_atomic(workshop / "provenance.json", json.dumps(birth, indent=1) + "\n")
+        try:
+            write_atomic(workshop / SEEN, json.dumps({k: sorted(v) for k, v in seen_images(folder).items()}) + "\n")
+        except UserError as error:  # samis calibrate says so, too
+            print(f"shipped without the list of images that it has seen: {error}")
         base = read_record(workshop / "best")[1]
         size = (workshop / "best" / WEIGHTS).stat().st_size / 1e6
         card = shipped_card(name, asdict(config), birth, base, rows_of_training(rows, birth), size_mb=size)

@@ -11,6 +11,7 @@ from typing import Any
 from samis.core.progress import Progress
 from samis.core.provenance import provenance
 from samis.data.pipeline.photos import Photo
+from samis.prediction.deciding import ImageDecider, image_decider, kept_promise
 from samis.prediction.model import LoadedModel
 from samis.prediction.options import Options
 from samis.prediction.photos import predict
@@ -57,7 +58,9 @@ def predict_to(
             **model.about, **describe_prompts(model, prompts, options), "threshold": threshold,
             "min_area_px": options.min_area_px, "white": options.white, "frame": asdict(model.config.frame),
         }  # fmt: skip
-    folder, todo = _open_folder(out, settings, photos, options, processes)
+        decider = image_decider(model, options, threshold, own=source == model.threshold_from)
+        promise = {"promise": kept_promise(model, options).as_dict()} if options.promise else {}
+    folder, todo = _open_folder(out, settings, photos, options, processes, decider)
     groups = [todo[start : start + options.batch_size] for start in range(0, len(todo), options.batch_size)]
     mine = [photo for group in processes.share(groups) for photo in group]
     failed: dict[str, str] = {}
@@ -70,13 +73,13 @@ def predict_to(
     )
     written = 0
     notes: dict[str, Any] = {
-        "threshold_from": source, "failed": failed, "warnings": model.warnings, "provenance": provenance(),
+        "threshold_from": source, **promise, "failed": failed, "warnings": model.warnings, "provenance": provenance(),
     }  # fmt: skip
     counts: dict[str, Any] = {}
     try:
         with collective_guard(processes):
             for each in predict(model, mine, options, failed=failed):
-                folder.add(each.id, each.path, each.image, each.map, each.mask, each.regions)
+                folder.add(each.id, each.path, each.image, each.map, each.mask, each.regions, each.scores)
                 written += 1
                 progress.advance(
                     before + len(failed) + written - progress.bar.n, about=f"{len(failed)} failed" if failed else ""
@@ -92,7 +95,12 @@ def predict_to(
 
 
 def _open_folder(
-    out: Path, settings: dict[str, Any], photos: Sequence[Photo], options: Options, processes: Processes
+    out: Path,
+    settings: dict[str, Any],
+    photos: Sequence[Photo],
+    options: Options,
+    processes: Processes,
+    decider: ImageDecider,
 ) -> tuple[PredictionFolder, list[Photo]]:
     """Return the folder and the photos that it lacks, the same on every process: none writes before all have read it.
 
@@ -102,6 +110,7 @@ def _open_folder(
         photos: the photos to predict.
         options: whose ``mm_per_px`` and ``redo`` the folder takes.
         processes: those that share the photos.
+        decider: how the images get their verdicts.
 
     Raises:
         UserError: the folder holds something else.
@@ -112,7 +121,10 @@ def _open_folder(
         with collective_guard(processes):
             if turn == processes.is_main_process:
                 redo = options.redo and processes.is_main_process
-                folder = PredictionFolder(out, settings, mm_per_px=options.mm_per_px, redo=redo)
+                folder = PredictionFolder(
+                    out, settings, mm_per_px=options.mm_per_px, redo=redo,
+                    image_rule=decider.rule, image_threshold=decider.threshold,
+                )  # fmt: skip
                 todo = [photo for photo in photos if not folder.done(photo.id, photo.path)]
     assert folder is not None
     return folder, todo

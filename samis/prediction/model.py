@@ -7,6 +7,7 @@ from typing import Any
 
 from samis.config import Experiment
 from samis.core.contracts import Segmenter
+from samis.decision.of_run import RunDecisions
 
 TOO_LARGE = 2.0
 """A view that shows more than this times the side of those in training is warned about."""
@@ -26,6 +27,7 @@ class LoadedModel:
         about: which model this is, for the records.
         tuned_px: longer side, px, of what one view showed in training, usually; None where it is not known.
         warnings: warnings given while photos were predicted.
+        decisions: image thresholds and calibration of the run.
     """
 
     segmenter: Segmenter
@@ -35,6 +37,7 @@ class LoadedModel:
     about: dict[str, Any] = field(default_factory=dict)
     tuned_px: int | None = None
     warnings: list[str] = field(default_factory=list)
+    decisions: RunDecisions = field(default_factory=RunDecisions)
 
     def scale_warning(self, hw: tuple[int, int], name: str) -> str | None:
         """Return what to warn about if a view of a photo of this size shows far more than one did in training, or None."""

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from samis.errors import UserError
+from samis.decision.image_rules import IMAGE_RULES
+from samis.decision.promise import Promise
+from samis.errors import UserError, did_you_mean
 
 
 @dataclass
@@ -26,9 +28,16 @@ class Options:
         boxes: (x0, y0, x1, y1) each, file pixels; prompts for every photo.
         points: (x, y) or (x, y, label) each, file pixels; prompts for every photo.
         prompts: CSV of prompts for single photos; see ``read_prompts``.
+        image_rule: how a photo is scored for its verdict, key of ``samis.decision.image_rules.IMAGE_RULES``; None takes the
+            config's.
+        image_threshold: score above which a photo is defective, in [0, 1); None follows from the threshold of the pixels.
+        miss_at_most: promise: mean share of what is missed on defective photos, in (0, 1).
+        miss_of: what that share is of, key of ``samis.decision.risks.MISSED``.
+        false_alarms_at_most: promise: share of the clean photos called defective, in (0, 1).
+        calibration: file of samis calibrate; None takes the one in the run folder.
 
     Raises:
-        UserError: a number out of its range, or both a CSV and prompts for every photo.
+        UserError: a number out of its range, an unknown rule, or both a CSV and prompts for every photo.
     """
 
     threshold: float | None = None
@@ -41,6 +50,12 @@ class Options:
     boxes: list[Sequence[float]] = field(default_factory=list)
     points: list[Sequence[float]] = field(default_factory=list)
     prompts: Path | None = None
+    image_rule: str | None = None
+    image_threshold: float | None = None
+    miss_at_most: float | None = None
+    miss_of: str = "pixels"
+    false_alarms_at_most: float | None = None
+    calibration: Path | None = None
 
     def __post_init__(self) -> None:
         checks = [
@@ -55,6 +70,18 @@ class Options:
             if not good:
                 value = getattr(self, name, self.min_area_px)
                 raise UserError(f"{name}: expected {wanted}, got {value}", code="E-PREDICT-OPTION")
+        if self.image_rule is not None and self.image_rule not in IMAGE_RULES:
+            raise UserError(
+                f"image_rule: expected one of {', '.join(IMAGE_RULES)}, got {self.image_rule!r}"
+                f"{did_you_mean(self.image_rule, IMAGE_RULES)}",
+                code="E-DECIDE-RULE",
+            )
+        if self.image_threshold is not None and not 0 <= self.image_threshold < 1:
+            raise UserError(
+                f"image_threshold: expected a number at least 0 and below 1, got {self.image_threshold}",
+                code="E-DECIDE-IMAGE-THRESHOLD",
+            )
+        self.promise = Promise(self.miss_at_most, self.miss_of, self.false_alarms_at_most)
         if self.prompts and (self.boxes or self.points):
             raise UserError(
                 "prompts: expected a CSV, or boxes and points for every photo, got both; give one of them",

@@ -6,7 +6,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -14,7 +14,9 @@ import numpy as np
 
 from samis.core.contracts import Sample
 from samis.data.pipeline.photos import Photo, read_photo
+from samis.decision.image_rules import image_scores, verdict_of
 from samis.errors import UserError
+from samis.prediction.deciding import image_decider
 from samis.prediction.model import LoadedModel
 from samis.prediction.options import Options
 from samis.prediction.predictor import Predictor
@@ -34,6 +36,8 @@ class Prediction:
         map: (H, W) float32 in [0, 1].
         mask: (H, W) bool.
         regions: the connected parts of the mask.
+        scores: of the image by each rule of ``samis.decision.image_rules.IMAGE_RULES``.
+        verdict: ``"OK"`` or ``"defective"``, by the rule and threshold that were chosen.
     """
 
     id: str
@@ -42,6 +46,8 @@ class Prediction:
     map: np.ndarray
     mask: np.ndarray
     regions: list[Region]
+    scores: dict[str, float] = field(default_factory=dict)
+    verdict: str = ""
 
     def __repr__(self) -> str:
         height, width = self.map.shape
@@ -60,7 +66,8 @@ def predict(
         failed: takes file -> reason for photos that cannot be read or prompted; None raises the first reason.
     """
     prompts = prompts_for(photos, options)
-    segmenter, prompter, threshold, _ = resolve_prompt(model, prompts, options)
+    segmenter, prompter, threshold, source = resolve_prompt(model, prompts, options)
+    decider = image_decider(model, options, threshold, own=source == model.threshold_from)
     predictor = Predictor(
         segmenter,
         build_framing(model.config.frame, model.config.segmenter.architecture, model.config.segmenter.weights),
@@ -86,7 +93,9 @@ def predict(
             regions = find_regions(mask, values, min_area_px=options.min_area_px)
             if options.min_area_px > 1:
                 mask = kept_mask(regions, (mask.shape[0], mask.shape[1]))
-            yield Prediction(photo.id, photo.path, sample.image, values, mask, regions)
+            scores = image_scores(values, mask, threshold=threshold if options.min_area_px > 1 else None)
+            verdict = verdict_of(scores[decider.rule], decider.threshold)
+            yield Prediction(photo.id, photo.path, sample.image, values, mask, regions, scores, verdict)
 
 
 def _maps(

@@ -2,8 +2,9 @@
 
 ::
 
-    predictions.json        settings, model, threshold, counts, files that could not be read
+    predictions.json        settings, model, threshold, counts, files that could not be read, each image's verdict and regions
     masks/ID.png            0 and 255        maps/ID.png  8-bit map        overlays/ID.jpg  regions drawn and numbered
+    images.csv              one line an image: verdict, score, area (columns: samis.prediction.image_table.COLUMNS)
     regions.csv             one line a region (columns: samis.prediction.regions.COLUMNS)
     coco_rle.json           the regions as run lengths      coco_polygons.json  as polygons
     records/ID.json         size, source and regions of an image; written last, so that an image with a record is done
@@ -27,8 +28,10 @@ from PIL import Image
 
 from samis.core.cells import text_cells
 from samis.core.files import replacing, write_atomic
+from samis.decision.image_rules import image_scores
 from samis.errors import UserError
 from samis.prediction.coco import coco
+from samis.prediction.image_table import image_csv, image_lines, image_records, verdict_counts
 from samis.prediction.regions import COLUMNS, Region, table_rows
 
 COLOUR = (255, 110, 0)
@@ -46,14 +49,24 @@ class PredictionFolder:
             share a folder.
         mm_per_px: millimetres a pixel, for the table; or None.
         redo: delete the predictions that the folder holds.
+        image_rule: key of ``samis.decision.image_rules.IMAGE_RULES``, for the verdicts.
+        image_threshold: a score above it is defective.
 
     Raises:
         UserError: the folder holds predictions of other settings, or other files.
     """
 
     def __init__(
-        self, out: Path, settings: Mapping[str, Any], *, mm_per_px: float | None = None, redo: bool = False
+        self,
+        out: Path,
+        settings: Mapping[str, Any],
+        *,
+        mm_per_px: float | None = None,
+        redo: bool = False,
+        image_rule: str = "max",
+        image_threshold: float = 0.5,
     ) -> None:
+        self.image_rule, self.image_threshold = image_rule, image_threshold
         self.out, self.settings, self.mm_per_px = Path(out), json.loads(json.dumps(settings)), mm_per_px
         path = self.out / "predictions.json"
         if redo:
@@ -78,12 +91,20 @@ class PredictionFolder:
         """Return whether an image has been predicted from its file as it is now."""
         path = self._record(image_id)
         try:
-            return path.exists() and _read(path).get("source") == _source(file)
+            record = _read(path) if path.exists() else {}
+            return record.get("source") == _source(file) and "image_scores" in record  # older records have none
         except OSError:  # the photo is gone, or may not be read: reading it raises the error
             return False
 
     def add(
-        self, image_id: str, file: Path, image: np.ndarray, values: np.ndarray, mask: np.ndarray, regions: list[Region]
+        self,
+        image_id: str,
+        file: Path,
+        image: np.ndarray,
+        values: np.ndarray,
+        mask: np.ndarray,
+        regions: list[Region],
+        scores: Mapping[str, float] | None = None,
     ) -> None:
         """Write what was predicted of one image.
 
@@ -94,6 +115,7 @@ class PredictionFolder:
             values: (H, W) float map in [0, 1].
             mask: (H, W) bool.
             regions: of the mask.
+            scores: of the image by each rule; None computes them.
         """
         pictures = {
             "masks": mask.astype(np.uint8) * 255,
@@ -105,7 +127,7 @@ class PredictionFolder:
         record = {
             "id": image_id, "file_name": image_id + file.suffix, "source": _source(file),
             "height": mask.shape[0], "width": mask.shape[1], "area_share": round(float(mask.mean()), 8),
-            "regions": [region.as_dict() for region in regions],
+            "image_scores": dict(scores or image_scores(values, mask)), "regions": [region.as_dict() for region in regions],
         }  # fmt: skip
         path = self._record(image_id)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,7 +144,7 @@ class PredictionFolder:
         """
         every = [_read(path) for path in sorted((self.out / "records").rglob("*.json"))]
         gone = [r["source"]["path"] for r in every if not os.path.exists(r["source"]["path"])]
-        records = [r for r in every if r["source"]["path"] not in set(gone)]
+        records = [r for r in every if r["source"]["path"] not in set(gone) and "image_scores" in r]
         info = {"description": "predicted defect regions", "settings": self.settings}
         for name, polygons in (("coco_rle.json", False), ("coco_polygons.json", True)):
             write_atomic(self.out / name, json.dumps(coco(records, polygons=polygons, info=info)) + "\n")
@@ -134,9 +156,14 @@ class PredictionFolder:
             {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in text_cells(row).items()} for row in rows
         )
         write_atomic(self.out / "regions.csv", table.getvalue())
+        lines = image_lines(records, notes.get("failed", {}), rule=self.image_rule, threshold=self.image_threshold)
+        write_atomic(self.out / "images.csv", image_csv(lines))
+        verdicts = {"rule": self.image_rule, "threshold": self.image_threshold, **verdict_counts(lines)}
         counts = {"images": len(records), "defective": sum(bool(r["regions"]) for r in records), "regions": len(rows)}
-        self._write_summary({**counts, "mm_per_px": self.mm_per_px, "gone": gone, **notes})
-        return {**counts, "gone": gone}
+        found: dict[str, Any] = {**counts, "verdicts": verdicts, "gone": gone}
+        of_images = image_records(records, lines)
+        self._write_summary({**found, "mm_per_px": self.mm_per_px, **notes, "image_list": of_images})
+        return found
 
     def _write_summary(self, notes: Mapping[str, Any]) -> None:
         content = {"settings": self.settings, **notes}

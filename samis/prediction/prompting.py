@@ -9,6 +9,7 @@ from samis.config import PromptConfig
 from samis.core.contracts import Segmenter
 from samis.data.pipeline.photos import Photo
 from samis.errors import UserError
+from samis.prediction.deciding import kept_promise
 from samis.prediction.model import SAMS_OWN, LoadedModel
 from samis.prediction.options import Options
 from samis.prompts import PROMPTERS, Prompter, build_prompter
@@ -60,10 +61,11 @@ def resolve_prompt(
     Args:
         model: what predicts.
         prompts: photo id -> objects, from ``prompts_for``; None takes the prompt of the model's config.
-        options: whose threshold, if it has one, replaces the model's.
+        options: whose threshold or promise, if it has one, replaces the model's threshold.
 
     Raises:
-        UserError: prompts for a network that takes none, or none for a run that was tuned on the truth's boxes.
+        UserError: prompts for a network that takes none, none for a run that was tuned on the truth's boxes, or a promise
+            that cannot be kept.
     """
     segmenter, tta = model.segmenter, "none"
     if isinstance(segmenter, FlippedSegmenter):
@@ -94,6 +96,9 @@ def resolve_prompt(
         threshold, source = SAMS_OWN, "SAM's own"
     if options.threshold is not None:
         threshold, source = options.threshold, "given"
+    if options.promise:
+        kept = kept_promise(model, options)
+        threshold, source = kept.threshold, kept.words
     return build_tta(segmenter, tta), prompter, threshold, source
 
 

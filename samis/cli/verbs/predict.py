@@ -18,6 +18,7 @@ EXAMPLES = (
     "samis predict checkpoints/runs/steel_lora photos/ --out predictions           a run",
     "samis predict steel 'line_3/**/*.tif' --out p frame.tile_px=512               large photos, in tiles",
     "samis predict steel photos/ --out p --mm-per-px 0.05                          lengths in mm as well",
+    "samis predict checkpoints/runs/own_lora photos/ --miss-at-most 0.1             the threshold that keeps this promise",
     "samis predict steel a.png --out p --box 40,10,120,60                          the defect in a box that you drew",
     "samis predict zero_shot photos/ --out p prompt.kind=grid                      untuned SAM",
 )
@@ -45,6 +46,25 @@ def arguments(parser: Parser) -> None:
     add("--threshold", type=float, help="map value above which a pixel is defect (default: the best one on validation)")
     add("--min-area", type=int, default=0, help="drop regions of fewer pixels", metavar="PX")
     add("--mm-per-px", type=float, help="scale of the photos: fills the table's mm columns", metavar="MM")
+    add(
+        "--image-rule",
+        help="score of a whole photo, for its verdict: max, top_1_percent_mean or region_area (default: the config's)",
+    )
+    add(
+        "--image-threshold",
+        type=float,
+        help="score above which a photo is defective (default: the best one on validation)",
+    )
+    add("--miss-at-most", type=float, metavar="SHARE", help="promise: share missed on defective photos, 0.1 for 10 %%, kept by "
+        "calibration")  # fmt: skip
+    add("--miss-of", default="pixels", help="what that share is of: pixels, defects or images (default: %(default)s)")
+    add(
+        "--false-alarms-at-most",
+        type=float,
+        metavar="SHARE",
+        help="promise: share of the clean photos called defective",
+    )
+    add("--calibration", type=Path, help="file of samis calibrate (default: the one in the run folder)", metavar="FILE")
     add("--white", type=float, help="value of white in 16-bit and float files, e.g. 4095 of a 12-bit camera")
     add("--box", type=numbers, action="append", default=[], help="x0,y0,x1,y1 in file pixels; may be repeated")
     add("--point", type=numbers, action="append", default=[], help="x,y on the defect (x,y,0: off it); may be repeated")
@@ -79,6 +99,8 @@ def run(arguments: argparse.Namespace) -> int:
         threshold=arguments.threshold, min_area_px=arguments.min_area, mm_per_px=arguments.mm_per_px,
         batch_size=arguments.batch_size, workers=arguments.workers, white=arguments.white, redo=arguments.redo,
         boxes=arguments.box, points=arguments.point, prompts=arguments.prompts,
+        image_rule=arguments.image_rule, image_threshold=arguments.image_threshold, miss_at_most=arguments.miss_at_most,
+        miss_of=arguments.miss_of, false_alarms_at_most=arguments.false_alarms_at_most, calibration=arguments.calibration,
     )  # fmt: skip
     return predict_photos(
         arguments.model, patterns, arguments.out, options, overrides, dry_run=arguments.dry_run, as_json=arguments.json
