@@ -42,7 +42,7 @@ def run(folder, *more, config="configs/own.yaml"):
             [
                 "data.name=folder", f"data.root={folder / 'data'}", "data.options={csv: pairs.csv}",
                 f"training.out={folder / 'run'}", "training.epochs=2", "training.gallery=0", "training.batch_size=4",
-                "data.augment=none", *sam, *more,
+                "data.augment=none", "data.calibration_share=0", *sam, *more,
             ],
         )
     )  # fmt: skip
