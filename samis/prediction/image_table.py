@@ -75,7 +75,7 @@ def image_records(records: Sequence[Mapping[str, Any]], lines: Sequence[Mapping[
         ]
         found.append(
             {
-                "image": line["image"], "id": record["id"], "verdict": line["verdict"], "score": line["score"],
+                "file_name": line["image"], "id": record["id"], "verdict": line["verdict"], "score": line["score"],
                 "scores": record["image_scores"], "height": record["height"], "width": record["width"],
                 "area_share": record["area_share"], "regions": regions,
             }
