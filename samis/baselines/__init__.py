@@ -72,10 +72,12 @@ def build_baseline(name: str, *, backbone: str | None = None, pretrained: Pretra
         pretrained: False starts at random, True from ImageNet weights, a path from that file of the backbone.
 
     Raises:
-        UserError: no such network or backbone, or weights that cannot be had or are another model's.
+        UserError: no such network or backbone, or weights that are missing or of another model.
     """
     if name not in BASELINES:
-        raise UserError(f"segmenter.name: unknown baseline {name!r}; known are {', '.join(BASELINES)}")
+        raise UserError(
+            f"segmenter.name: unknown baseline {name!r}; known are {', '.join(BASELINES)}", code="E-NET-NAME"
+        )
     baseline = BASELINES[name]
     return baseline.network(backbone or baseline.backbone, pretrained=pretrained)
 

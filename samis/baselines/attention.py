@@ -13,7 +13,8 @@ class ChannelAttention(nn.Module):
     """(V, C, h, w) features to (V, C, 1, 1) weights in (0, 1): one small network on the average and on the maximum.
 
     Args:
-        channels: C. reduction: how many times fewer the hidden layer has, but at least 4.
+        channels: C.
+        reduction: how many times fewer the hidden layer has, but at least 4.
 
     >>> ChannelAttention(8)(torch.zeros(1, 8, 5, 3)).shape
     torch.Size([1, 8, 1, 1])

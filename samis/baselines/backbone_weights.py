@@ -33,29 +33,36 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         UserError: no such file, a damaged one, or one that holds more than tensors and numbers.
     """
     if not path.is_file():
-        raise UserError(f"{path}: expected weights of a backbone, got no such file; check segmenter.weights")
+        raise UserError(
+            f"{path}: expected weights of a backbone, got no such file; check segmenter.weights",
+            code="E-NET-NO-WEIGHTS",
+        )
     check_readable(path)
     try:
         if path.suffix == ".safetensors":
             kept: dict[str, Tensor] = load_file(path)
             check_finite(kept, path)
             return kept
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
-            f"{path}: expected tensors alone, but the file holds other objects, which could run code; save its state_dict()"
+            f"{path}: expected tensors alone, but the file holds other objects, which could run code; save its state_dict()",
+            code="E-NET-UNSAFE",
         ) from error
     except _DAMAGED as error:
-        said = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"{path}: expected weights of a backbone, but reading failed ({said}); copy it again"
+            f"{path}: expected weights of a backbone, but reading failed ({reason}); copy it again",
+            code="E-NET-DAMAGED",
         ) from error
     for wrapper in _WRAPPERS:
-        if isinstance(found, dict) and isinstance(found.get(wrapper), dict):
-            found = found[wrapper]
-    tensors = {k: v for k, v in found.items() if isinstance(v, Tensor)} if isinstance(found, dict) else {}
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
     if not tensors:
-        raise UserError(f"{path}: expected a state dict of tensors, got none; save a model's state_dict()")
+        raise UserError(
+            f"{path}: expected a state dict of tensors, got none; save a model's state_dict()", code="E-NET-NO-TENSORS"
+        )
     check_finite(tensors, path)
     for prefix in _PREFIXES:
         if all(name.startswith(prefix) for name in tensors):
@@ -70,7 +77,9 @@ def load_backbone(network: nn.Module, path: Path, *, backbone: str) -> str:
     one. What the file holds beyond the features (the classifier) is left.
 
     Args:
-        network: of ``timm.create_model(..., features_only=True)``. path: the file. backbone: its timm name.
+        network: of ``timm.create_model(..., features_only=True)``.
+        path: the file.
+        backbone: its timm name.
 
     Returns:
         The file's sha256.
@@ -87,7 +96,8 @@ def load_backbone(network: nn.Module, path: Path, *, backbone: str) -> str:
         more = f", and {len(beyond)} more are of a deeper model (first {beyond[0]})" if beyond else ""
         raise UserError(
             f"{path}: expected weights of {backbone}, but {fit} of its {of} tensors fit{more}; "
-            f"the file looks like {looks_like(given)}; set segmenter.backbone to its model or give another file"
+            f"the file looks like {looks_like(given)}; set segmenter.backbone to its model or give another file",
+            code="E-NET-OTHER-WEIGHTS",
         )
     network.load_state_dict(matched)
     return file_sha256(path)
@@ -101,24 +111,24 @@ def match_names(wanted: dict[str, Tensor], given: dict[str, Tensor]) -> dict[str
     batch norm, which are then left as they are.
     """
     table = {_plain(name): tensor for name, tensor in given.items()}
-    found = {}
+    matched = {}
     for name, tensor in wanted.items():
         other = table.get(_plain(name), tensor if name.endswith("num_batches_tracked") else None)
         if other is not None and other.shape == tensor.shape:
-            found[name] = other
-    return found
+            matched[name] = other
+    return matched
 
 
 def match_order(wanted: dict[str, Tensor], given: dict[str, Tensor]) -> dict[str, Tensor] | None:
     """Return the wanted tensors taken from the file in its order, or None unless kind and shape of each agree."""
     if len(given) < len(wanted):
         return None
-    found = {}
+    matched = {}
     for (name, tensor), (theirs, other) in zip(wanted.items(), given.items(), strict=False):
         if name.rpartition(".")[2] != theirs.rpartition(".")[2] or other.shape != tensor.shape:
             return None
-        found[name] = other
-    return found
+        matched[name] = other
+    return matched
 
 
 def deeper_tensors(given: dict[str, Tensor], wanted: dict[str, Tensor], backbone: str) -> list[str]:
@@ -130,19 +140,19 @@ def deeper_tensors(given: dict[str, Tensor], wanted: dict[str, Tensor], backbone
 
 
 def looks_like(given: dict[str, Tensor]) -> str:
-    """Say which of ``CANDIDATES`` a file's tensors fit best, and how many of them."""
+    """Return which of ``CANDIDATES`` a file's tensors fit best, and how many of them."""
     best, most = "", (0.0, 0)
     for candidate in CANDIDATES:
         with torch.device("meta"):
             wanted = timm.create_model(candidate, features_only=True).state_dict()
         fit, of = _counts(match_order(wanted, given) or match_names(wanted, given), wanted)
-        if (fit / of, fit) > most:  # of two that fit alike the deeper one
+        if (fit / of, fit) > most:  # of two that fit equally the deeper one
             most, best = (fit / of, fit), f"{candidate} ({fit} of {of} tensors fit)"
     return best if most[0] > 0.5 else f"none of {', '.join(CANDIDATES)}"
 
 
 def _counts(matched: dict[str, Tensor], wanted: dict[str, Tensor]) -> tuple[int, int]:
-    """Return how many tensors fit, of how many; batch norm's counts of batches say nothing of a model and are left out."""
+    """Return how many tensors fit, of how many; batch norm's counts of batches do not depend on the model and are left out."""
     fit, of = (sum(not name.endswith("num_batches_tracked") for name in names) for names in (matched, wanted))
     return fit, of
 

@@ -52,7 +52,8 @@ class BASNet(nn.Module):
     """(V, 3, S, S) normalised images to a list of eight logits: refined, decoder stages 1 to 6, bridge.
 
     Args:
-        backbone: timm name. pretrained: load its ImageNet weights.
+        backbone: timm name.
+        pretrained: load its ImageNet weights.
     """
 
     def __init__(self, backbone: str = "resnet34", *, pretrained: Pretrained = False) -> None:

@@ -17,7 +17,8 @@ class ConvNormRelu(nn.Sequential):
     """A convolution without bias, batch norm, ReLU; the size is kept but for `stride`.
 
     Args:
-        before, after: channels in and out.
+        before: channels in.
+        after: channels out.
         kernel: side, odd. stride, dilation: of the convolution.
 
     >>> ConvNormRelu(3, 8, dilation=2)(torch.zeros(1, 3, 9, 7)).shape
@@ -37,7 +38,8 @@ def resize_to(x: Tensor, like: Tensor | Sequence[int]) -> Tensor:
     """Return features or logits resized bilinearly to the height and width of `like`; `x` itself if they are equal.
 
     Args:
-        x: (V, C, h, w). like: a tensor whose last two sides are meant, or the sides themselves.
+        x: (V, C, h, w).
+        like: a tensor whose last two sides are meant, or the sides themselves.
 
     >>> resize_to(torch.zeros(1, 2, 4, 4), (9, 7)).shape
     torch.Size([1, 2, 9, 7])
@@ -52,7 +54,7 @@ def start_rare(head: nn.Conv2d, share: float = 0.01) -> nn.Conv2d:
     """Return a logit head whose bias says at the start that `share` of the pixels are defects.
 
     AdamW moves a weight by about the learning rate a step. From a bias of 0 a few hundred steps leave clean surface near a
-    probability of 0.1 to 0.2, which ruins MAE, S-measure and weighted F although the defects are found.
+    probability of 0.1 to 0.2, which ruins MAE, S-measure and weighted F although the defects are detected.
 
     >>> round(start_rare(nn.Conv2d(3, 1, 1)).bias.sigmoid().item(), 4)
     0.01

@@ -1,7 +1,7 @@
-"""Parameters and multiply-adds of every baseline, beside the figures that papers state.
+"""Parameters and multiply-adds of every baseline, next to the figures that papers state.
 
 Code: torch.utils.flop_counter counts the operations of matrix products and convolutions; a multiply-add is two of them. Nothing is
-allocated or computed: the networks live on torch's meta device.
+allocated or computed: the networks are on torch's meta device.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class Stated(NamedTuple):
     """One figure as printed, with the backbone it was printed for.
 
     Attributes:
-        network: key in ``BASELINES``. backbone: timm name of the one that was counted.
+        network: key in ``BASELINES``.
+        backbone: timm name of the one that was counted.
         parameters_m: million parameters; None where only multiply-adds are stated.
         multiply_adds_g: billion multiply-adds for one image of ``at_px`` squared; None where not stated.
         source: who states it, the paper itself or another one.
@@ -51,12 +52,12 @@ class Counted(NamedTuple):
 
 
 def count_parameters(name: str, *, backbone: str | None = None) -> int:
-    """Return how many parameters a network learns.
+    """Return the number of a network's trained parameters.
 
     >>> count_parameters("unet")
     14328081
     """
-    return sum(parameter.numel() for parameter in _imagined(name, backbone).parameters())
+    return sum(parameter.numel() for parameter in _on_meta(name, backbone).parameters())
 
 
 @functools.cache
@@ -64,13 +65,14 @@ def count(name: str, *, backbone: str | None = None, side: int = 256) -> Counted
     """Count a network.
 
     Args:
-        name: key in ``BASELINES``. backbone: timm name; None takes the paper's.
+        name: key in ``BASELINES``.
+        backbone: timm name; None takes the paper's.
         side: of the image, px.
 
     Raises:
         UserError: no such network or backbone, or a side that its strides do not divide.
     """
-    network = _imagined(name, backbone).eval()
+    network = _on_meta(name, backbone).eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(torch.zeros(1, 3, side, side, device="meta"))
     parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -81,7 +83,7 @@ def read_stated(path: Path = PATH) -> list[Stated]:
     """Read the stated figures.
 
     Raises:
-        UserError: a line is not what it should be.
+        UserError: a line is incomplete.
     """
     stated = []
     with path.open(encoding="utf-8", newline="") as file:
@@ -93,10 +95,14 @@ def read_stated(path: Path = PATH) -> list[Stated]:
                     line["source"].strip(), line["explanation"].strip(),
                 )  # fmt: skip
             except (KeyError, TypeError, ValueError, AttributeError) as error:
-                raise UserError(f"{path}, line {number}: expected {', '.join(Stated._fields)}, but {error}") from error
+                fields = ", ".join(Stated._fields)
+                raise UserError(
+                    f"{path}, line {number}: expected {fields}, but {error}; correct the line", code="E-NET-STATED"
+                ) from error
             if item.network not in BASELINES or not item.source or (adds and not item.at_px):
                 raise UserError(
-                    f"{path}, line {number}: expected a known network, a source and at_px; correct the line"
+                    f"{path}, line {number}: expected a known network, a source and at_px; correct the line",
+                    code="E-NET-STATED",
                 )
             stated.append(item)
     return stated
@@ -129,7 +135,10 @@ def markdown() -> str:
             away = ours / theirs - 1
             why = item.explanation if abs(away) > TOLERANCE else ""
             if abs(away) > TOLERANCE and not why:
-                raise UserError(f"{PATH}: {item.network}: {figure} differs by {away:+.0%}; write the explanation")
+                raise UserError(
+                    f"{PATH}: {item.network}: {figure} differs by {away:+.0%}; write the explanation",
+                    code="E-NET-STATED",
+                )
             lines.append(
                 f"| {item.network} | {item.backbone} | {figure} | {theirs:g} | {ours:.2f} | {away:+.1%} | {item.source} | {why} |"
             )
@@ -152,6 +161,6 @@ def _pairs(item: Stated) -> list[tuple[str, float, float]]:
     return pairs
 
 
-def _imagined(name: str, backbone: str | None) -> nn.Module:
+def _on_meta(name: str, backbone: str | None) -> nn.Module:
     with torch.device("meta"):
         return build_baseline(name, backbone=backbone)

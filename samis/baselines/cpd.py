@@ -42,7 +42,8 @@ class TwoBranchEncoder(Encoder):
         if len(ends) != len(self.channels) or names[-1] != ends[-1]:
             raise UserError(
                 f"segmenter.backbone={backbone}: CPD needs stages that run one after the other; choose another, "
-                "such as vgg16, resnet50 or convnext_tiny"
+                "such as vgg16, resnet50 or convnext_tiny",
+                code="E-NET-BACKBONE",
             )
         stages = [
             nn.Sequential(*(layer for _, layer in layers[names.index(start) + 1 : names.index(end) + 1]))
@@ -53,7 +54,10 @@ class TwoBranchEncoder(Encoder):
             self.used -= 1
             stages = stages[:-1]
         if self.used < 3:
-            raise UserError(f"segmenter.backbone={backbone}: CPD needs three levels, got {self.used}; choose another")
+            raise UserError(
+                f"segmenter.backbone={backbone}: CPD needs three levels, got {self.used}; choose another",
+                code="E-NET-BACKBONE",
+            )
         self.detection = nn.ModuleList(copy.deepcopy(stages[-2:]))
 
     def attention_features(self, images: Tensor) -> list[Tensor]:
@@ -116,13 +120,14 @@ class HolisticAttention(nn.Module):
     """The initial map, blurred, spread over 0 to 1 and never below the map itself, times the features.
 
     Args:
-        kernel: side of the blur, cells. deviation: of the Gaussian that the blur starts as, cells; it is learnt.
+        kernel: side of the blur, cells.
+        std: of the Gaussian that the blur starts as, cells; it is trained.
     """
 
-    def __init__(self, kernel: int = 31, deviation: float = 4.0) -> None:
+    def __init__(self, kernel: int = 31, std: float = 4.0) -> None:
         super().__init__()
         steps = torch.arange(kernel) - kernel // 2
-        bell = torch.exp(-((steps / deviation) ** 2) / 2)
+        bell = torch.exp(-((steps / std) ** 2) / 2)
         bell = bell / bell.sum()
         self.blur = nn.Parameter((bell[:, None] * bell[None, :])[None, None])
 
@@ -139,7 +144,8 @@ class CPD(nn.Module):
     """(V, 3, S, S) normalised images to a list of logits: the detection branch's map, the attention branch's.
 
     Args:
-        backbone: timm name. pretrained: load its ImageNet weights.
+        backbone: timm name.
+        pretrained: load its ImageNet weights.
     """
 
     def __init__(self, backbone: str = "vgg16", *, pretrained: Pretrained = False) -> None:

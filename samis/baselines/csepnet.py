@@ -61,7 +61,8 @@ class CrossAttention(nn.Module):
     """Joins two scales, each first weighed by the other's spatial attention; a gate of both then mixes them.
 
     Args:
-        before: channels of the coarse feature. after: of the fine one and of the answer.
+        before: channels of the coarse feature.
+        after: of the fine one and of the answer.
         complementary: the gate g gives the fine feature 1 - g (inside a CSFI); else both get g (CSC).
     """
 
@@ -83,7 +84,7 @@ class CrossAttention(nn.Module):
 
 
 class EdgePurification(nn.Module):
-    """Adds to a feature itself, weighed by what stands out of its 3 x 3 neighbourhood."""
+    """Adds to a feature itself, weighted by its difference from its 3 x 3 neighbourhood."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -100,7 +101,8 @@ class CrossScaleInteraction(nn.Module):
     """CSFI: a level and its half exchange features twice, both purified, and meet again around an identity.
 
     Args:
-        high: channels of the level. low: of its half.
+        high: channels of the level.
+        low: of its half.
     """
 
     def __init__(self, high: int, low: int) -> None:
@@ -151,7 +153,8 @@ class CSEPNet(nn.Module):
     """(V, 3, S, S) images to a list of five logits, the answer at the size of the backbone's first level.
 
     Args:
-        backbone: timm name; the first five levels are used. pretrained: load its ImageNet weights.
+        backbone: timm name; the first five levels are used.
+        pretrained: load its ImageNet weights.
     """
 
     def __init__(self, backbone: str = "vgg16_bn", *, pretrained: Pretrained = False) -> None:

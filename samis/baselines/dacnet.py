@@ -27,7 +27,8 @@ class CascadedFeatureIntegration(nn.Module):
     """The deepest features of three resolutions, concatenated twice: medium with low, then high with both.
 
     Args:
-        low: channels of the low resolution's feature. width: of the others and of the answer.
+        low: channels of the low resolution's feature.
+        width: of the others and of the answer.
     """
 
     def __init__(self, low: int, width: int = DEEP) -> None:
@@ -47,7 +48,8 @@ class DACNet(nn.Module):
     """(V, 3, S, S) images to a list of seven logits: decoder stages 1 (of the image's size) to 6, bridge.
 
     Args:
-        backbone: timm name. pretrained: load its ImageNet weights.
+        backbone: timm name.
+        pretrained: load its ImageNet weights.
     """
 
     def __init__(self, backbone: str = "resnet34", *, pretrained: Pretrained = False) -> None:

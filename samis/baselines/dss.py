@@ -5,7 +5,7 @@ Paper: Hou, Cheng, Hu, Borji, Tu, Torr, "Deeply Supervised Salient Object Detect
 output (table 1: two convolutions and a 1 x 1), short connection, weighted fusion, and the final map, the mean of the fused
 map and of side outputs 2, 3 and 4. Loss: standard (not class-balanced) cross-entropy on the fused
 map and on each side output, all weighing 1.
-Differs: no conditional random field afterwards; sides are enlarged bilinearly by resizing, which stands for the paper's
+Differs: no conditional random field afterwards; sides are enlarged bilinearly by resizing, in place of the paper's
 fixed deconvolution; a 1 x 1 weight of a short connection sees one side output at a time, which is the same sum; AdamW and an
 average over pixels instead of SGD on sums. A backbone with fewer levels than VGG-16's six has fewer side outputs: the shallow
 ones are missing.
@@ -63,7 +63,8 @@ class DSS(nn.Module):
     """(V, 3, S, S) normalised images to a list of logits: the final map, the fused map, the side outputs, shallow first.
 
     Args:
-        backbone: timm name. pretrained: load its ImageNet weights.
+        backbone: timm name.
+        pretrained: load its ImageNet weights.
     """
 
     def __init__(self, backbone: str = "vgg16", *, pretrained: Pretrained = False) -> None:

@@ -56,7 +56,8 @@ class AttentiveEncoder(FullSizeEncoder):
         if not blocks:
             raise UserError(
                 f"segmenter.backbone={backbone}: EDRNet needs a ResNet, whose blocks it gives attention; choose another, such as "
-                "resnet34"
+                "resnet34",
+                code="E-NET-BACKBONE",
             )
         for block in blocks:
             last = block.bn3 if hasattr(block, "bn3") else block.bn2
@@ -85,7 +86,8 @@ class ResidualDecoderBlock(nn.Module):
     """RDB: two 3 x 3 convolutions with a shuffle of two halves of the channels between them, and a 1 x 1, around a shortcut.
 
     Args:
-        before, after: channels in and out; `after` is even.
+        before: channels in.
+        after: channels out, even.
     """
 
     def __init__(self, before: int, after: int) -> None:
@@ -122,7 +124,8 @@ class Refinement(nn.Module):
     """RRS_1D: a U-shape of 1-D filters corrects the coarse logits by a residual; skips are what is between the two filters.
 
     Args:
-        width: channels of all layers. dilations: of the stages, from the image's size down.
+        width: channels of all layers.
+        dilations: of the stages, from the image's size down.
     """
 
     def __init__(self, width: int = 64, dilations: tuple[int, ...] = (1, 1, 2, 4)) -> None:
@@ -162,7 +165,8 @@ class EDRNet(nn.Module):
     """(V, 3, S, S) images to a list of seven logits: refined, decoder stages 0 (of the image's size) to 4, bridge.
 
     Args:
-        backbone: timm name of a ResNet. pretrained: load its ImageNet weights.
+        backbone: timm name of a ResNet.
+        pretrained: load its ImageNet weights.
     """
 
     def __init__(self, backbone: str = "resnet34", *, pretrained: Pretrained = False) -> None:

@@ -1,6 +1,6 @@
 """The backbone of a baseline network: any timm feature extractor that gives a pyramid.
 
-Code: timm (Ross Wightman, Apache-2.0) makes the network and, where asked, fetches its ImageNet weights, unless an
+Code: timm (Ross Wightman, Apache-2.0) makes the network and, with `pretrained`, fetches its ImageNet weights, unless an
 installed package ships them or a file is given (``samis.baselines.backbone_weights``).
 """
 
@@ -44,11 +44,13 @@ class Encoder(nn.Module):
             path loads a local file with timm's or torchvision's names.
 
     Attributes:
-        channels: of each feature, shallow to deep. strides: pixels a cell of each feature covers.
-        pretrained: whether it started from weights that another data set taught. weights_source: where these came from.
+        channels: of each feature, shallow to deep.
+        strides: pixels a cell of each feature covers.
+        pretrained: whether it started from weights trained on another data set.
+        weights_source: where these came from.
 
     Raises:
-        UserError: unknown backbone, one without a pyramid, or weights that cannot be had or are another model's.
+        UserError: unknown backbone, one without a pyramid, or weights that are missing or of another model.
     """
 
     scale: Tensor
@@ -60,16 +62,17 @@ class Encoder(nn.Module):
         if not timm.is_model(backbone):
             near = near_name(backbone, timm.list_models())
             hint = f"did you mean {near}?" if near else "timm.list_models() lists them"
-            raise UserError(f"segmenter.backbone: unknown timm model {backbone!r}; {hint}")
+            raise UserError(f"segmenter.backbone: unknown timm model {backbone!r}; {hint}", code="E-NET-BACKBONE-NAME")
         packaged = pretrained is True and importlib.util.find_spec(PACKAGES.get(backbone, "no_package")) is not None
         if pretrained is True and backbone in PACKAGES and not packaged:
-            load_imagenet(backbone)  # says at once how to install them
+            load_imagenet(backbone)  # its error names the package to install
         download = pretrained is True and not packaged
         try:
             with offline_without_network() if download else contextlib.nullcontext():
                 self.network = timm.create_model(backbone, features_only=True, pretrained=download)
         except Exception as error:
-            raise UserError(_no_network(backbone, error, download=download)) from error
+            code = "E-NET-DOWNLOAD" if download else "E-NET-BACKBONE"
+            raise UserError(_no_network(backbone, error, download=download), code=code) from error
         self.backbone = backbone
         self.pretrained = bool(pretrained)
         self.weights_source = f"timm {timm.__version__}" if download else None
@@ -103,6 +106,10 @@ class Encoder(nn.Module):
     def check_sides(self, images: Tensor, stride: int) -> None:
         """Refuse images that a network's deepest stride does not divide.
 
+        Args:
+            images: (V, 3, S, S).
+            stride: the deepest one, px.
+
         Raises:
             UserError: names the nearest sides that it does divide.
         """
@@ -110,13 +117,16 @@ class Encoder(nn.Module):
             if side % stride:
                 below, above = side // stride * stride, -(-side // stride) * stride
                 near = f"{below} or {above}" if below else str(above)
-                raise UserError(f"frame.frame_px: {self.backbone} needs a multiple of {stride}, got {side}; use {near}")
+                raise UserError(
+                    f"frame.frame_px: {self.backbone} needs a multiple of {stride}, got {side}; use {near}",
+                    code="E-NET-SIDE",
+                )
 
 
 def renormalisation(backbone: str, network: nn.Module) -> tuple[Tensor, Tensor]:
     """Return scale and shift, (1, 3, 1, 1) each, from SAM's normalisation to the one that timm states for a backbone.
 
-    Where timm states none, a warning says so and images stay as they are, in ImageNet's statistics.
+    Where timm states none, a warning is given and images stay as they are, in ImageNet's statistics.
     """
     stated = getattr(network, "default_cfg", None) or getattr(network, "pretrained_cfg", None) or {}
     mean, std = stated.get("mean"), stated.get("std")
@@ -135,7 +145,7 @@ def renormalisation(backbone: str, network: nn.Module) -> tuple[Tensor, Tensor]:
 
 @contextlib.contextmanager
 def offline_without_network() -> Iterator[None]:
-    """Let timm's download look into its cache alone where its server does not answer: it would try for a minute."""
+    """Let timm's download use its cache alone where its server does not answer: it would try for a minute."""
     before = hub.HF_HUB_OFFLINE
     hub.HF_HUB_OFFLINE = before or not _answers(hub.ENDPOINT)
     try:
@@ -157,10 +167,10 @@ def _answers(address: str) -> bool:
 
 
 def _no_network(backbone: str, error: Exception, *, download: bool) -> str:
-    said = " ".join(str(error).split())[:200]
+    reason = " ".join(str(error).split())[:200]
     if not download:
         return (
-            f"segmenter.backbone={backbone}: expected a feature pyramid, but {said}; choose another, such as resnet18"
+            f"segmenter.backbone={backbone}: expected a feature pyramid, but {reason}; choose another, such as resnet18"
         )
     hint = "set segmenter.pretrained=false, give a file with segmenter.weights, or fill timm's cache"
-    return f"segmenter.backbone={backbone}: expected its ImageNet weights, but {said}; {hint}"
+    return f"segmenter.backbone={backbone}: expected its ImageNet weights, but {reason}; {hint}"

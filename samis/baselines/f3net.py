@@ -68,7 +68,8 @@ class F3Net(nn.Module):
     """(V, 3, S, S) normalised images to a list of logits: second sub-decoder, first sub-decoder, levels shallow to deep.
 
     Args:
-        backbone: timm name with four levels or more. pretrained: load its ImageNet weights.
+        backbone: timm name with four levels or more.
+        pretrained: load its ImageNet weights.
     """
 
     def __init__(self, backbone: str = "resnet50", *, pretrained: Pretrained = False) -> None:
@@ -78,7 +79,8 @@ class F3Net(nn.Module):
         if len(channels) < LEVELS:
             raise UserError(
                 f"segmenter.backbone={backbone}: F3Net needs {LEVELS} levels, got {len(channels)}; "
-                "choose another, such as resnet50"
+                "choose another, such as resnet50",
+                code="E-NET-BACKBONE",
             )
         self.squeeze = nn.ModuleList(ConvNormRelu(before, WIDTH, 1) for before in channels)
         self.decoders = nn.ModuleList(SubDecoder() for _ in range(2))

@@ -24,7 +24,9 @@ class FullSizeEncoder(Encoder):
     """A backbone without its first one or two halvings: its first stage works at the image's size.
 
     Args:
-        backbone: timm name. pretrained: as ``Encoder``. removed: halvings left out, 1 or 2.
+        backbone: timm name.
+        pretrained: as ``Encoder``.
+        removed: halvings left out, 1 or 2.
 
     Raises:
         UserError: the halvings cannot be taken out, as where patches of 4 x 4 start the backbone.
@@ -48,7 +50,8 @@ class FullSizeEncoder(Encoder):
         if self._sides() != [32 // stride for stride in self.strides]:
             raise UserError(
                 f"segmenter.backbone={backbone}: expected a backbone that halves the image five times and whose first {removed} "
-                "halvings can be left out; choose another, such as resnet34"
+                "halvings can be left out; choose another, such as resnet34",
+                code="E-NET-BACKBONE",
             )
 
     def forward(self, images: Tensor) -> list[Tensor]:

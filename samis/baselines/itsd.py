@@ -9,7 +9,7 @@ last head enlarges and fuses five decoded levels of 8 channels. Loss: adaptive c
 counts 1 + 4 max(predicted contour, true contour) of its own level) on each map, cross-entropy on each contour, weights .1, .3,
 .5, .7, .9 from the deepest level up, 1.5 for the answer.
 Differs: the public code registers a second last head that nothing calls (0.39 M of its 17.08 M parameters), it is left out; the
-true contour is a rim of 4 pixels, dilation minus erosion; maps are enlarged to the frame instead of truths made smaller; no
+true contour is a band of 4 pixels, dilation minus erosion; maps are enlarged to the frame instead of truths made smaller; no
 gradient flows through ACT's weights, which are normalised to a mean of 1; AdamW instead of SGD. A backbone may have fewer
 levels.
 """
@@ -72,7 +72,8 @@ class SaliencyBlock(nn.Module):
     """One level of the saliency branch: the encoder's feature joins before and after the level's convolutions.
 
     Args:
-        depth: how many convolutions. deepest: there is no level below.
+        depth: how many convolutions.
+        deepest: there is no level below.
     """
 
     def __init__(self, depth: int, *, deepest: bool) -> None:
@@ -145,7 +146,8 @@ class ITSD(nn.Module):
     """(V, 3, S, S) normalised images to a dict: the answer's logits, and each level's saliency and contour logits.
 
     Args:
-        backbone: timm name; the first five levels are used. pretrained: load its ImageNet weights.
+        backbone: timm name; the first five levels are used.
+        pretrained: load its ImageNet weights.
     """
 
     def __init__(self, backbone: str = "vgg16", *, pretrained: Pretrained = False) -> None:
@@ -165,16 +167,16 @@ class ITSD(nn.Module):
         saliency: list[Tensor] = []
         contours: list[Tensor] = []
         decoded: list[Tensor] = []
-        below, contour, told = features[-1], None, None
+        below, contour, contour_feature = features[-1], None, None
         for number, feature in enumerate(reversed(features)):
             x = self.saliency[number](below, feature)
-            if told is not None:
-                x = torch.cat([_half(x), resize_to(told, x)], 1)
+            if contour_feature is not None:
+                x = torch.cat([_half(x), resize_to(contour_feature, x)], 1)
             handed, logits = self.predict_saliency[number](x)
             saliency.insert(0, logits)
             contour = self.contour[number](x if contour is None else contour, x)
             contour = torch.cat([_half(contour), handed], 1)
-            told, logits = self.predict_contour[number](contour)
+            contour_feature, logits = self.predict_contour[number](contour)
             contours.insert(0, logits)
             decoded.insert(0, x)
             below = x
@@ -183,20 +185,20 @@ class ITSD(nn.Module):
     def loss(self, outputs: dict[str, Any], batch: Batch, mask_loss: object) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted sum of ACT on the answer and on each level's map, and of cross-entropy on each contour."""
         if batch.masks is None:
-            raise ValueError("batch: expected masks to learn from, got none")
+            raise ValueError("batch: expected masks to train on, got none")
         side = batch.masks.shape[-1]
         shown = shown_inside(batch, batch.masks.device)
         rims = edges(batch.masks, shown, width=RIM_PX)
-        found = [to_frame(logits, side) for logits in outputs["contours"]]
-        weights = WEIGHTS[: len(found)][::-1]
+        contours = [to_frame(logits, side) for logits in outputs["contours"]]
+        weights = WEIGHTS[: len(contours)][::-1]
 
         def adaptive(logits: Tensor, contour: Tensor) -> Tensor:
             hard = 1 + HARD * torch.maximum(contour.detach().float().sigmoid(), rims)
             value, _ = deep_supervision([logits], batch, lambda *given: bce(*given, pixel_weight=hard))
             return value
 
-        main = adaptive(outputs["logits"], found[0])
-        pairs = list(zip(weights, outputs["saliency"], found, strict=True))
+        main = adaptive(outputs["logits"], contours[0])
+        pairs = list(zip(weights, outputs["saliency"], contours, strict=True))
         sides = torch.stack([weight * adaptive(logits, contour) for weight, logits, contour in pairs]).sum(0)
         contour = torch.stack([weight * bce(logits, rims, shown) for weight, _, logits in pairs]).sum(0)
         parts = {"main": main, "sides": sides, "contours": contour}

@@ -48,7 +48,8 @@ class BaselineSegmenter:
     """Scores a network: one map an image, at the file's size.
 
     Args:
-        network: as the module says. name: key in ``BASELINES``. weights_sha256: of the file it was loaded from.
+        network: as the module's docstring defines it.
+        name: key in ``BASELINES``. weights_sha256: of the file it was loaded from.
     """
 
     def __init__(self, network: nn.Module, *, name: str, weights_sha256: str | None = None) -> None:
@@ -69,7 +70,7 @@ class BaselineSegmenter:
             self.network.train(was_training)
 
     def describe(self) -> dict[str, Any]:
-        """Return what a score row says of the network."""
+        """Return a score row's description of the network."""
         encoder: Any = self.network.encoder
         return {
             "kind": "baseline",
@@ -88,10 +89,10 @@ class BaselineLearner(nn.Module):
     """Trains a network on the batch's masks.
 
     Args:
-        network: as the module says.
+        network: as the module's docstring defines it.
         loss: weights of the mask loss.
         name: key in ``BASELINES``.
-        pretrained_lr_scale: factor on the encoder's rate if it started from ImageNet weights.
+        pretrained_lr_scale: factor on the encoder's lr if it started from ImageNet weights.
     """
 
     def __init__(self, network: nn.Module, loss: LossConfig, *, name: str, pretrained_lr_scale: float = 1.0) -> None:
@@ -105,7 +106,7 @@ class BaselineLearner(nn.Module):
     def forward(self, batch: Batch) -> Loss:
         """Return the mean loss over views; parts as ``SamTuning``'s."""
         if batch.masks is None:
-            raise ValueError("batch: expected masks to learn from, got none")
+            raise ValueError("batch: expected masks to train on, got none")
         self._weights_sha256 = None
         outputs = self.network(channels_last(batch.images))
         logits = to_frame(main_logits(outputs), batch.images.shape[-1])
@@ -135,10 +136,10 @@ class BaselineLearner(nn.Module):
         return list(groups.values())
 
     def recompute_statistics(self, batches: Iterable[Batch]) -> bool:
-        """Set the running statistics of batch norm to the mean over batches; return whether there was anything to set.
+        """Set the running statistics of batch norm to the mean over batches; return whether the network has any.
 
-        While a network learns, its running mean and variance follow with a delay of about ten steps and mix in what
-        earlier weights gave; a short run, or one on few images, is scored with statistics that are not its weights'.
+        During training the running mean and variance lag about ten steps behind and still include what earlier
+        weights gave; without this, a short run, or one on few images, is scored with statistics of other weights.
 
         Args:
             batches: of the training split; those of one view are left out, because batch norm over
@@ -175,7 +176,8 @@ class BaselineLearner(nn.Module):
         for key, own in (("name", self.name), ("backbone", encoder.backbone)):
             if record.get(key) != own:
                 raise UserError(
-                    f"{folder / RECORD}: expected {key} {own}, got {record.get(key)}; use that run's own config"
+                    f"{folder / RECORD}: expected {key} {own}, got {record.get(key)}; use that run's own config",
+                    code="E-NET-OTHER",
                 )
         path = folder / WEIGHTS
         try:
@@ -183,9 +185,10 @@ class BaselineLearner(nn.Module):
         except UserError:
             raise
         except Exception as error:
-            told = " ".join(str(error).split())[:200]
+            reason = " ".join(str(error).split())[:200]
             raise UserError(
-                f"{path}: expected the weights of {self.name}, but {told}; copy the folder again"
+                f"{path}: expected the weights of {self.name}, but {reason}; copy the folder again",
+                code="E-NET-DAMAGED",
             ) from error
         encoder.pretrained = bool(record.get("pretrained", False))
         encoder.weights_source = record.get("backbone_weights")
@@ -219,9 +222,11 @@ def read_record(folder: Path) -> dict[str, Any]:
         return record
     except OSError as error:
         raise UserError(
-            f"{path}: expected a network's record, but {error.strerror}; give a folder that a run saved"
+            f"{path}: expected a network's record, but {error.strerror}; give a folder that a run saved",
+            code="E-NET-NO-RECORD",
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{path}: expected a network's record, but it is damaged ({error}); copy the folder again"
+            f"{path}: expected a network's record, but it is damaged ({error}); copy the folder again",
+            code="E-NET-DAMAGED",
         ) from error

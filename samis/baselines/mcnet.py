@@ -64,10 +64,12 @@ class DilatedDenseNet(Encoder):
 
 
 class PyramidPooling(nn.Module):
-    """Pyramid pooling module: the feature beside its means over 1, 4, 9 and 36 regions.
+    """Pyramid pooling module: the feature and its means over 1, 4, 9 and 36 regions.
 
     Args:
-        before, after: channels in and out. bins: regions a side.
+        before: channels in.
+        after: channels out.
+        bins: regions a side.
     """
 
     def __init__(self, before: int, after: int, bins: tuple[int, ...] = (1, 2, 3, 6)) -> None:
@@ -89,7 +91,8 @@ class MCnet(nn.Module):
     """(V, 3, S, S) images to (V, 1, h, w) logits, h = w being those of the first score map (an eighth on DenseNet).
 
     Args:
-        backbone: timm name. pretrained: load its ImageNet weights.
+        backbone: timm name.
+        pretrained: load its ImageNet weights.
     """
 
     def __init__(self, backbone: str = "densenet201", *, pretrained: Pretrained = False) -> None:

@@ -28,7 +28,8 @@ class Merge(nn.Module):
     """The sum of one convolution of each branch, resized to the main one.
 
     Args:
-        before: channels of the branches. after: channels out.
+        before: channels of the branches.
+        after: channels out.
     """
 
     def __init__(self, before: list[int], after: int) -> None:
@@ -37,8 +38,8 @@ class Merge(nn.Module):
 
     def forward(self, branches: list[Tensor], main: Tensor) -> Tensor:
         """Return (V, after, h, w) features at the size of `main`, before a ReLU."""
-        told = [conv(resized(branch, main)) for conv, branch in zip(self.convs, branches, strict=True)]
-        return torch.stack(told).sum(0)
+        projected = [conv(resized(branch, main)) for conv, branch in zip(self.convs, branches, strict=True)]
+        return torch.stack(projected).sum(0)
 
 
 class Exchange(nn.Module):
@@ -67,7 +68,9 @@ class AggregateInteractionModule(nn.Module):
     """AIM: a level and its neighbours, brought to one width, exchange once and merge at the level's size.
 
     Args:
-        before: channels of the two or three levels that meet. main: which of them is the module's own. after: channels out.
+        before: channels of the two or three levels that meet.
+        main: which of them is the module's own.
+        after: channels out.
     """
 
     def __init__(self, before: list[int], main: int, after: int) -> None:
@@ -109,7 +112,8 @@ class MINet(nn.Module):
     """(V, 3, S, S) normalised images to (V, 1, S, S) logits.
 
     Args:
-        backbone: timm name; the first five levels are used. pretrained: load its ImageNet weights.
+        backbone: timm name; the first five levels are used.
+        pretrained: load its ImageNet weights.
     """
 
     def __init__(self, backbone: str = "vgg16_bn", *, pretrained: Pretrained = False) -> None:

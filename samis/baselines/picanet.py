@@ -1,4 +1,4 @@
-"""PiCANet: each pixel learns which other pixels to attend to, the whole map when deep, its neighbourhood when shallow.
+"""PiCANet: each pixel attends to others with learned weights, the whole map when deep, its neighbourhood when shallow.
 
 Paper: Liu, Han, Yang, "PiCANet: Learning Pixel-wise Contextual Attention for Saliency Detection", CVPR 2018 (doi
 10.1109/CVPR.2018.00326). Blocks by the paper's names: global PiCANet (ReNet of two bidirectional LSTMs of 256 units, then
@@ -66,7 +66,8 @@ class LocalPiCANet(nn.Module):
     """The mean of a feature over 7 x 7 places around each pixel, two pixels apart, weighted by a softmax.
 
     Args:
-        width: channels of the feature. context: gives the 128 channels that the weights are made of; None takes PiCANet's.
+        width: channels of the feature.
+        context: gives the 128 channels that the weights are made of; None takes PiCANet's.
     """
 
     def __init__(self, width: int, context: nn.Module | None = None) -> None:
@@ -90,7 +91,8 @@ class DecodingModule(nn.Module):
     """D_i: fuses the encoder's feature with the deeper module's, attends, and predicts a map.
 
     Args:
-        encoded: channels of the encoder's feature. deeper: of the module below; 0 for the deepest, which fuses nothing.
+        encoded: channels of the encoder's feature.
+        deeper: of the module below; 0 for the deepest, which fuses nothing.
         width: channels out.
         picanet: what attends; None in D1.
     """
@@ -139,7 +141,8 @@ class PiCANet(nn.Module):
     """(V, 3, S, S) normalised images to a list of logits, of D1 (the answer) to D6.
 
     Args:
-        backbone: timm name. pretrained: load its ImageNet weights.
+        backbone: timm name.
+        pretrained: load its ImageNet weights.
     """
 
     def __init__(self, backbone: str = "vgg16", *, pretrained: Pretrained = False) -> None:

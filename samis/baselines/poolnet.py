@@ -26,7 +26,7 @@ WIDTHS = (128, 256, 256, 512, 512)
 
 
 class PyramidPoolingModule(nn.Module):
-    """The deepest feature beside its means over a 1 x 1, 3 x 3 and 5 x 5 grid."""
+    """The deepest feature and its means over a 1 x 1, 3 x 3 and 5 x 5 grid."""
 
     def __init__(self, width: int, grids: tuple[int, ...] = (1, 3, 5)) -> None:
         super().__init__()
@@ -67,7 +67,8 @@ class PoolNet(nn.Module):
     """(V, 3, S, S) normalised images to (V, 1, S / s, S / s) logits, s the stride of the shallowest level used.
 
     Args:
-        backbone: timm name. pretrained: load its ImageNet weights.
+        backbone: timm name.
+        pretrained: load its ImageNet weights.
     """
 
     def __init__(self, backbone: str = "resnet50", *, pretrained: Pretrained = False) -> None:

@@ -33,9 +33,11 @@ class PublishedNumber(NamedTuple):
         dataset: as printed; a key of ``DATASETS``.
         split: which images were scored.
         noise: share of pixels with salt-and-pepper noise, [0, 1].
-        method: its name. year: of its paper, None if not given.
-        metric: its name as printed. value: the number.
-        source: where it stands.
+        method: its name.
+        year: of its paper, None if not given.
+        metric: its name as printed.
+        value: the number.
+        source: where it is printed.
         caution: what to know before comparing it.
     """
 

@@ -46,14 +46,14 @@ def stated_cost(methods: Sequence[str], path: Path = PATH) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
-    found = {}
+    costs = {}
     with path.open(encoding="utf-8", newline="") as file:
         for number, line in enumerate(csv.DictReader(file), start=2):
             try:
                 parameters, adds = (float(line[k]) if line[k] else None for k in ("parameters_m", "multiply_adds_g"))
-                found[line["method"]] = {
+                costs[line["method"]] = {
                     "parameters": parameters, "multiply_adds": adds, "at_px": int(line["at_px"]), "source": line["source"],
                 }  # fmt: skip
             except (KeyError, TypeError, ValueError) as error:
                 raise ValueError(f"{path}, line {number}: not a stated cost ({error}); correct the line") from error
-    return found
+    return costs

@@ -1,7 +1,7 @@
-"""What a box alone is worth: the filled box, and Otsu's threshold inside it; any segmenter asked with boxes must beat both.
+"""Box references: the filled box, and Otsu's threshold inside it; a segmenter with box prompts should score above both.
 
 Paper: Otsu, A Threshold Selection Method from Gray-Level Histograms, IEEE Trans. SMC 1979 (doi 10.1109/TSMC.1979.4310076).
-Differs: the side of the threshold that fills less of the box's rim is called the defect, since a tight box cuts off
+Differs: the side of the threshold that fills less of the box's border is called the defect, since a tight box cuts off
 surface at its corners.
 """
 
@@ -42,7 +42,10 @@ class BoxReference:
         """
         boxes = batch.prompt.boxes_xyxy
         if boxes is None:
-            raise UserError(f"{self.name}: expected boxes, got prompt '{batch.prompt.kind}'; set prompt.kind=box")
+            raise UserError(
+                f"{self.name}: expected boxes, got prompt '{batch.prompt.kind}'; set prompt.kind=box",
+                code="E-NET-NO-BOXES",
+            )
         present = batch.prompt.present
         framed = torch.zeros_like(batch.images[:, :1], device="cpu")
         for view, placement in enumerate(batch.placements):
@@ -62,7 +65,7 @@ class BoxReference:
         answer[y0:y1, x0:x1] = np.maximum(answer[y0:y1, x0:x1], inner)
 
     def describe(self) -> dict[str, Any]:
-        """Return what a score row says: an oracle, since its boxes come from the truth."""
+        """Return a score row's description: an oracle, since its boxes come from the truth."""
         return {
             "kind": "baseline",
             "name": self.name,
@@ -92,17 +95,17 @@ def otsu_threshold(grey: np.ndarray) -> int:
 
 
 def defect_side(grey: np.ndarray) -> np.ndarray:
-    """Return (h, w) bool: the side of Otsu's threshold that covers less of the rim; all of a flat patch."""
+    """Return (h, w) bool: the side of Otsu's threshold that covers less of the border; all of a flat patch."""
     if grey.min() == grey.max():
         return np.ones(grey.shape, bool)
     bright: np.ndarray = grey > otsu_threshold(grey)
-    rim = np.concatenate([bright[0], bright[-1], bright[:, 0], bright[:, -1]])
-    return ~bright if rim.mean() > 0.5 else bright
+    border = np.concatenate([bright[0], bright[-1], bright[:, 0], bright[:, -1]])
+    return ~bright if border.mean() > 0.5 else bright
 
 
 def _grey(image: Tensor) -> np.ndarray:
     """Return (S, S) uint8 from a (3, S, S) normalised view."""
-    mean, deviation = torch.tensor(PIXEL_MEAN), torch.tensor(PIXEL_STD)
-    rgb = image * deviation[:, None, None] + mean[:, None, None]
+    mean, std = torch.tensor(PIXEL_MEAN), torch.tensor(PIXEL_STD)
+    rgb = image * std[:, None, None] + mean[:, None, None]
     levels: np.ndarray = rgb.mean(0).clamp(0, 255).round().numpy().astype(np.uint8)
     return levels

@@ -27,15 +27,15 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 
 
 class SavedMaps:
-    """Answers with the maps of a folder; a map is value / 255.
+    """Predicts with the maps of a folder; a map is value / 255.
 
     Several folders are either parts of one set, each image in exactly one of them, or several methods, each image in every
-    one: then the answer is the mean of its maps, and the row is a ceiling. Anything between the two is refused.
+    one: then the answer is the mean of its maps, and the row is a ceiling. A mixture of the two is refused.
 
     Args:
-        folder: of png, jpg or bmp files named like the images; further files are left alone. Several: a sequence, or one text with
+        folder: of png, jpg or bmp files named like the images; further files are ignored. Several: a sequence, or one text with
             commas between them.
-        name: what the row is called; None takes the folder's name, or "mean of A and B".
+        name: of the row; None takes the folder's name, or "mean of A and B".
 
     Raises:
         UserError: a folder is missing or holds no map.
@@ -56,7 +56,7 @@ class SavedMaps:
 
     @property
     def name(self) -> str:
-        """What the row is called."""
+        """Name of the row."""
         return self._given_name or (f"mean of {' and '.join(self.methods)}" if self._mean else self.methods[0])
 
     def check(self, ids: Iterable[str]) -> None:
@@ -73,21 +73,24 @@ class SavedMaps:
             present = ", ".join(list(self._files[0])[:3])
             raise UserError(
                 f"{where}: expected maps for {len(ids)} images, {len(missing)} missing: {_listed(missing)}; maps here are named "
-                f"like {present}; score the split that they cover (--split), or add the others' folder (segmenter.maps=DIR,DIR)"
+                f"like {present}; score the split that they cover (--split), or add the others' folder (segmenter.maps=DIR,DIR)",
+                code="E-MAP-MISSING",
             )
         mean = len(self._files) > 1 and len(places[ids[0]]) > 1
         for i in ids:
             if len(places[i]) != (len(self._files) if mean else 1):
                 raise UserError(
                     f"{where}: expected each image in all folders (their mean is scored) or in one alone (parts of one set), but "
-                    f"{ids[0]} is in {len(places[ids[0]])} of them and {i} in {len(places[i])}; complete the folders"
+                    f"{ids[0]} is in {len(places[ids[0]])} of them and {i} in {len(places[i])}; complete the folders",
+                    code="E-MAP-FOLDERS",
                 )
         for files in self._files:
             doubled = [i for i in ids if len(files.get(_normal(i), [])) > 1]
             if doubled:
                 first = ", ".join(path.name for path in files[_normal(doubled[0])])
                 raise UserError(
-                    f"{where}: expected one map an image, doubled: {_listed(doubled)} ({first}); remove one of each"
+                    f"{where}: expected one map an image, doubled: {_listed(doubled)} ({first}); remove one of each",
+                    code="E-MAP-DOUBLED",
                 )
         self._mean = mean
         digest = hashlib.sha256()
@@ -121,7 +124,7 @@ class SavedMaps:
         return [self._map(i, placements[index].file_hw) for index, i in enumerate(batch.ids)]
 
     def describe(self) -> dict[str, Any]:
-        """Return what a score row says of the maps; ``resized`` counts those that did not have their image's size."""
+        """Return a score row's description of the maps; ``resized`` counts those that did not have their image's size."""
         return {
             "kind": "ceiling" if self._mean else "saved_maps",
             "name": self.name,
@@ -174,13 +177,17 @@ def _index(folder: Path) -> dict[str, list[Path]]:
         UserError: the folder is missing or holds no map.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: expected a folder of maps, but there is none; check segmenter.maps")
+        raise UserError(
+            f"{folder}: expected a folder of maps, but there is none; check segmenter.maps", code="E-MAP-NO-FOLDER"
+        )
     files: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
             files.setdefault(_normal(path.stem), []).append(path)
     if not files:
-        raise UserError(f"{folder}: expected maps ({', '.join(SUFFIXES)}), found none; check segmenter.maps")
+        raise UserError(
+            f"{folder}: expected maps ({', '.join(SUFFIXES)}), got none; check segmenter.maps", code="E-MAP-EMPTY"
+        )
     return files
 
 
@@ -192,28 +199,32 @@ def read_map(path: Path) -> np.ndarray:
     """
     try:
         with Image.open(path) as picture:
-            if (
-                picture.format == "TIFF"
-            ):  # Pillow maps an uncompressed file, and one that lies on its side in wrong rows
+            if picture.format == "TIFF":  # Pillow memory-maps an uncompressed file, and a rotated one with wrong rows
                 picture.filename = ""
             picture.load()
             if picture.mode.startswith(("I", "F")):
-                raise UserError(f"{path}: expected an 8-bit map, got mode {picture.mode}; save it as 8-bit grey")
+                raise UserError(
+                    f"{path}: expected an 8-bit map, got mode {picture.mode}; save it as 8-bit grey", code="E-MAP-DEPTH"
+                )
             if picture.mode == "L":
                 return np.array(picture)
             if picture.mode == "1":
                 return np.array(picture.convert("L"))
             channels = np.array(picture.convert("RGB"))
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        told = " ".join(str(error).split())
-        raise UserError(f"{path}: expected a readable map, but {told}; copy it again") from error
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{path}: expected a readable map, but {reason}; copy it again", code="E-MAP-DAMAGED"
+        ) from error
     if int(np.ptp(channels, axis=2).max()) > 8:
-        raise UserError(f"{path}: expected a grey map, got a coloured one; is it an overlay?")
+        raise UserError(
+            f"{path}: expected a grey map, got a coloured one; use the maps, not overlays", code="E-MAP-COLOUR"
+        )
     return channels[..., 1]
 
 
 def _normal(stem: str) -> str:
-    """One machine writes e-acute as one sign, another as two."""
+    """Return the stem in Unicode's composed form: some systems write an accented letter as two characters."""
     return unicodedata.normalize("NFC", stem)
 
 

@@ -10,8 +10,8 @@ seven maps of the first stage, five of the second, each by cross-entropy + SSIM 
 cross-entropy in which edge pixels count 1 - p and others 1.1 p, p being the edge's share; all weights 1.
 Differs: the stem is the backbone's own, with stride 1, so that ImageNet weights fit it too; the public code registers two
 convolutions in each EFBI that nothing calls (47.2 M of its 236.8 M parameters; the paper states 189.64 M), they are left out;
-no bias before batch norm; the edge's truth is the mask's rim, two pixels thick, as the authors' edge files are not public; p is
-of the image, not of the batch; AdamW instead of Adam.
+no bias before batch norm; the edge's truth is the mask's boundary, two pixels thick, as the authors' edge files are not public; p
+is of the image, not of the batch; AdamW instead of Adam.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ class EdgeExtraction(nn.Module):
     """The edge's logits from a shallow and the deepest stage, through four dilations.
 
     Args:
-        shallow, deepest: channels of the two stages. width: channels inside the multi-scale fusion.
+        shallow: channels of the shallow stage.
+        deepest: channels of the deepest stage.
+        width: channels inside the multi-scale fusion.
     """
 
     def __init__(self, shallow: int, deepest: int, width: int = 64) -> None:
@@ -100,7 +102,7 @@ class ForegroundBackgroundIntegration(nn.Module):
 
 
 class EdgeRefinementModule(nn.Module):
-    """ERM: joins deep and shallow features with the edge, given and found (what stands out of its 3 x 3 neighbourhood)."""
+    """ERM: joins deep and shallow features with the edge, given and computed (the difference from the 3 x 3 neighbourhood)."""
 
     def __init__(self, width: int = WIDTH) -> None:
         super().__init__()
@@ -110,8 +112,8 @@ class EdgeRefinementModule(nn.Module):
 
     def forward(self, deep: Tensor, shallow: Tensor, edge: Tensor) -> Tensor:
         """Return (V, width, h, w) features of the size of `shallow`."""
-        found = F.relu(shallow - F.avg_pool2d(shallow, 3, stride=1, padding=1))
-        both = self.edge(torch.cat([self.given(resize_to(edge, shallow)), found], 1))
+        contrast = F.relu(shallow - F.avg_pool2d(shallow, 3, stride=1, padding=1))
+        both = self.edge(torch.cat([self.given(resize_to(edge, shallow)), contrast], 1))
         answer: Tensor = self.join(torch.cat([resize_to(deep, shallow), shallow, both], 1))
         return answer
 
@@ -145,7 +147,8 @@ class TSERNet(nn.Module):
     """(V, 3, S, S) images to a list of 13 logits: refined, second stage 1 to 4, first stage 1 to 6, bridge; the edge is last.
 
     Args:
-        backbone: timm name. pretrained: load its ImageNet weights.
+        backbone: timm name.
+        pretrained: load its ImageNet weights.
     """
 
     def __init__(self, backbone: str = "resnet34", *, pretrained: Pretrained = False) -> None:
@@ -196,8 +199,8 @@ class TSERNet(nn.Module):
 def f_measure_loss(logits: Tensor, truth: Tensor, inside: Tensor) -> Tensor:
     """Return 1 - soft F-measure per image, (V,) float32; one pixel above and below, so that nothing on nothing costs nothing."""
     probability, wanted = logits.float().sigmoid() * inside, truth * inside
-    hit, found, there = (x.flatten(1).sum(1) for x in (probability * wanted, probability, wanted))
-    return 1 - ((1 + BETA) * hit + 1) / (BETA * there + found + 1)
+    hit, predicted, true = (x.flatten(1).sum(1) for x in (probability * wanted, probability, wanted))
+    return 1 - ((1 + BETA) * hit + 1) / (BETA * true + predicted + 1)
 
 
 def balanced_bce(logits: Tensor, truth: Tensor, inside: Tensor) -> Tensor:

@@ -35,7 +35,8 @@ class UNet(nn.Module):
     """(V, 3, S, S) normalised images to (V, 1, S, S) logits; S a multiple of the backbone's deepest stride.
 
     Args:
-        backbone: timm name. pretrained: load its ImageNet weights.
+        backbone: timm name.
+        pretrained: load its ImageNet weights.
         width: channels of the last, full-size stage; each stage below has twice as many, up to 256.
 
     Raises:
@@ -49,7 +50,9 @@ class UNet(nn.Module):
         stride = max(skips)
         if stride & (stride - 1):
             raise UserError(
-                f"segmenter.backbone={backbone}: U-Net needs strides that are powers of two, got {self.encoder.strides}"
+                f"segmenter.backbone={backbone}: U-Net needs strides that are powers of two, got {self.encoder.strides}; "
+                "choose another, such as resnet18",
+                code="E-NET-BACKBONE",
             )
         self.stages = nn.ModuleList()
         before = skips[stride]

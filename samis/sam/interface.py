@@ -30,7 +30,8 @@ class Licence:
     """The licence of a family's official weights.
 
     Attributes:
-        name: as a person reads it. spdx: identifier for a model card's header, "other" where there is none.
+        name: as a person reads it.
+        spdx: identifier for a model card's header, "other" where there is none.
         url: of its text.
         notice: printed when weights are loaded and before an export; empty for a permissive licence.
     """

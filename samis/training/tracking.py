@@ -49,7 +49,8 @@ class Tracker:
         purge_step: hide what an earlier process wrote from this step on.
         references: name -> metrics of rows to draw beside the validation, each as a run of its own below
             `folder`, under the same tags: TensorBoard draws runs that share a tag into one chart.
-        names: ``training.trackers``. accelerator: of the run, which the trackers besides TensorBoard belong to.
+        names: ``training.trackers``.
+        accelerator: of the run, which the trackers besides TensorBoard belong to.
         config: the resolved config, which they show.
 
     Raises:

@@ -80,10 +80,10 @@ def test_timm_files_under_a_feature_extractors_names(tmp_path):
 
 def test_another_models_file_is_named(tmp_path):
     save_file(timm.create_model("resnet18").state_dict(), tmp_path / "a.safetensors")
-    with pytest.raises(UserError, match=r"weights of resnet34, but 100 of its 180 .* looks like resnet18 \(100 of 100"):
+    with pytest.raises(UserError, match=r"100 of its 180 .*resnet18 \(100 of 100.*E-NET-OTHER-WEIGHTS"):
         Encoder("resnet34", pretrained=tmp_path / "a.safetensors")
     save_file({"x.weight": torch.zeros(3)}, tmp_path / "b.safetensors")
-    with pytest.raises(UserError, match="0 of its 70 tensors fit; the file looks like none of resnet18"):
+    with pytest.raises(UserError, match=r"0 of its 70 .* none of resnet18.*E-NET-OTHER-WEIGHTS"):
         Encoder("resnet10t", pretrained=tmp_path / "b.safetensors")
 
 
@@ -100,9 +100,7 @@ def test_a_deeper_model_all_of_whose_first_blocks_fit_is_refused(file, backbone)
 
 def test_a_deeper_models_file_is_an_error(tmp_path):
     save_file(timm.create_model("resnet34").state_dict(), tmp_path / "a.safetensors")
-    with pytest.raises(
-        UserError, match=r"100 of its 100 tensors fit, and 96 more are of a deeper model .* looks like resnet34"
-    ):
+    with pytest.raises(UserError, match=r"100 of its 100 .* 96 more .* resnet34.*E-NET-OTHER-WEIGHTS"):
         Encoder("resnet18", pretrained=tmp_path / "a.safetensors")
 
 
@@ -115,16 +113,16 @@ def test_no_torchvision_file_is_taken_for_a_deeper_model(name):
 
 
 def test_bad_files_are_told(tmp_path):
-    with pytest.raises(UserError, match=r"no such file; check segmenter\.weights"):
+    with pytest.raises(UserError, match="E-NET-NO-WEIGHTS"):
         Encoder("resnet10t", pretrained=tmp_path / "none.pth")
     (tmp_path / "cut.safetensors").write_bytes(b"cut")
-    with pytest.raises(UserError, match=r"cut\.safetensors: expected weights of a backbone, but reading failed"):
+    with pytest.raises(UserError, match=r"cut\.safetensors: .*E-NET-DAMAGED"):
         Encoder("resnet10t", pretrained=tmp_path / "cut.safetensors")
     torch.save(torch.nn.Conv2d(3, 3, 1), tmp_path / "module.pth")
-    with pytest.raises(UserError, match="save its state_dict"):
+    with pytest.raises(UserError, match="E-NET-UNSAFE"):
         Encoder("resnet10t", pretrained=tmp_path / "module.pth")
     torch.save([1, 2], tmp_path / "list.pth")
-    with pytest.raises(UserError, match="state dict of tensors, got none"):
+    with pytest.raises(UserError, match="E-NET-NO-TENSORS"):
         Encoder("resnet10t", pretrained=tmp_path / "list.pth")
 
 

@@ -1,4 +1,4 @@
-"""What every network of BASELINES promises: sizes, gradients, determinism, saving, half precision, processes, mistakes told.
+"""The contract of every network in BASELINES: sizes, gradients, determinism, saving, half precision, processes, mistakes.
 
 On a light backbone, since none of this depends on it; that each network runs on its own paper's is tested at the end and, by
 learning, in test_overfit.py.
@@ -147,7 +147,7 @@ def test_half_precision(network, draw_batch):
 
 
 def test_a_side_that_the_strides_do_not_divide(network):
-    """Either any side will do, or the mistake is told with the sides that do."""
+    """Either any side is accepted, or the error names sides that are."""
     try:
         with torch.no_grad():
             logits = main_logits(network.eval()(torch.zeros(1, 3, 71, 71)))
@@ -169,9 +169,9 @@ def two_processes(names, folder):
         for rank in (0, 1)
     ]  # fmt: skip
     for rank in ranks:
-        told, _ = rank.communicate(timeout=1800)
-        assert rank.returncode == 0, told[-3000:]
-        assert [line.split()[0] for line in told.splitlines() if line.endswith(" equal")] == list(names)
+        output, _ = rank.communicate(timeout=1800)
+        assert rank.returncode == 0, output[-3000:]
+        assert [line.split()[0] for line in output.splitlines() if line.endswith(" equal")] == list(names)
 
 
 def test_two_processes_equal_one(tmp_path):

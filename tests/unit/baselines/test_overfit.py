@@ -51,8 +51,8 @@ def eight_images(side):
 
 
 def mean_iou(logits, masks):
-    found, wanted = to_frame(logits.float(), masks.shape[-1]) > 0, masks > 0
-    return ((found & wanted).flatten(1).sum(1) / (found | wanted).flatten(1).sum(1)).mean().item()
+    predicted, wanted = to_frame(logits.float(), masks.shape[-1]) > 0, masks > 0
+    return ((predicted & wanted).flatten(1).sum(1) / (predicted | wanted).flatten(1).sum(1)).mean().item()
 
 
 def iou_in_evaluation(network, batch):

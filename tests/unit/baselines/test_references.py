@@ -51,5 +51,5 @@ def test_boxes_that_are_not_there_count_for_nothing():
 def test_without_boxes_it_says_what_to_set():
     batch = batch_of(np.zeros((16, 16, 3), np.uint8), [[0.0, 0.0, 1.0, 1.0]])
     batch.prompt = Prompt()
-    with pytest.raises(UserError, match=r"prompt\.kind=box"):
+    with pytest.raises(UserError, match="E-NET-NO-BOXES"):
         BoxReference("otsu_box").predict(batch)

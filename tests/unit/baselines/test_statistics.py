@@ -65,9 +65,9 @@ def test_what_validates_better_is_kept(spoilt, tmp_path):
         learner.recompute_statistics(build_batch_maker(config, training=True)(data))
     learner.save(tmp_path / "best")
     written = (tmp_path / "best" / "model.safetensors").read_bytes()
-    found = recompute_statistics(config, learner, data, data, folder=tmp_path / "best")["batch_norm"]
-    better = found["validation_after"]["mae"] < found["validation_before"]["mae"]
-    assert found["recomputed"] is better and json.dumps(found)
+    result = recompute_statistics(config, learner, data, data, folder=tmp_path / "best")["batch_norm"]
+    better = result["validation_after"]["mae"] < result["validation_before"]["mae"]
+    assert result["recomputed"] is better and json.dumps(result)
     assert ((tmp_path / "best" / "model.safetensors").read_bytes() != written) is better
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best"]
     if not spoilt:

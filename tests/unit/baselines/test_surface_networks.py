@@ -106,7 +106,7 @@ def test_every_block_of_edrnets_encoder_attends():
     blocks = [module for module in encoder.modules() if type(module).__name__ == "BasicBlock"]
     assert len(blocks) == 4 and all(isinstance(block.se, Cbam) for block in blocks)
     assert encoder.strides == [1, 2, 4, 8, 16] and encoder.channels == [64, 64, 128, 256, 512]
-    with pytest.raises(UserError, match="EDRNet needs a ResNet"):
+    with pytest.raises(UserError, match=r"EDRNet.*E-NET-BACKBONE"):
         EDRNet("vgg11")
 
 
@@ -205,7 +205,7 @@ def test_tsernets_losses_by_hand():
     truth[..., :2, :2] = 1
     shown = torch.ones_like(truth, dtype=torch.bool)
     half = torch.zeros_like(truth)
-    # 4 of 16 pixels: TP 2, found 8, there 4; one pixel above and below
+    # 4 of 16 pixels: TP 2, predicted 8, true 4; one pixel above and below
     assert f_measure_loss(half, truth, shown).item() == pytest.approx(1 - (1.3 * 2 + 1) / (0.3 * 4 + 8 + 1))
     expected = np.log(2) * (4 * 0.75 + 12 * 1.1 * 0.25) / 16
     assert balanced_bce(half, truth, shown).item() == pytest.approx(expected)
@@ -223,7 +223,7 @@ def test_the_hybrid_loss_is_its_three_parts():
 
 @pytest.mark.parametrize("name", SURFACE)
 def test_a_perfect_answer_costs_nothing(name, draw_batch):
-    """With the truth as every map and its rim as the edge, each network's loss is nought: nothing else is asked of it."""
+    """With the truth as every map and its boundary as the edge, each network's loss is 0."""
     given = draw_batch()
     network = build_baseline(name, backbone=TINY).eval()
     perfect = 100 * (2 * given.masks - 1)
@@ -261,5 +261,5 @@ def test_pyramids_of_four_and_six_levels(name, backbone, levels):
 
 @pytest.mark.parametrize("network", [DACNet, TSERNet, EDRNet])
 def test_a_backbone_that_cannot_start_at_full_size_is_told(network):
-    with pytest.raises(UserError, match=r"first \d halvings can be left out; choose another, such as resnet34"):
+    with pytest.raises(UserError, match=r"first \d .*E-NET-BACKBONE"):
         network("convnext_atto")
