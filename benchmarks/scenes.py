@@ -1,4 +1,4 @@
-"""Drawing scenes with their questions: every texture drawn for each scene (commit 31d036d) against crops of a bank.
+"""Drawing scenes with their prompts: every texture drawn for each scene (commit 31d036d) against crops of a bank.
 
 Also prints what a GPU hour gives: scenes drawn a second and core, times the loader's processes. Run:
 python benchmarks/scenes.py [--quick] [--json] [--cores 14]
@@ -16,7 +16,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.sides import finish, measure, parse, report
-from pretraining.questions import PromptMix, ask
+from pretraining.scene_prompts import PromptMix, draw_prompts
 from pretraining.scenes import NO_SMALL
 from pretraining.textures import bank
 
@@ -75,7 +75,7 @@ def main() -> None:
         found: list[tuple[float, ...]] = []
         number = next(rounds)
         for k in range(count):
-            scene = ask(np.random.default_rng([number, k]), chosen.side, mix, small=NO_SMALL)
+            scene = draw_prompts(np.random.default_rng([number, k]), chosen.side, mix, small=NO_SMALL)
             found.append((scene.image.mean(), scene.image.std(), scene.salient.mean()))
         return found
 

@@ -1,4 +1,4 @@
-"""Config -> promptable pretraining; apart from ``build`` because nothing else shares its schema or its data."""
+"""Config -> promptable pretraining; builds the learner and its scenes, and runs the trainer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 from pretraining.learner import PromptablePretraining, PromptValidation
 from pretraining.promptable import PromptedScenes, PromptMix, SceneLoader
-from pretraining.questions import ask
+from pretraining.scene_prompts import draw_prompts
 from pretraining.scenes import draw_scene
 from pretraining.textures import bank
 from samis.config import Pretraining, check, load_config, to_yaml
@@ -34,11 +34,15 @@ VALIDATION_SEED = 10_000
 def pretrain(config: Pretraining, *, dry_run: bool = False) -> Path:
     """Pretrain a small SAM on drawn scenes; return the run folder.
 
+    Args:
+        config: of the stage.
+        dry_run: whether to print the config and the drawing speed only.
+
     Raises:
-        UserError: unknown architecture, the stage before has left no weights, no package has the trunk's, or a precision that
-            cannot be.
+        UserError: the architecture is unknown, the stage before has no weights, no package has the trunk's weights, or this
+            machine lacks the precision.
     """
-    resolve_precision(config.training.mixed_precision)  # a mistake is told before anything is built
+    resolve_precision(config.training.mixed_precision)  # a mistake is reported before anything is built
     check(config)
     torch.manual_seed(config.seed)
     learner = PromptablePretraining(_sam(config), config.loss)
@@ -76,20 +80,22 @@ def pretrain(config: Pretraining, *, dry_run: bool = False) -> Path:
 
 
 def drawing_note(scenes: PromptedScenes, *, workers: int, seconds: float = 0.5) -> str:
-    """Draw for half a second of this core and say what the loader's processes can draw in an hour.
+    """Draw for half a second on this core and return how many scenes the loader's processes can draw in an hour.
 
     Args:
-        scenes: what is drawn; its state is left as it is. workers: of the loader. seconds: of processor time.
+        scenes: what is drawn; its state is not changed.
+        workers: of the loader.
+        seconds: of processor time.
     """
     bank(scenes.side)
     start, drawn = time.process_time(), 0
     while (spent := time.process_time() - start) < seconds or drawn < 4:
-        ask(np.random.default_rng([VALIDATION_SEED, drawn]), scenes.side, scenes.mix, small=scenes.small)
+        draw_prompts(np.random.default_rng([VALIDATION_SEED, drawn]), scenes.side, scenes.mix, small=scenes.small)
         drawn += 1
-    rate, cores = drawn / spent, max(1, min(workers, os.cpu_count() or 1))
+    per_second, cores = drawn / spent, max(1, min(workers, os.cpu_count() or 1))
     return (
-        f"drawing: {rate:,.0f} scenes/s per core, {cores} loader process{'es' if cores > 1 else ''}: "
-        f"at most {rate * cores * 3600 / 1e6:.1f} M scenes an hour"
+        f"drawing: {per_second:,.0f} scenes/s per core, {cores} loader process{'es' if cores > 1 else ''}: "
+        f"at most {per_second * cores * 3600 / 1e6:.1f} M scenes an hour"
     )
 
 
@@ -112,13 +118,16 @@ def embed(runs: list[Path], folder: Path) -> Path:
             )
     folder.mkdir(parents=True, exist_ok=True)
     init = load_config(runs[0] / "config.yaml", schema=Pretraining).init
-    goes_on = init is not None and Path(init).resolve() in (folder.resolve(), (folder / "model.safetensors").resolve())
-    before = len(list(folder.glob("stage_*_config.yaml"))) if goes_on else 0
+    continues = init is not None and Path(init).resolve() in (
+        folder.resolve(),
+        (folder / "model.safetensors").resolve(),
+    )
+    before = len(list(folder.glob("stage_*_config.yaml"))) if continues else 0
     weights = {name: tensor.half() for name, tensor in read_tensors(runs[-1] / "best" / "model.safetensors").items()}
     path = folder / "model.safetensors"
     with replacing(path) as temporary:
         write_tensors(weights, temporary)
-    if not goes_on:
+    if not continues:
         for old in folder.glob("stage_*"):
             old.unlink()
     for number, run in enumerate(runs, before + 1):
@@ -133,7 +142,15 @@ def embedded_note(path: Path) -> str:
 
 
 def draw_sheet(path: Path, *, side: int = 192, columns: int = 8, rows: int = 3, seed: int = 0) -> None:
-    """Draw a contact sheet of scenes: pictures, and below each its objects in shades of grey."""
+    """Draw a contact sheet of scenes: pictures, and below each its objects in shades of grey.
+
+    Args:
+        path: the PNG to write.
+        side: of a scene, px.
+        columns: scenes in a row.
+        rows: rows of scenes.
+        seed: of the scenes.
+    """
     lines = []
     for row in range(rows):
         scenes = [draw_scene(np.random.default_rng([seed, row, column]), side) for column in range(columns)]

@@ -3,9 +3,9 @@
 Paper: Kirillov et al., Segment Anything, ICCV 2023 (doi 10.1109/ICCV51070.2023.00371), appendix A: focal and dice loss in
 the ratio 20 : 1, gradient through the best of three masks where the prompt is ambiguous, mean squared error for the
 predicted IoU.
-Differs: a small SAM trained from scratch on focal loss first falls into "nothing"; class-balanced cross-entropy comes first
+Differs: a small SAM trained from scratch on focal loss first predicts empty masks; class-balanced cross-entropy comes first
 (``loss.bce`` with ``loss.balance``), focal loss takes over in the second stage. Mask 0 learns every prompt, the three
-alternatives learn boxes and single points. The empty prompt, which SAM never trains, is asked for every object.
+alternatives learn boxes and single points. The empty prompt, which SAM never trains, has the union of all objects as its target.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from samis.sam.forward import SamOutput, decode, encode
 
 
 class PromptablePretraining(nn.Module):
-    """Ask a SAM four groups of questions about each scene, and learn from the answers.
+    """Train a SAM on four groups of prompts of each scene.
 
     Args:
-        sam: trained whole, but for the mask-prompt branch, which is frozen since no mask is ever given.
+        sam: trained completely, except for the mask-prompt branch, which is frozen since no prompt is a mask.
         loss: weights of the mask loss.
         iou_weight: weight of the predicted IoU's squared error.
     """
@@ -45,30 +45,30 @@ class PromptablePretraining(nn.Module):
     def forward(self, batch: Batch) -> Loss:
         """Return the mean over the groups of the mean over prompts of mask loss and IoU error."""
         embeddings = encode(self.sam, batch.images)
-        answers = batch.extras["answers"].float() / 255
+        targets = batch.extras["targets"].float() / 255
         salient = batch.extras["salient"].float() / 255
         total = torch.zeros((), device=embeddings.device)
         parts: dict[str, Tensor] = {}
-        asked = 0
-        for name, prompt, ambiguous in _questions(batch):
+        used = 0
+        for name, prompt, ambiguous in _prompt_groups(batch):
             if name == "empty":
-                wanted = salient
+                target = salient
             else:
-                wanted = answers[:, asked : asked + prompt.prompts_per_view]
-                asked += prompt.prompts_per_view
-            loss, iou_error, iou = self._group(decode(self.sam, embeddings, prompt), wanted, ambiguous)
+                target = targets[:, used : used + prompt.prompts_per_view]
+                used += prompt.prompts_per_view
+            loss, iou_error, iou = self._group(decode(self.sam, embeddings, prompt), target, ambiguous)
             total = total + loss + self.iou_weight * iou_error
             parts |= {f"loss_{name}": loss.detach(), f"iou_{name}": iou}
             parts["iou_error"] = parts.get("iou_error", torch.zeros_like(iou)) + iou_error.detach() / 4
         return Loss(total / 4, parts)
 
-    def _group(self, output: SamOutput, wanted: Tensor, ambiguous: bool) -> tuple[Tensor, Tensor, Tensor]:
+    def _group(self, output: SamOutput, target: Tensor, ambiguous: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Return mask loss, IoU error and the (detached) IoU of mask 0, each a mean over the group's prompts."""
-        cells = wanted.shape[-1]
+        cells = target.shape[-1]
         logits = output.logits.flatten(0, 1)
         if logits.shape[-1] != cells:
             logits = F.interpolate(logits, (cells, cells), mode="bilinear", align_corners=False)
-        truth = wanted.flatten(0, 1)[:, None]
+        truth = target.flatten(0, 1)[:, None]
         with torch.no_grad():
             actual = _iou((logits > 0).float(), (truth > 0.5).float())
         chosen = logits[:, :1]
@@ -86,7 +86,7 @@ class PromptablePretraining(nn.Module):
         return [(self.sam.image_encoder, "forward")]
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return two groups at one rate: matrices of linears and convolutions decay; norms, biases, tokens, positions do not."""
+        """Return two groups with one learning rate: matrices of linears and convolutions with weight decay, the rest without."""
         decayed: list[Tensor] = []
         kept: list[Tensor] = []
         for module in self.sam.modules():
@@ -108,8 +108,8 @@ class PromptablePretraining(nn.Module):
         self.sam.load_state_dict(read_tensors(folder / "model.safetensors"))
 
 
-def _questions(batch: Batch) -> list[tuple[str, Prompt, bool]]:
-    """Return (name, prompt, ambiguous) for each group, in the order of the answers; the empty prompt last."""
+def _prompt_groups(batch: Batch) -> list[tuple[str, Prompt, bool]]:
+    """Return (name, prompt, ambiguous) for each group, in the order of the targets; the empty prompt last."""
     extras = batch.extras
     ones = torch.ones(extras["points_xy"].shape[:3], dtype=torch.int64, device=extras["points_xy"].device)
     return [
@@ -121,10 +121,10 @@ def _questions(batch: Batch) -> list[tuple[str, Prompt, bool]]:
 
 
 class PromptValidation:
-    """Score a pretraining learner on fixed batches: the mean IoU of each group of questions.
+    """Score a pretraining learner on fixed batches: the mean IoU of each group of prompts.
 
     Args:
-        batches: fixed batches with questions, the same for every epoch.
+        batches: fixed batches with prompts, the same for every epoch.
         device: where the learner is.
     """
 

@@ -1,8 +1,8 @@
-"""Loader of drawn scenes with prompts: what promptable pretraining learns from, drawn for each step by seed.
+"""Loader of drawn scenes with prompts: the data of promptable pretraining, drawn for each step by seed.
 
-Each scene has four groups of questions (``pretraining.questions``). Scenes are drawn in the loader's workers and travel to
-the GPU as three tensors: one grey byte a pixel, one byte a cell of an answer, and the coordinates as float32; the
-image is normalised there. A batch of 64 scenes at 256 px with 11 questions is 7 MB; as float32 RGB it would be 53 MB.
+Each scene has four groups of prompts (``pretraining.scene_prompts``). Scenes are drawn in the loader's workers and are sent to
+the GPU as three tensors: one grey byte a pixel, one byte a cell of a target mask, and the coordinates as float32; the
+image is normalised there. A batch of 64 scenes at 256 px with 11 prompts is 7 MB; as float32 RGB it would be 53 MB.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from pretraining.questions import AskedScene, PromptMix, ask
+from pretraining.scene_prompts import PromptedScene, PromptMix, draw_prompts
 from pretraining.scenes import SMALL, SmallObjects
 from pretraining.textures import bank
 from samis.core.contracts import Batch
 from samis.core.geometry import place
 from samis.core.preprocessing import PIXEL_MEAN, PIXEL_STD
-from samis.data.pipeline.loading import seed_worker
+from samis.data.pipeline.workers import seed_worker
 
 __all__ = ["PromptMix", "PromptedScenes", "SceneBatch", "SceneLoader"]
 
 
 @dataclass
 class SceneBatch(Batch):
-    """A batch of B scenes as it travels; ``to`` makes the ``Batch`` that a learner reads.
+    """A batch of B scenes in compact form; ``to`` makes the ``Batch`` that a learner reads.
 
     Attributes:
         images: (B, 1, S, S) uint8, grey.
-        extras: ``answers`` (B, P + 1, c, c) uint8, the union of all objects last; ``numbers`` (B, N) float32: factors of
+        extras: ``targets`` (B, P + 1, c, c) uint8, the union of all objects last; ``numbers`` (B, N) float32: factors of
             R, G and B, then boxes, points, clicks and the labels of the clicks.
-        mix: how many questions of each kind there are.
+        mix: how many prompts of each kind there are.
     """
 
     mix: PromptMix = field(default_factory=PromptMix)
 
     def to(self, device: torch.device | str) -> Batch:
-        """Return a batch on `device` with normalised float32 images and the questions by name; three copies."""
+        """Return a batch on `device` with normalised float32 images and the prompts by name; three copies."""
         grey = self.images.to(device, non_blocking=True)
-        answers = self.extras["answers"].to(device, non_blocking=True)
+        targets = self.extras["targets"].to(device, non_blocking=True)
         numbers = self.extras["numbers"].to(device, non_blocking=True)
         mix, each = self.mix, self.mix.clicks_each
         widths = [3, mix.boxes * 4, mix.points * 2, mix.clicks * each * 2, mix.clicks * each]
@@ -54,8 +54,8 @@ class SceneBatch(Batch):
             "points_xy": points.reshape(count, mix.points, 1, 2),
             "clicks_xy": clicks.reshape(count, mix.clicks, each, 2),
             "clicks_labels": labels.reshape(count, mix.clicks, each).long(),
-            "answers": answers[:, :-1],
-            "salient": answers[:, -1:],
+            "targets": targets[:, :-1],
+            "salient": targets[:, -1:],
         }
         return Batch(self.ids, normalised(grey, gain), self.placements, class_names=self.class_names, extras=extras)
 
@@ -69,7 +69,8 @@ def normalised(grey: Tensor, gain: Tensor) -> Tensor:
     """Return (B, 3, S, S) float32 as SAM's preprocessing gives it for the tinted 8-bit picture.
 
     Args:
-        grey: (B, 1, S, S) uint8. gain: (B, 3) float32.
+        grey: (B, 1, S, S) uint8.
+        gain: (B, 3) float32, factors of R, G and B.
     """
     images = (grey * gain[:, :, None, None]).clamp_(0, 255).floor_()
     for channel, (mean, std) in enumerate(zip(PIXEL_MEAN, PIXEL_STD, strict=True)):
@@ -82,9 +83,14 @@ class PromptedScenes(IterableDataset[SceneBatch]):
     """Batches of scenes by seed: item (seed, epoch, batch index) is always the same picture.
 
     Args:
-        side: of a scene, px. batch_size: scenes of this process. batches: of an epoch. seed: of the scenes.
-        mix: questions about a scene. small: how often objects are small.
-        rank, world: number of this process, and of all.
+        side: of a scene, px.
+        batch_size: scenes of this process.
+        batches: of an epoch.
+        seed: of the scenes.
+        mix: prompts of a scene.
+        small: how often objects are small.
+        rank: number of this process.
+        world: how many processes there are.
     """
 
     def __init__(
@@ -117,17 +123,19 @@ class PromptedScenes(IterableDataset[SceneBatch]):
         """Draw one batch."""
         first = (index * self.world + self.rank) * self.batch_size
         scenes = [
-            ask(np.random.default_rng([self.seed, self.epoch, first + k]), self.side, self.mix, small=self.small)
+            draw_prompts(
+                np.random.default_rng([self.seed, self.epoch, first + k]), self.side, self.mix, small=self.small
+            )
             for k in range(self.batch_size)
         ]
-        whole = (0, 0, self.side, self.side)
+        all_of_it = (0, 0, self.side, self.side)
         return SceneBatch(
             ids=[f"scene_{self.seed}_{self.epoch}_{index}_{k}" for k in range(self.batch_size)],
             images=torch.from_numpy(np.stack([scene.image[None] for scene in scenes])),
-            placements=[place((self.side, self.side), whole, self.side, sample=k) for k in range(self.batch_size)],
+            placements=[place((self.side, self.side), all_of_it, self.side, sample=k) for k in range(self.batch_size)],
             class_names=["scene"] * self.batch_size,
             extras={
-                "answers": torch.from_numpy(np.stack([np.concatenate([s.answers, s.salient]) for s in scenes])),
+                "targets": torch.from_numpy(np.stack([np.concatenate([s.targets, s.salient]) for s in scenes])),
                 "numbers": torch.from_numpy(np.stack([_numbers(scene) for scene in scenes])),
             },
             mix=self.mix,
@@ -139,7 +147,8 @@ class SceneLoader:
 
     Args:
         dataset: draws the batches.
-        workers: processes that draw; 0 draws in this one. prefetch: batches that each of them draws ahead.
+        workers: processes that draw; 0 draws in this one.
+        prefetch: batches that each of them draws ahead.
     """
 
     def __init__(self, dataset: PromptedScenes, *, workers: int = 0, prefetch: int = 2) -> None:
@@ -153,7 +162,7 @@ class SceneLoader:
         self.dataset.epoch, self.dataset.first = epoch, skip
 
     def __iter__(self) -> Iterator[SceneBatch]:
-        bank(self.dataset.side)  # drawn before the workers are forked, which then share it
+        bank(self.dataset.side)  # drawn before the workers are forked, so that they share it
         # Workers interleave batches round robin, so order does not depend on their number.
         loader = DataLoader(
             self.dataset,
@@ -167,6 +176,6 @@ class SceneLoader:
         return cast(Iterator[SceneBatch], iter(loader))
 
 
-def _numbers(scene: AskedScene) -> np.ndarray:
+def _numbers(scene: PromptedScene) -> np.ndarray:
     parts = (scene.gain, scene.boxes_xyxy, scene.points_xy, scene.clicks_xy, scene.clicks_labels)
     return np.concatenate([part.ravel() for part in parts]).astype(np.float32)

@@ -6,7 +6,7 @@ polarity, down to a low contrast; objects overlap, and some have a part that is 
 several masks. A share of the objects is small, 2 to 8 px long (``SmallObjects``).
 
 Textures are crops of a bank (``pretraining.textures``), and an object is drawn inside its own window only: a scene takes a
-quarter of the time of drawing all of it over the whole picture (``benchmarks/scenes.py``).
+quarter of the time of drawing all of it over the complete picture (``benchmarks/scenes.py``).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from pretraining.shapes import Window, draw_shape, draw_small, pick, random_pixels, shape_kind, window_of
 from pretraining.surfaces import background, camera
-from pretraining.textures import TextureBank, bank, mean_and_deviation
+from pretraining.textures import TextureBank, bank, mean_and_std
 from samis.data.public import drawing
 
 Array = np.ndarray
@@ -51,7 +51,7 @@ class Scene:
     Attributes:
         image: (H, W) uint8.
         objects: (K, H, W) bool, what of each object is visible; a part is its own object besides.
-        salient: (H, W) bool, the union of all objects: the answer to the empty prompt.
+        salient: (H, W) bool, the union of all objects: the target of the empty prompt.
     """
 
     image: Array
@@ -60,11 +60,11 @@ class Scene:
 
 
 @dataclass
-class _Look:
+class _Appearance:
     shift: float
     texture: float
     smooth: float
-    rim: float
+    edge: float
     blur: float
 
 
@@ -75,8 +75,8 @@ def draw_scene(rng: Rng, side: int, *, small: SmallObjects = SMALL) -> Scene:
     field = background(rng, textures, hw)
     masks: list[Array] = []
     least: list[int] = []
-    # One look for most objects of a scene, as defects of one surface share their cause.
-    look = _look(rng)
+    # One appearance for most objects of a scene, as defects of one surface share their cause.
+    appearance = _draw_appearance(rng)
     dotted = rng.random() < small.scenes
     chance = small.share_there if dotted else small.share
     count = int(rng.integers(2, 13)) if dotted else pick(rng, (1, 2, 3, 4, 6, 8), (0.26, 0.5, 0.7, 0.84, 0.94, 1))
@@ -87,9 +87,9 @@ def draw_scene(rng: Rng, side: int, *, small: SmallObjects = SMALL) -> Scene:
         area = cv2.countNonZero(mask.view(np.uint8))
         if area < (2 if tiny else 12 * (side / 256) ** 2 + 4) or area > 0.6 * side * side:
             continue
-        own = look if rng.random() < 0.75 else _look(rng)
+        own = appearance if rng.random() < 0.75 else _draw_appearance(rng)
         window = window_of(mask)
-        _paint(rng, textures, field, mask, window, _small_look(rng, own) if tiny else own)
+        _paint(rng, textures, field, mask, window, _small_appearance(rng, own) if tiny else own)
         for before in masks:
             before[window.slices] &= ~mask[window.slices]
         masks.append(mask)
@@ -97,12 +97,12 @@ def draw_scene(rng: Rng, side: int, *, small: SmallObjects = SMALL) -> Scene:
         if not tiny and rng.random() < 0.15 and area > 300:
             part = _part(rng, mask, window, area)
             if cv2.countNonZero(part.view(np.uint8)) > 20:
-                _paint(rng, textures, field, part, window_of(part), _look(rng))
+                _paint(rng, textures, field, part, window_of(part), _draw_appearance(rng))
                 masks.append(part)
                 least.append(8)
     image = camera(rng, textures, field, strength=side / 256)
-    seen = [mask for mask, low in zip(masks, least, strict=True) if cv2.countNonZero(mask.view(np.uint8)) >= low]
-    objects = np.stack(seen) if seen else np.zeros((0, *hw), bool)
+    visible = [mask for mask, low in zip(masks, least, strict=True) if cv2.countNonZero(mask.view(np.uint8)) >= low]
+    objects = np.stack(visible) if visible else np.zeros((0, *hw), bool)
     return Scene(image, objects, np.asarray(objects.any(axis=0)))
 
 
@@ -110,54 +110,54 @@ def _draw_usual(rng: Rng, textures: TextureBank, template: str, hw: tuple[int, i
     return draw_shape(rng, textures, template if rng.random() < 0.7 else shape_kind(rng), hw)
 
 
-def _look(rng: Rng) -> _Look:
-    """Draw how an object differs from what it lies on: brightness (either sign), texture, rim, softness."""
+def _draw_appearance(rng: Rng) -> _Appearance:
+    """Draw how an object differs from the surface below it: brightness (either sign), texture, edge, softness."""
     shift = (-1 if rng.random() < 0.5 else 1) * float(np.exp(rng.uniform(np.log(0.08), np.log(0.5))))
     textured = rng.random() < 0.45
     if textured and rng.random() < 0.25:
         shift = 0.0
-    return _Look(
+    return _Appearance(
         shift=shift,
         texture=rng.uniform(0.03, 0.15) if textured or shift == 0 else 0.0,
         smooth=rng.uniform(0.5, 1) if rng.random() < 0.3 else 0.0,
-        rim=rng.normal(0, 0.15) if rng.random() < 0.15 else 0.0,
+        edge=rng.normal(0, 0.15) if rng.random() < 0.15 else 0.0,
         blur=pick(rng, (0.3, 0.8, 1.5, 3.0, 5.0), (0.3, 0.63, 0.83, 0.93, 1)),
     )
 
 
-def _small_look(rng: Rng, look: _Look) -> _Look:
-    """Return the look of a small object, which texture or soft edges would make invisible."""
-    sign = np.sign(look.shift) or (-1 if rng.random() < 0.5 else 1)
-    return _Look(float(sign) * max(abs(look.shift), 0.12), 0.0, 0.0, 0.0, min(look.blur, 0.8))
+def _small_appearance(rng: Rng, appearance: _Appearance) -> _Appearance:
+    """Return the appearance of a small object, which texture or soft edges would make invisible."""
+    sign = np.sign(appearance.shift) or (-1 if rng.random() < 0.5 else 1)
+    return _Appearance(float(sign) * max(abs(appearance.shift), 0.12), 0.0, 0.0, 0.0, min(appearance.blur, 0.8))
 
 
-def _paint(rng: Rng, textures: TextureBank, field: Array, mask: Array, window: Window, look: _Look) -> None:
+def _paint(rng: Rng, textures: TextureBank, field: Array, mask: Array, window: Window, appearance: _Appearance) -> None:
     """Change `field` where the object is; its soft edge ends 4 standard deviations away, and so does the window."""
-    blur = look.blur * max(field.shape) / 256
+    blur = appearance.blur * max(field.shape) / 256
     around = window.grown(int(4 * blur) + 2, field.shape).slices
     under, inside = field[around], mask[around]
     opacity = drawing.soft(inside, blur)
-    # A mark that differs less than the surface does by itself could not be told from it.
-    shift = np.sign(look.shift) * max(abs(look.shift), mean_and_deviation(field)[1]) if look.shift else 0.0
+    # A mark that differs less than the surface does by itself could not be distinguished from it.
+    shift = np.sign(appearance.shift) * max(abs(appearance.shift), mean_and_std(field)[1]) if appearance.shift else 0.0
     change = np.full(under.shape, shift, np.float32)
-    if look.smooth:
+    if appearance.smooth:
         mean = cv2.mean(under, inside.view(np.uint8))[0]
-        change += np.float32(look.smooth) * (np.float32(mean) - under)
-    if look.texture:
+        change += np.float32(appearance.smooth) * (np.float32(mean) - under)
+    if appearance.texture:
         kind = "fractal" if rng.random() < 0.7 else "streaks"
-        change += np.float32(look.texture) * textures.crop(rng, kind, under.shape)
+        change += np.float32(appearance.texture) * textures.crop(rng, kind, under.shape)
     if rng.random() < 0.35:  # a shade across the object: part of it fades into the surface
         shade = textures.crop(rng, "shade", field.shape)[around]
         change *= (1 + np.float32(0.5) * shade).clip(0.4, 1.6)
-    if look.rim:
+    if appearance.edge:
         edge = opacity * (1 - opacity) * np.float32(4)
-        change += np.float32(look.rim) * edge
-        under += np.float32(0.3 * look.rim) * edge
+        change += np.float32(appearance.edge) * edge
+        under += np.float32(0.3 * appearance.edge) * edge
     under += change * opacity
 
 
-def _part(rng: Rng, whole: Array, window: Window, area: int) -> Array:
+def _part(rng: Rng, mask: Array, window: Window, area: int) -> Array:
     """Return a piece of an object: a smaller blob about one of its pixels, kept inside."""
-    x, y = random_pixels(rng, whole, window, 1)[0].tolist()
+    x, y = random_pixels(rng, mask, window, 1)[0].tolist()
     size = np.sqrt(area) * rng.uniform(0.2, 0.5)
-    return np.asarray(drawing.blob(rng, whole.shape, (x, y), float(size)) & whole)
+    return np.asarray(drawing.blob(rng, mask.shape, (x, y), float(size)) & mask)

@@ -1,4 +1,4 @@
-"""Outlines of the objects of drawn scenes, each found inside a window of the picture."""
+"""Outlines of the objects of drawn scenes, each computed inside a window of the picture."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Window:
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """Return what takes the part out of an (H, W) array."""
+        """Return the slices of an (H, W) array."""
         return slice(self.y0, self.y1), slice(self.x0, self.x1)
 
     def grown(self, by: int, hw: tuple[int, ...]) -> Window:

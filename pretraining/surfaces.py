@@ -5,12 +5,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from pretraining.textures import TextureBank, mean_and_deviation
+from pretraining.textures import TextureBank, mean_and_std
 
 Array = np.ndarray
 Rng = np.random.Generator
 _STEPS = 4096
-"""Steps of the tables that stand for a power and a sine over a whole picture."""
+"""Steps of the tables that replace a power and a sine over a complete picture."""
 
 
 def background(rng: Rng, textures: TextureBank, hw: tuple[int, int]) -> Array:
@@ -32,13 +32,13 @@ def background(rng: Rng, textures: TextureBank, hw: tuple[int, int]) -> Array:
 
 
 def camera(rng: Rng, textures: TextureBank, field: Array, *, strength: float = 1.0) -> Array:
-    """Return (H, W) uint8: the field seen by a camera, with gamma, blur, grain, JPEG and a contrast of its own."""
+    """Return (H, W) uint8: the field seen by a camera, with gamma, blur, grain, JPEG and a random contrast."""
     if rng.random() < 0.4:
         field = cv2.GaussianBlur(field, (0, 0), rng.uniform(0.3, 1.0) * strength)
     grain = rng.uniform(0, 0.05) if rng.random() < 0.85 else rng.uniform(0.05, 0.09)
     field = field + np.float32(grain * strength) * textures.crop(rng, "grain", field.shape)
     if rng.random() < 0.3:
-        scale, mean = rng.uniform(0.5, 2.5), mean_and_deviation(field)[0]
+        scale, mean = rng.uniform(0.5, 2.5), mean_and_std(field)[0]
         field = field * np.float32(scale) + np.float32(rng.uniform(0.2, 0.75) - scale * mean)
     gamma = np.exp(rng.normal(0, 0.2))
     table = (((np.arange(_STEPS) + 0.5) / _STEPS) ** gamma * 255).astype(np.uint8)

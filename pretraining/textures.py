@@ -2,7 +2,7 @@
 
 A crop has a random place, is flipped and sometimes transposed, and costs a copy; the smooth noise that it replaces cost
 several enlargements and a variance for each octave. The bank depends on the side of the scenes alone (its seed is a
-constant), never on the process that draws it, so that a scene stays a function of its own seed. At a side of 256 px it takes
+constant), not on the process that draws it, so a scene is a function of its own seed. At a side of 256 px it takes
 80 MB, which forked loader processes share.
 """
 
@@ -62,7 +62,8 @@ class TextureBank:
 
         Args:
             rng: draws the texture, the place and the turn; the number of its draws depends on the kind alone.
-            kind: one of COUNTS. hw: at most the side of the scenes, px.
+            kind: one of COUNTS.
+            hw: at most the side of the scenes, px.
         """
         turned, entry, down, right, flip_y, flip_x, transposed = rng.random(7).tolist()
         stored = self._kinds[f"turned_{kind}" if turned < 0.33 and f"turned_{kind}" in COUNTS else kind]
@@ -75,11 +76,11 @@ class TextureBank:
         return (part.T if transposed < 0.5 else part).copy()  # in C order, and never the stored texture itself
 
     def surface(self, rng: Rng, kind: str, hw: tuple[int, int]) -> Array:
-        """Return a crop that has mean 0 and standard deviation 1 by itself, for a whole scene."""
+        """Return a crop with mean 0 and standard deviation 1, for a complete scene."""
         part = self.crop(rng, kind, hw)
-        mean, deviation = mean_and_deviation(part)
+        mean, std = mean_and_std(part)
         part -= np.float32(mean)
-        part *= np.float32(1 / (deviation + 1e-6))
+        part *= np.float32(1 / (std + 1e-6))
         return part
 
 
@@ -89,10 +90,10 @@ def bank(side: int) -> TextureBank:
     return TextureBank(side)
 
 
-def mean_and_deviation(field: Array) -> tuple[float, float]:
+def mean_and_std(field: Array) -> tuple[float, float]:
     """Return mean and standard deviation of a float32 array, ten times as fast as numpy does."""
-    mean, deviation = cv2.meanStdDev(field)
-    return float(mean[0, 0]), float(deviation[0, 0])
+    mean, std = cv2.meanStdDev(field)
+    return float(mean[0, 0]), float(std[0, 0])
 
 
 def _turned(rng: Rng, field: Array) -> Array:
@@ -124,8 +125,8 @@ def _bands(rng: Rng, side: int, size: int) -> Array:
 
 
 def _normalised(field: Array) -> Array:
-    mean, deviation = mean_and_deviation(field)
-    return ((field - mean) / (deviation + 1e-6)).astype(np.float32)
+    mean, std = mean_and_std(field)
+    return ((field - mean) / (std + 1e-6)).astype(np.float32)
 
 
 _DRAW: dict[str, Callable[[Rng, int, int], Array]] = {

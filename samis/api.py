@@ -43,7 +43,7 @@ from samis.jobs.predict import load_model
 from samis.jobs.score import Scoring
 from samis.jobs.score import score as score_images
 from samis.prediction import Prediction
-from samis.prompts.given import asked_of
+from samis.prompts.given import object_prompts
 from samis.reporting.analysis.gap import Gap
 from samis.reporting.analysis.gap import gap_closed as _gap_closed
 from samis.sam.caching import cache_embeddings
@@ -93,9 +93,9 @@ class Model:
         chosen = prediction.Options(**options)
         if not isinstance(photos, np.ndarray):
             return list(prediction.predict(self.loaded(), find_photos(photos), chosen))
-        asked = asked_of(chosen.boxes, chosen.points)
+        objects = object_prompts(chosen.boxes, chosen.points)
         segmenter, prompter, *_ = prediction.resolve_prompt(
-            self.loaded(), {"picture": asked} if asked else None, chosen
+            self.loaded(), {"picture": objects} if objects else None, chosen
         )
         s = self.config.segmenter
         framing = build_framing(self.config.frame, s.architecture, s.weights)

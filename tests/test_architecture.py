@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {"torch", "torchvision", "accelerate", "peft", "timm", "segment_anything", "torchmetrics"}
 
 BASE = {"errors", "config", "core"}
-RECORDS = {"data.base", "data.mapped", "data.pairing", "data.reading", "data.splitting"}
+RECORDS = {"data.base", "data.mapped", "data.pairing", "data.picture_file", "data.reading", "data.splitting"}
 """What the packages of ``data`` share: reading pictures, pairing images with masks, lists of records, drawing splits."""
 ROWS = {f"evaluation.{name}" for name in ("score_row", "rows", "labels", "repeats", "intervals")}
 """What a report may know of an evaluation: rows, not networks."""

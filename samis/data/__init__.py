@@ -56,7 +56,7 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
 
 
 OWN = ("folder", "coco", "labelme")
-"""Formats of a user's own data: which data it is, only the folder says."""
+"""Formats of a user's own data: only the folder identifies the data."""
 
 
 def load_dataset(name: str, *, root: Path | str | None = None, split: str = "test", **options: Any) -> Dataset:
@@ -64,9 +64,9 @@ def load_dataset(name: str, *, root: Path | str | None = None, split: str = "tes
 
     Args:
         name: key in ``DATASETS``.
-        root: its folder; None looks in ``$SAMIS_DATA``, then in ``data`` and ``../shared/data``.
+        root: its folder; None searches ``$SAMIS_DATA``, then in ``data`` and ``../shared/data``.
         split: ``train``, ``val``, ``trainval``, ``test`` or another one that the data set names.
-        options: what its loader takes besides, e.g. ``masks=`` of ``folder``.
+        options: what its loader takes in addition, e.g. ``masks=`` of ``folder``.
 
     Raises:
         UserError: if the name, the split, an option or a file is not what it should be.
@@ -77,10 +77,14 @@ def load_dataset(name: str, *, root: Path | str | None = None, split: str = "tes
             f"data.name: expected one of {known}, got '{name}'{did_you_mean(name, DATASETS)}", code="E-DATA-SET"
         )
     check_values(name, DATASETS[name], options)
-    found = DATASETS[name](root=root, split=split, **options)
-    with contextlib.suppress(AttributeError, TypeError):  # an object without a place for it is not asked
-        vars(found)["loaded_as"] = {"name": name, "root": None if root is None else str(root), "options": dict(options)}
-    return found
+    dataset = DATASETS[name](root=root, split=split, **options)
+    with contextlib.suppress(AttributeError, TypeError):  # an object that takes no attributes keeps none
+        vars(dataset)["loaded_as"] = {
+            "name": name,
+            "root": None if root is None else str(root),
+            "options": dict(options),
+        }
+    return dataset
 
 
 def loader_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,22 +92,26 @@ def loader_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
     ``split: by_tile`` in a config chooses a division; the loaders call it ``division``, since ``split`` names a part of it.
 
+    Args:
+        name: key in ``DATASETS``.
+        options: of a config.
+
     Raises:
         UserError: if the data set has one division only.
 
     >>> loader_options("magnetic_tile", {"split": "by_tile"})
     {'division': 'by_tile'}
     """
-    found = dict(options)
-    if "split" in found and name in DATASETS:
+    chosen = dict(options)
+    if "split" in chosen and name in DATASETS:
         if "division" not in inspect.signature(DATASETS[name]).parameters:
             raise UserError(
                 f"data.options: expected no 'split' for {name}, which is divided in one way only, got "
-                f"'{found['split']}'; name the parts with data.train, data.val and data.test",
+                f"'{chosen['split']}'; name the parts with data.train, data.val and data.test",
                 code="E-DATA-OPTION",
             )
-        found["division"] = found.pop("split")
-    return found
+        chosen["division"] = chosen.pop("split")
+    return chosen
 
 
 def dataset_label(
@@ -112,7 +120,9 @@ def dataset_label(
     """Return what rows, tables and file names call a data set: its name, and the options that make it another one.
 
     Args:
-        name: key in ``DATASETS``. options: of a config. root: the folder; its name is part of the label of a user's own data.
+        name: key in ``DATASETS``.
+        options: of a config.
+        root: the folder; its name is part of the label of a user's own data.
         label: what the user calls the data, in place of name and folder.
 
     Raises:
@@ -133,22 +143,26 @@ def dataset_label(
     if name not in DATASETS:
         return label or name
     defaults = {key: p.default for key, p in inspect.signature(DATASETS[name]).parameters.items()}
-    words = [Path(root).resolve().name] if root is not None and name in OWN and not label else []
+    parts = [Path(root).resolve().name] if root is not None and name in OWN and not label else []
     for key, value in sorted(loader_options(name, options).items()):
         if key == "division" and value != defaults[key]:
-            words.append(str(value).replace("_", " "))
+            parts.append(str(value).replace("_", " "))
         elif key not in defaults or value != defaults[key]:
-            words.append(f"{key}={value}")
-    return f"{label or name} ({', '.join(words)})" if words else label or name
+            parts.append(f"{key}={value}")
+    return f"{label or name} ({', '.join(parts)})" if parts else label or name
 
 
 def has_clean_lists(name: str) -> bool:
-    """Tell whether a data set keeps its defect-free photos apart, and adds them to a split by ``clean=True``."""
+    """Return whether a data set has lists of defect-free photos, which ``clean=True`` adds to a split."""
     return name in DATASETS and "clean" in inspect.signature(DATASETS[name]).parameters
 
 
 def check_options(name: str, options: Mapping[str, Any]) -> None:
-    """Refuse options of a config that the data set's loader does not take, or with values that none has; reads no file.
+    """Refuse options of a config that the data set's loader does not take, or with wrong values; reads no file.
+
+    Args:
+        name: key in ``DATASETS``.
+        options: of a config.
 
     Raises:
         UserError: names the option and, where there is one, the near option.

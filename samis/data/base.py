@@ -1,4 +1,4 @@
-"""What every data set on disk shares: a record per image, reading on demand, committed splits, where the data lies."""
+"""What every data set on disk shares: a record per image, reading on demand, committed splits, where the data are."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _REPOSITORY = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Record:
-    """Where one sample lies.
+    """Where the files of one sample are.
 
     Attributes:
         id: unique within the data set.
@@ -39,7 +39,7 @@ class Record:
 
 
 class RecordDataset:
-    """A named split of image and mask files, read when asked for (implements ``samis.core.contracts.Dataset``).
+    """A named split of image and mask files, read on access (implements ``samis.core.contracts.Dataset``).
 
     Args:
         name: the data set's name.
@@ -65,9 +65,9 @@ class RecordDataset:
                 code="E-DATA-EMPTY",
             )
         if len(set(self.ids)) < len(self.ids):
-            double = next(i for n, i in enumerate(self.ids) if i in self.ids[:n])
+            repeated = next(i for n, i in enumerate(self.ids) if i in self.ids[:n])
             raise UserError(
-                f"{name}, split '{split}': expected unique ids, got '{double}' twice; rename one of the files",
+                f"{name}, split '{split}': expected unique ids, got '{repeated}' twice; rename one of the files",
                 code="E-DATA-SAME-NAME",
             )
 
@@ -99,7 +99,7 @@ class RecordDataset:
         return Sample(record.id, image, mask, record.class_name, record.image_path, record.mask_path)
 
     def fingerprint(self) -> str:
-        """Return a sha256 over ids and file contents; the same files give the same value wherever they lie.
+        """Return a sha256 over ids and file contents; the same files give the same value in any folder.
 
         Raises:
             UserError: if a file cannot be read.
@@ -123,8 +123,8 @@ def find_root(root: Path | str | None, folder: str, how_to_get: str) -> Path:
 
     Args:
         root: the folder, if the user named it.
-        folder: the data set's usual folder name, looked for in ``$SAMIS_DATA``, then in ``data`` and ``../shared/data``
-            beside the working folder and the repository.
+        folder: the data set's usual folder name, searched for in ``$SAMIS_DATA``, then in ``data`` and ``../shared/data``
+            next to the working folder and the repository.
         how_to_get: one line: the public source and the folder tree, for the error.
 
     Raises:
@@ -140,8 +140,8 @@ def find_root(root: Path | str | None, folder: str, how_to_get: str) -> Path:
     if variable:
         places = [Path(variable)]
     else:
-        beside = [Path.cwd(), _REPOSITORY]
-        places = [parent / data for parent in beside for data in ("data", "../shared/data")]
+        parents = [Path.cwd(), _REPOSITORY]
+        places = [parent / data for parent in parents for data in ("data", "../shared/data")]
     for place in places:
         if (place / folder).is_dir():
             return (place / folder).resolve()
@@ -155,8 +155,13 @@ def find_root(root: Path | str | None, folder: str, how_to_get: str) -> Path:
 def check_split(split: str, splits: Collection[str], *, name: str) -> None:
     """Refuse a split that the data set does not have.
 
+    Args:
+        split: the split's name.
+        splits: the data set's splits.
+        name: of the data set, for the error.
+
     Raises:
-        UserError: naming the splits there are, and the nearest.
+        UserError: names the splits that exist, and the nearest.
     """
     if split not in splits:
         raise UserError(
@@ -167,6 +172,10 @@ def check_split(split: str, splits: Collection[str], *, name: str) -> None:
 
 def read_split(name: str, split: str) -> list[str]:
     """Return the committed ids of one split of a data set; ``(clean_)trainval`` is ``(clean_)train`` and ``(clean_)val``.
+
+    Args:
+        name: of the data set, or of its division.
+        split: of the list.
 
     Raises:
         UserError: if there is no such list.
@@ -185,27 +194,32 @@ def read_split(name: str, split: str) -> list[str]:
 
 
 def select(pairs: Mapping[str, Pair], names: Iterable[str], *, root: Path) -> dict[str, Pair]:
-    """Return the pairs of the named ids, in the names' order.
+    """Return the pairs of the given ids, in the order of the ids.
+
+    Args:
+        pairs: id -> pair.
+        names: the ids.
+        root: the data set's folder, for the error.
 
     Raises:
-        UserError: if an id has no files, naming the first and how many.
+        UserError: an id has no files; names the first and how many.
     """
-    wanted = list(names)
-    missing = [name for name in wanted if name not in pairs]
+    ids = list(names)
+    missing = [name for name in ids if name not in pairs]
     if missing:
         raise UserError(
-            f"{root}: expected {len(wanted)} images of this split, got {len(wanted) - len(missing)}; "
+            f"{root}: expected {len(ids)} images of this split, got {len(ids) - len(missing)}; "
             f"the first missing is '{missing[0]}'; is the download complete?",
             code="E-DATA-INCOMPLETE",
         )
-    return {name: pairs[name] for name in wanted}
+    return {name: pairs[name] for name in ids}
 
 
 class Subset:
     """A few of a data set's samples, in the data set's order; a ``samis.core.contracts.Dataset``.
 
     Args:
-        dataset: the whole.
+        dataset: the data set that the samples are taken from.
         indices: which samples.
     """
 
@@ -225,14 +239,18 @@ class Subset:
         return self._dataset[self._indices[index]]
 
     def fingerprint(self) -> str:
-        """Return the sha256 over the whole's fingerprint and the ids taken."""
+        """Return the sha256 over the data set's fingerprint and the ids taken."""
         return hashlib.sha256("\n".join([self._dataset.fingerprint(), *self.ids]).encode()).hexdigest()
 
 
 def subset(dataset: Dataset, count: int, *, seed: int = 0, besides: str | None = None) -> Subset:
     """Draw `count` samples by seed, taking classes in turn so that each has its share; all if there are fewer.
 
-    Samples of the class `besides` are all taken, and do not count.
+    Args:
+        dataset: the data set that the samples are taken from.
+        count: how many.
+        seed: another seed draws other samples.
+        besides: a class whose samples are all taken, and do not count.
     """
     kept = [index for index, name in enumerate(dataset.class_names) if name == besides]
     order = np.random.default_rng(seed).permutation(len(dataset))

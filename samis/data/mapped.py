@@ -16,8 +16,8 @@ _CHANNELS = {"L": 1, "RGB": 3}
 _ORIENTATION = 0x0112  # the EXIF tag
 
 
-def pixels_begin(picture: Image.Image) -> int | None:
-    """Return the byte at which an opened file holds its pixels as they are, row after row; None if it does not.
+def pixels_start(picture: Image.Image) -> int | None:
+    """Return the byte at which an opened file holds its pixels unchanged, row after row; None if it does not.
 
     That is an upright uncompressed TIFF or PGM/PPM of 8 bits, grey or RGB, whose strips follow one another.
     """
@@ -27,31 +27,31 @@ def pixels_begin(picture: Image.Image) -> int | None:
         return None
     if picture.getexif().get(_ORIENTATION, 1) != 1:
         return None
-    row, begin, done = picture.width * channels, int(parts[0][2]), 0
+    row, start, done = picture.width * channels, int(parts[0][2]), 0
     for kind, (left, top, right, bottom), offset, arguments in parts:
         form, stride, direction = (*((arguments,) if isinstance(arguments, str) else arguments), 0, 1)[:3]
-        as_it_is = kind == "raw" and form == picture.mode and stride in (0, row) and direction == 1
-        if not as_it_is or (left, top, right) != (0, done, picture.width) or int(offset) != begin + done * row:
+        unchanged = kind == "raw" and form == picture.mode and stride in (0, row) and direction == 1
+        if not unchanged or (left, top, right) != (0, done, picture.width) or int(offset) != start + done * row:
             return None
         done = int(bottom)
-    return begin if done == picture.height else None
+    return start if done == picture.height else None
 
 
 def mapped(picture: Image.Image) -> np.ndarray | None:
     """Return an opened file's pixels as a read-only view of the file, (H, W) or (H, W, 3) uint8; None where it is no such file.
 
-    Memory is taken only for the parts that are looked at, and the system may take it back. The file must stay as it is
-    meanwhile: where it is cut short, the process ends. It is replaced safely by renaming another over it.
+    Memory is used only for the parts that are read, and the system may free it. The file must not change meanwhile: if it
+    is cut short, the process ends. Renaming another file over it is safe.
     """
-    begin = pixels_begin(picture)
-    if begin is None:
+    start = pixels_start(picture)
+    if start is None:
         return None
     shape: tuple[int, ...] = (picture.height, picture.width)
     shape = shape if picture.mode == "L" else (*shape, 3)
     path = os.fspath(getattr(picture, "filename", ""))
-    if not path or os.path.getsize(path) < begin + int(np.prod(shape, dtype=np.int64)):
-        return None  # decoding will say that it is cut short
-    return np.asarray(np.memmap(path, np.uint8, mode="r", offset=begin, shape=shape))
+    if not path or os.path.getsize(path) < start + int(np.prod(shape, dtype=np.int64)):
+        return None  # decoding will report that it is cut short
+    return np.asarray(np.memmap(path, np.uint8, mode="r", offset=start, shape=shape))
 
 
 def assembled(picture: Image.Image) -> np.ndarray | None:
@@ -70,15 +70,15 @@ def assembled(picture: Image.Image) -> np.ndarray | None:
     width, height = picture.size
     tiled = 322 in tags
     across, down = (int(tags[322]), int(tags[323])) if tiled else (width, min(int(tags.get(278, height)), height))
-    begins, lengths = (tuple(tags.get(tag, ())) for tag in ((324, 325) if tiled else (273, 279)))
+    starts, lengths = (tuple(tags.get(tag, ())) for tag in ((324, 325) if tiled else (273, 279)))
     corners = [(top, left) for top in range(0, height, down or 1) for left in range(0, width, across or 1)]
-    if across < 1 or down < 1 or not len(begins) == len(lengths) == len(corners):
+    if across < 1 or down < 1 or not len(starts) == len(lengths) == len(corners):
         return None
     pixels = np.empty((height, width, channels), np.uint8)
     with Path(os.fspath(getattr(picture, "filename", ""))).open("rb") as file:
-        for (top, left), begin, length in zip(corners, begins, lengths, strict=True):
+        for (top, left), start, length in zip(corners, starts, lengths, strict=True):
             rows = down if tiled else min(down, height - top)
-            file.seek(begin)
+            file.seek(start)
             part = _part(file.read(length), (rows, across, channels), tags)
             if part is None:
                 return None
@@ -94,7 +94,7 @@ def _is_plain(tags: Any, channels: int) -> bool:
         and tags.get(262) == (1 if channels == 1 else 2)  # 0 is black, or RGB
         and tags.get(259, 1) in (1, 8, 32946)  # as it is, or deflated
         and tags.get(317, 1) in (1, 2)  # differences along rows
-        and tags.get(284, 1) == 1  # channels beside each other
+        and tags.get(284, 1) == 1  # channels next to each other
         and tags.get(266, 1) == 1  # order of bits
         and tags.get(277, 1) == channels
         and set(tags.get(339, (1,))) == {1}  # unsigned

@@ -1,4 +1,4 @@
-"""Checks names of splits and values of ``data.options`` before any file is read: what a config says, not what a folder holds."""
+"""Checks names of splits and values of ``data.options`` before any file is read: what is in a config, not what is in a folder."""
 
 from __future__ import annotations
 
@@ -51,10 +51,11 @@ def check_split_names(name: str, roles: Mapping[str, str]) -> None:
     """Refuse a split that a data set does not have.
 
     Args:
-        name: of the data set. roles: config key -> name of the split.
+        name: of the data set.
+        roles: config key -> name of the split.
 
     Raises:
-        UserError: names the key, the splits there are and the nearest.
+        UserError: names the key, the splits that exist and the nearest.
     """
     known = SPLITS.get(name)
     for key, split in roles.items():
@@ -70,7 +71,7 @@ def check_values(name: str, loader: Callable[..., Any], options: Mapping[str, An
 
     Args:
         name: of the data set.
-        loader: its signature says which options there are, and of which type.
+        loader: its signature states the options and their types.
         options: as keyword arguments of the loader.
 
     Raises:
@@ -79,9 +80,11 @@ def check_values(name: str, loader: Callable[..., Any], options: Mapping[str, An
     schema = _schema(loader)
     if schema is None:
         return
-    given = {_WRITTEN_AS.get(key, key): os.fspath(v) if isinstance(v, os.PathLike) else v for key, v in options.items()}
+    written = {
+        _WRITTEN_AS.get(key, key): os.fspath(v) if isinstance(v, os.PathLike) else v for key, v in options.items()
+    }
     try:
-        from_dict(schema, given, where=f"data set {name}: data.options")
+        from_dict(schema, written, where=f"data set {name}: data.options")
     except ConfigError as error:
         raise UserError(error.message, code="E-DATA-OPTION") from None
 
@@ -92,10 +95,10 @@ def _schema(loader: Callable[..., Any]) -> type | None:
     parameters = inspect.signature(loader).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return None
-    types = {p.name: TYPES.get(p.name) or PLAIN.get(_written(p.annotation), Any) for p in parameters}
+    types = {p.name: TYPES.get(p.name) or PLAIN.get(_annotation(p.annotation), Any) for p in parameters}
     fields = [(_WRITTEN_AS.get(key, key), kind, None) for key, kind in types.items() if key not in _NO_OPTIONS]
     return dataclasses.make_dataclass("Options", fields, bases=(Section,))
 
 
-def _written(annotation: Any) -> str:
+def _annotation(annotation: Any) -> str:
     return annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")

@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from samis.data.reading import IMAGE_SUFFIXES
+from samis.data.picture_file import IMAGE_SUFFIXES
 from samis.errors import UserError
 
 GIVEN_SPLITS = ("train", "val", "test")
 """Split names a user's folders or CSV may give."""
-_ODD_SIGNS = ("Cc", "Cs", "Zl", "Zp")  # Unicode's controls, halves of signs (bytes that are no UTF-8), line breaks
+_FORBIDDEN_SIGNS = ("Cc", "Cs", "Zl", "Zp")  # Unicode's controls, surrogates (bytes that are not UTF-8), line breaks
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong with the files of a data set: a short code such as ``"image_without_mask"``, and where."""
+    """One mistake in the files of a data set.
+
+    Attributes:
+        code: short code, such as ``image_without_mask``; a key of `FAULT_CODES`.
+        file: the file.
+        message: what is wrong, where, and what to do.
+    """
 
     code: str
     file: Path
@@ -61,13 +67,18 @@ class PairingError(UserError):
 
 @dataclass
 class Pairs:
-    """What was found: `by_stem` in natural order, and `faults`."""
+    """Pairs of image and mask by file name.
+
+    Attributes:
+        by_stem: stem -> pair, in natural order.
+        faults: files that are in no pair.
+    """
 
     by_stem: dict[str, Pair] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
 
     def add(self, other: Pairs) -> None:
-        """Take in what was found elsewhere; the stems must differ."""
+        """Add the pairs and faults of other folders; a stem that is already known becomes a fault."""
         for stem, pair in other.by_stem.items():
             if stem in self.by_stem:
                 first = self.by_stem[stem].image_path
@@ -89,8 +100,14 @@ class Pairs:
 
 
 @dataclass
-class Found:
-    """What a user's layout holds: pairs by id, and the class and (where given) the split of each id."""
+class DataFiles:
+    """The files of a user's data set.
+
+    Attributes:
+        pairs: pairs by id.
+        classes: id -> class.
+        splits: id -> split, where the user gives one.
+    """
 
     pairs: Pairs = field(default_factory=Pairs)
     classes: dict[str, str] = field(default_factory=dict)
@@ -117,14 +134,18 @@ def portable(name: str) -> str:
 
 
 def list_pictures(folder: Path, *, what: str = "pictures") -> list[Path]:
-    """Return the picture files that lie directly in `folder`, in natural order; hidden and other files are passed over.
+    """Return the picture files that lie directly in `folder`, in natural order; hidden and other files are ignored.
+
+    Args:
+        folder: the folder.
+        what: what the pictures are, for the error.
 
     Raises:
         UserError: if the folder is missing, is no folder, cannot be read or holds no picture.
     """
     if not folder.is_dir():
-        came = "a file" if folder.exists() else "nothing there"
-        raise UserError(f"{folder}: expected a folder of {what}, got {came}; check the path", code="E-DATA-LAYOUT")
+        kind = "a file" if folder.exists() else "nothing there"
+        raise UserError(f"{folder}: expected a folder of {what}, got {kind}; check the path", code="E-DATA-LAYOUT")
     try:
         entries = list(folder.iterdir())
     except OSError as error:
@@ -132,14 +153,16 @@ def list_pictures(folder: Path, *, what: str = "pictures") -> list[Path]:
             f"{folder}: expected a readable folder of {what}, got '{error.strerror}'; check it",
             code="E-FILE-UNREADABLE",
         ) from error
-    found = [p for p in entries if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".") and not p.is_dir()]
-    if not found:
+    pictures = [
+        p for p in entries if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".") and not p.is_dir()
+    ]
+    if not pictures:
         raise UserError(
             f"{folder}: expected {what} ({', '.join(IMAGE_SUFFIXES)}), got none among {len(entries)} entries; "
             "check the path and that the download was unpacked",
             code="E-DATA-EMPTY",
         )
-    return sorted(found, key=lambda p: natural_key(p.name))
+    return sorted(pictures, key=lambda p: natural_key(p.name))
 
 
 def pair_folders(images: Path, masks: Path, *, masks_optional: bool = False) -> Pairs:
@@ -168,7 +191,14 @@ def pair_files(
     masks_optional: bool = False,
     masks_where: str = "the masks",
 ) -> Pairs:
-    """Pair two lists of files by stem; see ``pair_folders``."""
+    """Pair two lists of files by stem; see ``pair_folders``.
+
+    Args:
+        image_paths: files of images.
+        mask_paths: files of masks.
+        masks_optional: whether an image may lack its mask.
+        masks_where: where the masks are, for the error.
+    """
     pairs = Pairs()
     images = _by_stem(image_paths, "image", pairs.faults)
     masks = _by_stem(mask_paths, "mask", pairs.faults)
@@ -188,9 +218,9 @@ def pair_files(
 def _by_stem(paths: Iterable[Path], what: str, faults: list[Fault]) -> dict[str, Path]:
     table: dict[str, Path] = {}
     for path in paths:
-        stem = unicodedata.normalize("NFC", path.stem)  # one machine writes e-acute as one sign, another as two
-        if any(unicodedata.category(sign) in _ODD_SIGNS for sign in stem):
-            text = f"{str(path)!a}: expected a file name of letters, got control signs or bytes that are no UTF-8; rename it"
+        stem = unicodedata.normalize("NFC", path.stem)  # one machine writes e-acute as one character, another as two
+        if any(unicodedata.category(sign) in _FORBIDDEN_SIGNS for sign in stem):
+            text = f"{str(path)!a}: expected a file name of letters, got control characters or bytes that are not UTF-8; rename it"
             faults.append(Fault("odd_name", path, text))
             continue
         if stem in table:

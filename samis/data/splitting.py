@@ -1,4 +1,4 @@
-"""Divides ids into splits by a seeded hash, class by class, never parting images of one group (such as duplicates).
+"""Divides ids into splits by a seeded hash, class by class, never separating images of one group (such as duplicates).
 
 Nothing depends on the order of files or on a random generator: adding an image moves few others.
 """
@@ -17,13 +17,13 @@ def carve(
     groups: Sequence[int] | None = None,
     seed: int = 0,
 ) -> list[str]:
-    """Choose ids to set aside, so many of each class.
+    """Choose ids to hold out, a given number of each class.
 
     Args:
         ids: all ids.
         class_names: their classes, same order.
-        counts: how many to set aside of each class; a class not named keeps all.
-        groups: group number of each id, same order; a group is set aside whole or not at all. None: no groups.
+        counts: how many to hold out of each class; none of a class that is not named.
+        groups: group number of each id, same order; a group is held out completely or not at all. None: no groups.
         seed: another seed gives another choice.
 
     Returns:

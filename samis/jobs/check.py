@@ -11,9 +11,9 @@ from samis.config import DataConfig, Experiment, check
 from samis.core.contracts import Dataset
 from samis.core.losses import PARTS
 from samis.data import check_options, check_split_names
-from samis.data.checks.doctor import quick_check
 from samis.data.checks.findings import equal_splits
 from samis.data.checks.kinds import has_clean, has_defect
+from samis.data.checks.quick_check import quick_check
 from samis.data.configured import label_of, load_split
 from samis.errors import UserError, near_name
 from samis.metrics import CLEAN_NUMBERS, SCORES_CLEAN, find_metrics, numbers_on, score_image, summarise

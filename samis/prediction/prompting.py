@@ -13,13 +13,13 @@ from samis.prediction.deciding import kept_promise
 from samis.prediction.model import SAMS_OWN, LoadedModel
 from samis.prediction.options import Options
 from samis.prompts import PROMPTERS, Prompter, build_prompter
-from samis.prompts.given import KIND, Asked, GivenPrompter, asked_of, read_prompts
+from samis.prompts.given import KIND, GivenPrompter, ObjectPrompt, object_prompts, read_prompts
 from samis.sam.merge import SINGLE
 from samis.sam.segmenter import SamSegmenter
 from samis.tta import FlippedSegmenter, build_tta
 
 
-def prompts_for(photos: Sequence[Photo], options: Options) -> dict[str, list[Asked]] | None:
+def prompts_for(photos: Sequence[Photo], options: Options) -> dict[str, list[ObjectPrompt]] | None:
     """Return the prompts that a person gave for each photo, by its id; None if there are none.
 
     Args:
@@ -30,7 +30,7 @@ def prompts_for(photos: Sequence[Photo], options: Options) -> dict[str, list[Ask
         UserError: a photo without a prompt, or a prompt without a photo.
     """
     if options.prompts is None:
-        objects = asked_of(options.boxes, options.points)
+        objects = object_prompts(options.boxes, options.points)
         return {photo.id: objects for photo in photos} if objects else None
     table = read_prompts(options.prompts)
     used: set[str] = set()
@@ -54,7 +54,7 @@ def prompts_for(photos: Sequence[Photo], options: Options) -> dict[str, list[Ask
 
 
 def resolve_prompt(
-    model: LoadedModel, prompts: Mapping[str, list[Asked]] | None, options: Options
+    model: LoadedModel, prompts: Mapping[str, list[ObjectPrompt]] | None, options: Options
 ) -> tuple[Segmenter, Prompter, float, str]:
     """Return the segmenter and prompter for some prompts, and the threshold with its source.
 
@@ -102,7 +102,9 @@ def resolve_prompt(
     return build_tta(segmenter, tta), prompter, threshold, source
 
 
-def describe_prompts(model: LoadedModel, prompts: Mapping[str, list[Asked]] | None, options: Options) -> dict[str, Any]:
+def describe_prompts(
+    model: LoadedModel, prompts: Mapping[str, list[ObjectPrompt]] | None, options: Options
+) -> dict[str, Any]:
     """Return what the settings of a folder of predictions record about model and prompts."""
     settings = {key: value for key, value in model.segmenter.describe().items() if key not in ("oracle", "kind")}
     if prompts is not None:

@@ -1,4 +1,4 @@
-"""What SAM is asked about an image: grid, empty and whole need no ground truth; box and point are oracles."""
+"""Prompts for SAM: grid, empty and whole need no ground truth; box and point are oracles, made from it."""
 
 from __future__ import annotations
 
@@ -21,15 +21,21 @@ __all__ = ["PROMPTERS", "Prompter", "build_prompter"]
 class Prompter(Protocol):
     """Makes the prompt of one sample: V rows, one for each of its placements.
 
-    ``kind`` is its key in ``PROMPTERS``; ``sees_truth`` marks an oracle, made from the ground truth. What it draws at
-    random it draws from `rng`.
+    ``kind`` is its key in ``PROMPTERS``; ``sees_truth`` marks an oracle, made from the ground truth. All random
+    numbers come from `rng`.
     """
 
     kind: str
     sees_truth: bool
 
     def __call__(self, sample: Sample, placements: list[Placement], rng: np.random.Generator) -> Prompt:
-        """Return a prompt with one row for each placement."""
+        """Return a prompt with one row for each placement.
+
+        Args:
+            sample: the image, and for an oracle its mask.
+            placements: of the sample's V views.
+            rng: the generator.
+        """
         ...
 
 
@@ -46,8 +52,11 @@ PROMPTERS: dict[str, type[Prompter]] = {
 def build_prompter(config: PromptConfig) -> Prompter:
     """Construct the prompter that a config names.
 
+    Args:
+        config: the kind of prompt and its options.
+
     Raises:
-        UserError: no such kind (the near one is proposed), or an option out of its range.
+        UserError: no such kind (the nearest one is proposed), or an option out of its range.
 
     >>> build_prompter(PromptConfig(kind="whole")).sees_truth
     False

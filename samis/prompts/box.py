@@ -1,4 +1,4 @@
-"""Oracle boxes: drawn around the ground truth, so every row scored with them is marked as an oracle's."""
+"""Oracle boxes: drawn around the ground truth; every row scored with them is marked as an oracle's."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from samis.core.contracts import Placement, Prompt, Sample
 from samis.core.geometry import boxes_to_frame
 from samis.errors import UserError, did_you_mean
 
-SPECK_PX = 4
+SMALLEST_PX = 4
 """Components of fewer file pixels are left out, unless there is nothing else."""
 PER = ("component", "image")
 
 
 class BoxPrompter:
-    """Ask with a box around each connected defect, or around all of them.
+    """Prompt with a box around each connected defect, or around all of them.
 
     Args:
-        config: ``per`` (component or image) and ``jitter`` count: with jitter, each side moves by a normal share of the
-            box's width or height (at most two deviations), as an annotator's would.
+        config: ``per`` (component or image) and ``jitter`` are used: each side moves by a normally distributed share of
+            the box's width or height, whose standard deviation is ``jitter`` (at most two of them).
 
     Raises:
         UserError: an option out of its range.
@@ -53,7 +53,7 @@ class BoxPrompter:
         return Prompt(self.kind, boxes_xyxy=boxes_xyxy, present=present, sees_truth=True)
 
     def _moved(self, box: np.ndarray, placement: Placement, rng: np.random.Generator) -> np.ndarray:
-        """Return the box with its sides moved, within the view's crop; unmoved if less than a pixel would be left."""
+        """Return the box with its sides moved, within the view's crop; unchanged if less than a pixel would be left."""
         if not self.jitter:
             return box
         x0, y0, x1, y1 = placement.crop_xyxy
@@ -66,8 +66,11 @@ class BoxPrompter:
 def check_per(per: str) -> None:
     """Refuse a ``prompt.per`` that is neither component nor image.
 
+    Args:
+        per: the value in the config.
+
     Raises:
-        UserError: proposing the near one.
+        UserError: proposes the nearest one.
     """
     if per not in PER:
         raise UserError(
@@ -76,7 +79,12 @@ def check_per(per: str) -> None:
 
 
 def cropped_truths(sample: Sample, placements: list[Placement], kind: str) -> list[np.ndarray]:
-    """Return what each view shows of the truth, (h, w) bool at file scale.
+    """Return the part of the truth in each view, (h, w) bool at file scale.
+
+    Args:
+        sample: the image and its mask.
+        placements: of the sample's views.
+        kind: of the prompt, for the error.
 
     Raises:
         UserError: if the sample has no mask.
@@ -84,7 +92,7 @@ def cropped_truths(sample: Sample, placements: list[Placement], kind: str) -> li
     if sample.mask is None:
         raise UserError(
             f"{sample.image_path or sample.id}: prompt '{kind}' is made from the ground truth: expected a mask, got "
-            "none; add the mask, or ask with prompt.kind=empty, grid or whole",
+            "none; add the mask, or set prompt.kind to empty, grid or whole",
             code="E-PROMPT-TRUTH",
         )
     crops = [placement.crop_xyxy for placement in placements]
@@ -92,14 +100,19 @@ def cropped_truths(sample: Sample, placements: list[Placement], kind: str) -> li
 
 
 def parts_of(truth: np.ndarray, per: str) -> list[np.ndarray]:
-    """Return the objects of a truth as (h, w) bool masks: 8-connected components, specks left out, or all as one."""
+    """Return the objects of a truth as (h, w) bool masks: 8-connected components, small ones left out, or all as one.
+
+    Args:
+        truth: (h, w) bool.
+        per: ``component`` or ``image``.
+    """
     if not truth.any():
         return []
     if per == "image":
         return [truth]
     count, labels, stats, _ = cv2.connectedComponentsWithStats(truth.astype(np.uint8), connectivity=8)
     areas = stats[1:count, cv2.CC_STAT_AREA]
-    kept = np.flatnonzero(areas >= SPECK_PX) if (areas >= SPECK_PX).any() else np.arange(count - 1)
+    kept = np.flatnonzero(areas >= SMALLEST_PX) if (areas >= SMALLEST_PX).any() else np.arange(count - 1)
     return [labels == index + 1 for index in kept]
 
 
@@ -110,7 +123,11 @@ def _around(part: np.ndarray) -> np.ndarray:
 
 
 def stack_padded(views: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Stack V arrays (P_v, ...), zero-padded, into (V, P, ...) with P >= 1, and the rows `present`, (V, P) bool."""
+    """Stack V arrays (P_v, ...), zero-padded, into (V, P, ...) with P >= 1, and the rows `present`, (V, P) bool.
+
+    Args:
+        views: one array for each view.
+    """
     most = max(1, *(len(view) for view in views))
     stacked = np.zeros((len(views), most, *views[0].shape[1:]), dtype=np.float32)
     present = np.zeros((len(views), most), dtype=bool)

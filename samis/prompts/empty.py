@@ -9,7 +9,7 @@ from samis.core.contracts import Placement, Prompt, Sample
 
 
 class EmptyPrompter:
-    """Ask nothing; SAM answers with its single mask of whatever stands out."""
+    """Give SAM no prompt; it predicts one mask of the most salient object."""
 
     kind = "empty"
     sees_truth = False

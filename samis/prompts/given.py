@@ -19,8 +19,8 @@ COLUMNS = ("image", "object", "x0", "y0", "x1", "y1", "x", "y", "label")
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is asked about one object, in file pixels.
+class ObjectPrompt:
+    """The prompt for one object, in file pixels.
 
     Attributes:
         box_xyxy: a box around it, or None.
@@ -31,37 +31,40 @@ class Asked:
     points: tuple[tuple[float, float, int], ...] = ()
 
 
-def asked_of(boxes: Iterable[Sequence[float]], points: Iterable[Sequence[float]]) -> list[Asked]:
-    """Return what boxes and clicks ask: each box is an object; clicks belong to the one box, or are one object.
+def object_prompts(boxes: Iterable[Sequence[float]], points: Iterable[Sequence[float]]) -> list[ObjectPrompt]:
+    """Return the prompts that boxes and clicks make: each box is an object; clicks belong to the only box, or are one object.
 
     Args:
         boxes: (x0, y0, x1, y1) each.
         points: (x, y) or (x, y, label) each.
 
     Raises:
-        UserError: a box or point of another length or turned inside out, or clicks beside several boxes.
+        UserError: a box or point of another length, a box whose corners are swapped, or clicks together with several boxes.
 
-    >>> asked_of([(1, 2, 5, 6)], [(3, 3)])
-    [Asked(box_xyxy=(1.0, 2.0, 5.0, 6.0), points=((3.0, 3.0, 1),))]
+    >>> object_prompts([(1, 2, 5, 6)], [(3, 3)])
+    [ObjectPrompt(box_xyxy=(1.0, 2.0, 5.0, 6.0), points=((3.0, 3.0, 1),))]
     """
     checked_boxes = [_box(box) for box in boxes]
     clicks = tuple(_point(point) for point in points)
     if not clicks:
-        return [Asked(box) for box in checked_boxes]
+        return [ObjectPrompt(box) for box in checked_boxes]
     if len(checked_boxes) > 1:
         raise UserError(
-            f"expected clicks beside at most one box, got {len(checked_boxes)} boxes; use a CSV of prompts",
+            f"expected clicks with at most one box, got {len(checked_boxes)} boxes; use a CSV of prompts",
             code="E-PROMPT-CLICK",
         )
-    return [_with_object(Asked(checked_boxes[0] if checked_boxes else None, clicks), "the clicks")]
+    return [_with_object(ObjectPrompt(checked_boxes[0] if checked_boxes else None, clicks), "the clicks")]
 
 
-def read_prompts(table: Path) -> dict[str, list[Asked]]:
-    """Read a CSV of prompts: image -> what is asked about it.
+def read_prompts(table: Path) -> dict[str, list[ObjectPrompt]]:
+    """Read a CSV of prompts: image -> prompts of its objects.
 
     Columns: ``image``, then ``x0,y0,x1,y1`` (a box) or ``x,y`` and ``label`` (a click; 1 on the object, the default, 0 off
     it), or both sets with one left empty. Rows of one ``object`` are one prompt; without it each box is an object and all
     clicks of an image are one.
+
+    Args:
+        table: the CSV file, UTF-8.
 
     Raises:
         UserError: the file cannot be read, or a line is not what it should be.
@@ -94,22 +97,24 @@ def read_prompts(table: Path) -> dict[str, list[Asked]]:
             raise UserError(
                 f"{where}: expected numbers in the columns of the box or click, got {error}", code="E-PROMPT-TABLE"
             ) from error
-    found: dict[str, list[Asked]] = {}
+    prompts: dict[str, list[ObjectPrompt]] = {}
     for key in dict.fromkeys([*boxes, *clicks]):
-        asked = _with_object(Asked(boxes.get(key), tuple(clicks.get(key, ()))), f"{table}: object {key[1]} of {key[0]}")
-        found.setdefault(key[0], []).append(asked)
-    for image, each in found.items():
-        if len({asked.box_xyxy is None for asked in each}) > 1:
+        prompt = _with_object(
+            ObjectPrompt(boxes.get(key), tuple(clicks.get(key, ()))), f"{table}: object {key[1]} of {key[0]}"
+        )
+        prompts.setdefault(key[0], []).append(prompt)
+    for image, each in prompts.items():
+        if len({prompt.box_xyxy is None for prompt in each}) > 1:
             raise UserError(
                 f"{table}: {image}: expected a box for each of its objects or for none, got some; add boxes",
                 code="E-PROMPT-TABLE",
             )
-    if not found:
+    if not prompts:
         raise UserError(
             f"{table}: expected prompts, got an empty table; its columns are {', '.join(COLUMNS)}",
             code="E-PROMPT-TABLE",
         )
-    return found
+    return prompts
 
 
 def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
@@ -149,56 +154,56 @@ def _point(values: Sequence[float]) -> tuple[float, float, int]:
     return float(values[0]), float(values[1]), int(label)
 
 
-def _with_object(asked: Asked, name: str) -> Asked:
-    if asked.box_xyxy is None and not any(label for *_, label in asked.points):
+def _with_object(prompt: ObjectPrompt, name: str) -> ObjectPrompt:
+    if prompt.box_xyxy is None and not any(label for *_, label in prompt.points):
         raise UserError(
             f"{name}: expected at least one click on the object (label 1), got only clicks off it",
             code="E-PROMPT-CLICK",
         )
-    return asked
+    return prompt
 
 
 class GivenPrompter:
-    """Ask what a person gave for each image.
+    """Prompt with the boxes and clicks that a person gave for each image.
 
     Args:
-        asked: sample id -> its objects, all of them with a box or none.
+        prompts: sample id -> prompts of its objects, all of them with a box or none of them.
     """
 
     kind = KIND
     sees_truth = False
 
-    def __init__(self, asked: Mapping[str, list[Asked]]) -> None:
-        self.asked = asked
+    def __init__(self, prompts: Mapping[str, list[ObjectPrompt]]) -> None:
+        self.prompts = prompts
 
     def __call__(self, sample: Sample, placements: list[Placement], rng: np.random.Generator) -> Prompt:
-        """Return a prompt with one row an object; `present` only in the views that show a part of it.
+        """Return a prompt with one row for each object; `present` only in the views that show a part of it.
 
         Raises:
             UserError: a box or click outside the image.
         """
-        objects = self.asked[sample.id]
+        objects = self.prompts[sample.id]
         height, width = placements[0].file_hw
-        for thing in objects:
-            _check_inside(thing, width, height, str(sample.image_path or sample.id))
-        most = max(1, *(len(thing.points) for thing in objects))
+        for each in objects:
+            _check_inside(each, width, height, str(sample.image_path or sample.id))
+        most = max(1, *(len(each.points) for each in objects))
         shape = (len(placements), len(objects))
         boxes = np.zeros((*shape, 4), np.float32)
         points, labels = np.zeros((*shape, most, 2), np.float32), np.full((*shape, most), -1, np.int64)
         present = np.zeros(shape, bool)
         for v, placement in enumerate(placements):
             x0, y0, x1, y1 = placement.crop_xyxy
-            for p, thing in enumerate(objects):
-                if thing.box_xyxy is not None:
-                    box = np.clip(thing.box_xyxy, (x0, y0, x0, y0), (x1, y1, x1, y1))
+            for p, each in enumerate(objects):
+                if each.box_xyxy is not None:
+                    box = np.clip(each.box_xyxy, (x0, y0, x0, y0), (x1, y1, x1, y1))
                     boxes[v, p] = boxes_to_frame(box, placement)
                     present[v, p] = (box[2:] > box[:2]).all()
-                shown = [click for click in thing.points if x0 <= click[0] < x1 and y0 <= click[1] < y1]
+                shown = [click for click in each.points if x0 <= click[0] < x1 and y0 <= click[1] < y1]
                 for n, (x, y, label) in enumerate(shown):
                     points[v, p, n], labels[v, p, n] = points_to_frame(np.array([x, y]), placement), label
-                if thing.box_xyxy is None:
+                if each.box_xyxy is None:
                     present[v, p] = any(label for *_, label in shown)
-        has_box, has_points = objects[0].box_xyxy is not None, any(thing.points for thing in objects)
+        has_box, has_points = objects[0].box_xyxy is not None, any(each.points for each in objects)
         return Prompt(
             KIND,
             points_xy=torch.from_numpy(points) if has_points else None,
@@ -208,11 +213,11 @@ class GivenPrompter:
         )
 
 
-def _check_inside(thing: Asked, width: int, height: int, where: str) -> None:
-    x0, y0, x1, y1 = thing.box_xyxy or (0, 0, 1, 1)
+def _check_inside(each: ObjectPrompt, width: int, height: int, where: str) -> None:
+    x0, y0, x1, y1 = each.box_xyxy or (0, 0, 1, 1)
     outside = x0 < 0 or y0 < 0 or x1 > width or y1 > height
-    if outside or any(not (0 <= x < width and 0 <= y < height) for x, y, _ in thing.points):
+    if outside or any(not (0 <= x < width and 0 <= y < height) for x, y, _ in each.points):
         raise UserError(
-            f"{where}: expected boxes and clicks inside its {width}x{height} pixels, got {thing}",
+            f"{where}: expected boxes and clicks inside its {width}x{height} pixels, got {each}",
             code="E-PROMPT-OUTSIDE",
         )

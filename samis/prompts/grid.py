@@ -1,7 +1,7 @@
-"""Segment everything: one point prompt for each cell of a grid over the image.
+"""Automatic mask generation: one point prompt for each cell of a grid over the image.
 
 Paper: Kirillov et al., Segment Anything, ICCV 2023 (doi 10.1109/ICCV51070.2023.00371), appendix B (32 x 32 points).
-Code: points equal those of segment_anything's automatic mask generator (half a cell from the image's rim).
+Code: points equal those of segment_anything's automatic mask generator (half a cell from the image's edge).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from samis.errors import UserError
 
 
 class GridPrompter:
-    """Ask at the centre of each cell of a square grid over each view's image area (never over padding).
+    """Prompt at the centre of each cell of a square grid over each view's image area (never over padding).
 
     Args:
-        config: ``points_per_side`` counts.
+        config: ``points_per_side`` is used.
 
     Raises:
         UserError: if ``points_per_side`` is below 1.

@@ -1,4 +1,4 @@
-"""Oracle points: the innermost pixel of each defect of the ground truth, so every row scored with them is marked."""
+"""Oracle points: the innermost pixel of each defect of the ground truth, every row scored with them is marked."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from samis.prompts.box import check_per, cropped_truths, parts_of, stack_padded
 
 
 class PointPrompter:
-    """Ask with one point on each connected defect, or with one for the whole image.
+    """Prompt with one point on each connected defect, or with one for the image.
 
     Args:
-        config: ``per`` (component or image) counts.
+        config: ``per`` (component or image) is used.
 
     Raises:
         UserError: an option out of its range.
@@ -46,7 +46,10 @@ class PointPrompter:
 
 
 def innermost_xy(part: np.ndarray) -> np.ndarray:
-    """Return the pixel (x, y) of a mask that lies farthest from its outside; beyond the array is outside too.
+    """Return the pixel (x, y) of a mask that is farthest from its outside; beyond the array is outside too.
+
+    Args:
+        part: (h, w) bool.
 
     >>> innermost_xy(np.ones((3, 5), dtype=bool)).tolist()
     [1.0, 1.0]

@@ -1,4 +1,4 @@
-"""One box around all that a view shows: a prompt that needs no ground truth."""
+"""One box around the image area of each view: a prompt that needs no ground truth."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from samis.core.geometry import boxes_to_frame
 
 
 class WholePrompter:
-    """Ask with the box around each view's image area, padding left out."""
+    """Prompt with the box around each view's image area, without padding."""
 
     kind = "whole"
     sees_truth = False

@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MEASURED = """
 import json, re, sys
 from pathlib import Path
-from samis.data.checks.doctor import examine_named, quick_check
+from samis.data.checks.doctor import examine_named
+from samis.data.checks.quick_check import quick_check
 from samis.data.own.folder import load_folder
 sound, hostile = sys.argv[1:]
 examine_named(load_folder, ["all"], root=sound)

@@ -157,8 +157,8 @@ MUTANTS = [
     Mutant(
         "configs_division_is_dropped",
         "samis/data/__init__.py",
-        'found["division"] = found.pop("split")',
-        'found.pop("split")',
+        'chosen["division"] = chosen.pop("split")',
+        'chosen.pop("split")',
         "tests/unit/data/public/test_datasets.py -kown_lists",
     ),
     Mutant(
@@ -531,8 +531,8 @@ MUTANTS = [
     ),
     Mutant(
         "saved_again_in_another_format_is_another_photo",
-        "samis/data/checks/doctor.py",
-        "    _hash_pixels(seen, shapes)\n",
+        "samis/data/checks/quick_check.py",
+        "    _hash_pixels(digests, shapes)\n",
         "",
         "tests/unit/data/checks/test_quick_check.py -kanother_format",
     ),

@@ -1,1 +1,1 @@
-"""What is wrong with a data set, found before anything is trained on it."""
+"""What is wrong with a data set, reported before anything is trained on it."""

@@ -1,4 +1,4 @@
-"""Draws many samples of a data set on one picture, the rims of their masks in red, so that an eye can check them."""
+"""Draws many samples of a data set on one picture, the edges of their masks in red, so that a person can check them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write_contact_sheet(datasets: Dataset | Mapping[str, Dataset], path: Path | 
 
     Args:
         datasets: one data set, or splits by name.
-        path: the PNG to write; its folder is made. The file appears whole or not at all.
+        path: the PNG to write; its folder is made. The file is written completely or not at all.
         per_class: samples of each class of a split.
 
     Returns:
@@ -63,7 +63,7 @@ def _cell(dataset: Dataset, index: int, split: str) -> Image.Image:
 
 
 def _outlined(sample: Sample) -> Image.Image:
-    """Return the image scaled into a cell, the rim of its mask in red."""
+    """Return the image scaled into a cell, the edge of its mask in red."""
     height, width = sample.image.shape[:2]
     scale = _CELL_PX / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -97,8 +97,8 @@ def _save(sheet: Image.Image, path: Path) -> Path:
         with replacing(path) as temporary:
             sheet.save(temporary, format="PNG")
     except OSError as error:
-        advice = "free some space" if error.errno == errno.ENOSPC else "choose another place"
+        advice = "free some space" if error.errno == errno.ENOSPC else "choose another folder"
         raise UserError(
-            f"{path}: expected to write a picture there, got '{error.strerror}'; {advice}", code="E-FILE-WRITE"
+            f"{path}: expected to write a picture there, got '{error.strerror}'; {advice}", code="E-FILE-NOT-WRITTEN"
         ) from error
     return path

@@ -9,8 +9,8 @@ from PIL import Image
 
 _THUMB_PX = 48
 NEAR = 0.9
-"""Correlation from which two thumbnails count as near duplicates (set by looking at pairs of magnetic tiles)."""
-_FLAT = 0.5  # grey levels of deviation below which an image shows nothing to compare
+"""Correlation from which two thumbnails count as near duplicates (chosen by viewing pairs of magnetic tiles)."""
+_FLAT = 0.5  # standard deviation, grey levels, below which an image shows nothing to compare
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
@@ -20,8 +20,8 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
         image: (H, W, 3) uint8.
 
     Returns:
-        (48 * 48,) float32 of length 1, blind to brightness, contrast and to stripes along the image's sides (all rails
-        and rolled sheets share those: each row and column has mean 0); zeros for an image that shows nothing.
+        (48 * 48,) float32 of length 1, independent of brightness, contrast and stripes along the image's sides (all rails
+        and rolled sheets have those: each row and column has mean 0); zeros for an image that shows nothing.
     """
     small = Image.fromarray(image).convert("L").resize((_THUMB_PX, _THUMB_PX), Image.Resampling.BILINEAR)
     values = np.asarray(small, dtype=np.float32)
@@ -41,17 +41,21 @@ def near_pairs(thumbnails: np.ndarray, *, near: float = NEAR) -> list[tuple[int,
     >>> near_pairs(np.float32([[1, 0], [0, 1], [1, 0]]))
     [(0, 2, 1.0)]
     """
-    found: list[tuple[int, int, float]] = []
+    pairs: list[tuple[int, int, float]] = []
     for start in range(0, len(thumbnails), 512):
-        likeness = thumbnails[start : start + 512] @ thumbnails.T
-        for row, column in zip(*np.where(likeness >= near), strict=True):
+        correlation = thumbnails[start : start + 512] @ thumbnails.T
+        for row, column in zip(*np.where(correlation >= near), strict=True):
             if start + row < column:
-                found.append((int(start + row), int(column), round(float(likeness[row, column]), 4)))
-    return found
+                pairs.append((int(start + row), int(column), round(float(correlation[row, column]), 4)))
+    return pairs
 
 
 def group_pairs(count: int, pairs: Sequence[tuple[int, int, float]]) -> list[int]:
-    """Return a group number for each of `count` items such that paired items share theirs, also by way of others.
+    """Return a group number for each of `count` items such that paired items have the same, also by way of others.
+
+    Args:
+        count: how many items.
+        pairs: (i, j, correlation), as from ``near_pairs``.
 
     >>> group_pairs(4, [(0, 2, 1.0), (2, 3, 1.0)])
     [0, 1, 0, 0]

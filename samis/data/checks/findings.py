@@ -1,6 +1,6 @@
 """What can be wrong with images and masks once they can be read: odd content, names that clash, the same photo twice.
 
-Each function looks at one kind of thing and yields findings; ``samis.data.checks.doctor`` asks them all.
+Each function checks one kind of mistake and yields findings; ``samis.data.checks.doctor`` calls all of them.
 """
 
 from __future__ import annotations
@@ -17,21 +17,28 @@ import numpy as np
 from samis.core.contracts import Dataset, Sample
 from samis.data.base import CLEAN, Record
 from samis.data.checks.duplicates import near_pairs
-from samis.data.reading import IMAGE_SUFFIXES
+from samis.data.picture_file import IMAGE_SUFFIXES
 
 SEVERITIES = ("error", "warning", "note")
-"""From worst to mildest: stops a run or makes its numbers wrong; should be looked at; was understood silently."""
+"""From worst to mildest: stops a run or makes its numbers wrong; should be checked; was converted silently."""
 TINY_PX = 5
-"""A mask of fewer defect pixels is looked at twice."""
+"""A mask of fewer defect pixels is reported."""
 SMALL_PX = 32
-"""An image with a shorter side is looked at twice."""
+"""An image with a shorter side is reported."""
 _NOTES = {"", ".csv", ".txt", ".md", ".json", ".xml", ".yaml", ".yml"}
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini", "icon\r"}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing found: how bad it is, a short code, the file, and what was expected, what came, what to do."""
+    """One problem of a data set.
+
+    Attributes:
+        severity: one of `SEVERITIES`.
+        code: short name of the kind of problem, such as ``empty_mask``.
+        file: the file.
+        message: what was expected, what is there, what to do.
+    """
 
     severity: str
     code: str
@@ -40,8 +47,17 @@ class Finding:
 
 
 @dataclass
-class Seen:
-    """What is remembered of a sample while the others are read."""
+class SampleDigest:
+    """What is kept of a sample to compare it with the others.
+
+    Attributes:
+        split: its split.
+        file: the image file.
+        content: sha256 of the image file; None where it is not known.
+        mask_content: sha256 of the mask file; None where it is not known.
+        thumb: thumbnail, see ``samis.data.checks.duplicates``.
+        pixels: sha256 of the decoded pixels.
+    """
 
     split: str
     file: str
@@ -52,7 +68,7 @@ class Seen:
 
 
 def image_findings(sample: Sample, file: str) -> Iterable[Finding]:
-    """Look at an image's size and values."""
+    """Check an image's size and values."""
     height, width = sample.image.shape[:2]
     if min(height, width) < SMALL_PX:
         yield Finding(
@@ -61,7 +77,7 @@ def image_findings(sample: Sample, file: str) -> Iterable[Finding]:
     low, high = int(sample.image.min()), int(sample.image.max())
     if low == high:
         yield Finding(
-            "warning", "flat_image", file, f"{file}: expected a photo, got one value ({low}) everywhere; look at it"
+            "warning", "flat_image", file, f"{file}: expected a photo, got one value ({low}) everywhere; check it"
         )
     elif high < 32:
         text = f"{file}: expected values up to 255, got at most {high}; a 12-bit picture in a 16-bit file? stretch it"
@@ -69,10 +85,10 @@ def image_findings(sample: Sample, file: str) -> Iterable[Finding]:
 
 
 def mask_findings(sample: Sample, file: str) -> Iterable[Finding]:
-    """Look at a mask's area and rim; the sample has one."""
+    """Check a mask's area and border; the sample has one."""
     assert sample.mask is not None
     area, count = float(sample.mask.mean()), int(sample.mask.sum())
-    rim = np.concatenate([sample.mask[0], sample.mask[-1], sample.mask[:, 0], sample.mask[:, -1]])
+    border = np.concatenate([sample.mask[0], sample.mask[-1], sample.mask[:, 0], sample.mask[:, -1]])
     if sample.class_name == CLEAN:
         if count:
             yield Finding(
@@ -85,9 +101,9 @@ def mask_findings(sample: Sample, file: str) -> Iterable[Finding]:
         yield Finding("warning", "empty_mask", file, text)
     elif area == 1:
         yield Finding(
-            "warning", "full_mask", file, f"{file}: expected some sound surface, got an all-white mask; look at it"
+            "warning", "full_mask", file, f"{file}: expected some sound surface, got an all-white mask; check it"
         )
-    elif area > 0.5 and rim.mean() > 0.9:
+    elif area > 0.5 and border.mean() > 0.9:
         text = f"{file}: expected defects in white, got {area:.0%} white along the whole edge; is the mask inverted?"
         yield Finding("warning", "inverted_mask", file, text)
     elif count < TINY_PX:
@@ -127,7 +143,7 @@ def class_clashes(datasets: Iterable[Dataset]) -> Iterable[Finding]:
 
 
 def name_clashes(dataset: Dataset) -> Iterable[Finding]:
-    """Tell of ids that a file system without upper and lower case would take for one."""
+    """Report ids that a file system without upper and lower case would treat as one."""
     first: dict[str, str] = {}
     for key in dataset.ids:
         other = first.setdefault(key.casefold(), key)
@@ -137,7 +153,7 @@ def name_clashes(dataset: Dataset) -> Iterable[Finding]:
 
 
 def passed_over(records: Iterable[Record]) -> Iterable[Finding]:
-    """Tell what lies among the pictures unread: pictures of other kinds, folders; not notes, hidden or system files."""
+    """Report what is in the folders of pictures and is not read: other pictures, folders; not notes, hidden or system files."""
     records = list(records)
     paths = [path for record in records for path in (record.image_path, record.mask_path) if path is not None]
     for folder in sorted({path.parent for path in paths}):
@@ -150,13 +166,13 @@ def passed_over(records: Iterable[Record]) -> Iterable[Finding]:
                 continue
             if not entry.is_dir() and entry.suffix.lower() in {*IMAGE_SUFFIXES, *_NOTES}:
                 continue
-            came = "a folder" if entry.is_dir() else "another file"
-            text = f"{entry}: expected pictures ({', '.join(IMAGE_SUFFIXES)}), got {came}, which is passed over"
+            kind = "a folder" if entry.is_dir() else "another file"
+            text = f"{entry}: expected pictures ({', '.join(IMAGE_SUFFIXES)}), got {kind}, which is ignored"
             yield Finding("warning", "passed_over", str(entry), text)
 
 
 def unlisted(dataset: Dataset) -> Iterable[Finding]:
-    """Tell how many pictures lie among a data set's own that its annotation file does not list, and so are left out."""
+    """Report how many pictures in a data set's folders its annotation file does not list; they are left out."""
     left: list[Path] = list(getattr(dataset, "unlisted", ()))
     if left:
         text = (
@@ -167,7 +183,7 @@ def unlisted(dataset: Dataset) -> Iterable[Finding]:
 
 
 def equal_splits(names: Mapping[str, str]) -> list[Finding]:
-    """Report roles that name one split: what is trained or selected on the images it is scored on proves nothing.
+    """Report roles that name one split: a model that is trained or selected on its test images has a score that means nothing.
 
     Args:
         names: role (``data.train``, ``data.val``, ``data.test``) -> split.
@@ -194,54 +210,54 @@ def shared_ids(datasets: Mapping[str, Dataset]) -> list[Finding]:
         if both:
             text = (
                 f"expected splits without common images, got {len(both)} in both {one} and {other}, the first is '{both[0]}'; "
-                "keep each on one side"
+                "keep each in one split"
             )
             findings.append(Finding("error", "shared_images", both[0], text))
     return findings
 
 
-def same_content(seen: list[Seen]) -> list[Finding]:
-    """Tell of images of the same bytes or pixels, within and across splits, and whether their truths differ.
+def same_content(digests: list[SampleDigest]) -> list[Finding]:
+    """Report images of the same bytes or pixels, within and across splits, and whether their truths differ.
 
     A photo that was saved again in another lossless format has other bytes and the same pixels.
     """
     findings: list[Finding] = []
-    first: dict[tuple[str, str | None], Seen] = {}
-    for item in seen:
-        keys = [(word, key) for word, key in (("bytes", item.content), ("pixels", item.pixels)) if key is not None]
-        others = [(word, first.setdefault((word, key), item)) for word, key in keys]
-        word, other = next(((word, each) for word, each in others if each is not item), ("", item))
+    first: dict[tuple[str, str | None], SampleDigest] = {}
+    for item in digests:
+        keys = [(kind, key) for kind, key in (("bytes", item.content), ("pixels", item.pixels)) if key is not None]
+        others = [(kind, first.setdefault((kind, key), item)) for kind, key in keys]
+        kind, other = next(((kind, each) for kind, each in others if each is not item), ("", item))
         if other is item:
             continue
-        same = f"{item.file}: expected images that differ, got the same {word} as {other.file}"
+        same = f"{item.file}: expected images that differ, got the same {kind} as {other.file}"
         if other.split != item.split:
-            text = f"{same}; one is in split {other.split}, the other in {item.split}: keep them on one side"
+            text = f"{same}; one is in split {other.split}, the other in {item.split}: keep them in one split"
             findings.append(Finding("error", "leak", item.file, text))
         else:
             findings.append(Finding("warning", "duplicate", item.file, f"{same}; remove one"))
         if item.mask_content != other.mask_content and None not in (item.mask_content, other.mask_content):
-            text = f"{item.file}: expected one truth for one image, got another mask than for {other.file}; decide"
+            text = f"{item.file}: expected one truth for one image, got another mask than for {other.file}; keep the right one"
             findings.append(Finding("warning", "two_truths", item.file, text))
     return findings
 
 
-def near_across(seen: list[Seen]) -> list[Finding]:
+def near_across(digests: list[SampleDigest]) -> list[Finding]:
     """Report the images of later splits that nearly equal one of an earlier split, once each."""
-    known = [item for item in seen if item.thumb is not None and item.thumb.any()]
+    known = [item for item in digests if item.thumb is not None and item.thumb.any()]
     if len({item.split for item in known}) < 2:
         return []
     best: dict[int, tuple[float, int]] = {}
-    for i, j, likeness in near_pairs(np.stack([item.thumb for item in known if item.thumb is not None])):
+    for i, j, correlation in near_pairs(np.stack([item.thumb for item in known if item.thumb is not None])):
         same = known[i].content == known[j].content or (
             known[i].pixels is not None and known[i].pixels == known[j].pixels
         )
         if known[i].split != known[j].split and not same:
-            best[j] = max(best.get(j, (0.0, i)), (likeness, i))
+            best[j] = max(best.get(j, (0.0, i)), (correlation, i))
     findings: list[Finding] = []
-    for j, (likeness, i) in sorted(best.items()):
+    for j, (correlation, i) in sorted(best.items()):
         text = (
-            f"{known[j].file}: expected splits of different surfaces, got in {known[j].split} a near twin "
-            f"({likeness:.3f}) of {known[i].file} from {known[i].split}; look at both"
+            f"{known[j].file}: expected splits of different surfaces, got in {known[j].split} a near duplicate "
+            f"({correlation:.3f}) of {known[i].file} from {known[i].split}; check both"
         )
         findings.append(Finding("warning", "near_leak", known[j].file, text))
     return findings

@@ -1,7 +1,7 @@
 """Checks and draws the shapes of annotation files: polygons, run lengths, LabelMe's rectangles, circles, lines and masks.
 
 Every number is checked here before native code sees it: pycocotools and Pillow crash, or take all memory, on a coordinate
-that is null, NaN or 3e7. A shape that contradicts its image or itself is an error; nothing is drawn by guess.
+that is null, NaN or 3e7. A shape that contradicts its image or itself is an error; nothing is guessed.
 
 Code: pycocotools 2.0 (BSD) draws polygons, so that a mask here is the mask every COCO tool sees.
 """
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from samis.data.reading import BROKEN
+from samis.data.picture_file import BROKEN
 from samis.errors import UserError
 
 Shape = dict[str, Any] | list[list[float]] | np.ndarray
@@ -26,13 +26,13 @@ Shape = dict[str, Any] | list[list[float]] | np.ndarray
 NO_OBJECTS = ("_background_", "__ignore__")
 """Labels of LabelMe that mark no object."""
 _CIRCLE_CORNERS = 64
-_BESIDE = 2.0
-"""Px by which rounding may put a box beside its shape."""
+_TOLERANCE_PX = 2.0
+"""Px by which rounding may move a box away from its shape."""
 _ONE_CHANNEL = ("1", "L", "P", "I", "I;16")
 
 
 class ShapeError(ValueError):
-    """What is wrong with a shape, in a few words; whoever knows file, image and annotation puts them in front."""
+    """What is wrong with a shape; callers turn it into a `UserError` that names file, image and annotation."""
 
 
 def draw_shapes(shapes: Iterable[Shape], hw: tuple[int, int], *, where: str) -> np.ndarray:
@@ -110,12 +110,12 @@ def run_lengths_of(shape: dict[str, Any], hw: tuple[int, int]) -> np.ndarray:
     """Return the run lengths of a COCO run length, plain or compressed, (n,) int64, background first, column by column.
 
     Raises:
-        ShapeError: no whole numbers from 0 on, or they do not sum up to the image's pixels.
+        ShapeError: no integers of 0 or more, or they do not add up to the image's pixels.
     """
     counts = shape.get("counts")
     runs = _decompressed(counts) if isinstance(counts, str | bytes) else counts
     if not isinstance(runs, list | tuple) or not all(_is_count(run) for run in runs):
-        raise ShapeError("run lengths that are not whole numbers from 0 on")
+        raise ShapeError("run lengths that are not integers of 0 or more")
     total = sum(int(run) for run in runs)
     if total != hw[0] * hw[1]:
         raise ShapeError(f"run lengths of {total} px in all on an image of {hw[0] * hw[1]} px")
@@ -134,7 +134,7 @@ def _decompressed(text: str | bytes) -> list[int]:
     for symbol in symbols:
         group = symbol - 48
         if not 0 <= group < 64 or bits > 60:
-            raise ShapeError("a compressed run length with characters or numbers that none has")
+            raise ShapeError("a compressed run length with characters or numbers that are not allowed")
         number |= (group & 31) << bits
         bits += 5
         if not group & 32:
@@ -153,7 +153,7 @@ def _drawn(shape: Shape, hw: tuple[int, int]) -> np.ndarray:
         runs = run_lengths_of(shape, hw)
         columns: np.ndarray = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(hw[1], hw[0])
         return columns.T
-    from pycocotools import mask as coco  # a few users need it; the others need not wait for it
+    from pycocotools import mask as coco  # imported late, since few users need it
 
     decoded: np.ndarray = coco.decode(coco.merge(coco.frPyObjects([list(map(float, p)) for p in shape], *hw)))
     return decoded.astype(bool)
@@ -173,10 +173,10 @@ def area_of(shape: Shape) -> float:
 
 
 def fits_box(shape: Shape, box: Any) -> bool:
-    """Return whether a box of an annotation, [x, y, width, height] in px, holds some of a checked shape.
+    """Return whether a box of an annotation, [x, y, width, height] in px, contains part of a checked shape.
 
-    Tools round boxes, write them around several parts or leave them at 0: only a box that is none, or that lies beside the
-    shape, contradicts it.
+    Tools round boxes, write them around several parts or leave them at 0: only a box that is not one, or that is next to
+    the shape, contradicts it.
     """
     if not isinstance(box, list | tuple) or len(box) != 4:
         return False
@@ -186,8 +186,8 @@ def fits_box(shape: Shape, box: Any) -> bool:
     if isinstance(shape, list) and width > 0 and height > 0:
         xs = [value for polygon in shape for value in polygon[::2]]
         ys = [value for polygon in shape for value in polygon[1::2]]
-        apart_x = x > max(xs) + _BESIDE or x + width < min(xs) - _BESIDE
-        apart_y = y > max(ys) + _BESIDE or y + height < min(ys) - _BESIDE
+        apart_x = x > max(xs) + _TOLERANCE_PX or x + width < min(xs) - _TOLERANCE_PX
+        apart_y = y > max(ys) + _TOLERANCE_PX or y + height < min(ys) - _TOLERANCE_PX
         return not (apart_x or apart_y)
     return bool(width >= 0 and height >= 0)
 
@@ -204,10 +204,10 @@ def labelme_shape(entry: dict[str, Any], hw: tuple[int, int], *, line_width: flo
         ShapeError: what cannot be drawn, or contradicts itself.
     """
     kind = entry.get("shape_type") or "polygon"
-    given = entry.get("points")
-    if not isinstance(given, list) or not all(isinstance(point, list) and len(point) == 2 for point in given):
-        raise ShapeError(f"the points {_short(given)}, not a list of [x, y]")
-    points = [(check_coordinate(x, hw[1]), check_coordinate(y, hw[0])) for x, y in given]
+    corners = entry.get("points")
+    if not isinstance(corners, list) or not all(isinstance(point, list) and len(point) == 2 for point in corners):
+        raise ShapeError(f"the points {_short(corners)}, not a list of [x, y]")
+    points = [(check_coordinate(x, hw[1]), check_coordinate(y, hw[0])) for x, y in corners]
     if kind == "polygon":
         return check_shape([[value for point in points for value in point]], hw)
     if kind in ("rectangle", "rotation", "oriented_rectangle"):
@@ -215,7 +215,7 @@ def labelme_shape(entry: dict[str, Any], hw: tuple[int, int], *, line_width: flo
     if kind == "circle":
         return [_circle(points)]
     if kind == "mask":
-        return _brushed(entry.get("mask"), points, hw)
+        return _painted(entry.get("mask"), points, hw)
     if kind in ("line", "linestrip") and line_width:
         return _line(points, hw, line_width)
     if kind in ("line", "linestrip"):
@@ -235,8 +235,8 @@ def _rectangle(points: Sequence[tuple[float, float]]) -> list[float]:
     if len(points) != 4:
         raise ShapeError(f"a rectangle of {len(points)} points, not 2 or 4")
     x_mean, y_mean = (sum(values) / 4 for values in zip(*points, strict=True))
-    around = sorted(points, key=lambda point: math.atan2(point[1] - y_mean, point[0] - x_mean))
-    return [value for point in around for value in point]
+    ordered = sorted(points, key=lambda point: math.atan2(point[1] - y_mean, point[0] - x_mean))
+    return [value for point in ordered for value in point]
 
 
 def _circle(points: Sequence[tuple[float, float]]) -> list[float]:
@@ -250,7 +250,7 @@ def _circle(points: Sequence[tuple[float, float]]) -> list[float]:
 
 
 def _line(points: Sequence[tuple[float, float]], hw: tuple[int, int], width: float) -> np.ndarray:
-    """Draw a line strip as LabelMe's own converter does, with Pillow, at the width asked for."""
+    """Draw a line strip as LabelMe's own converter does, with Pillow, at the given width."""
     if len(points) < 2:
         raise ShapeError(f"a line of {len(points)} points, not 2 or more")
     canvas = Image.new("1", (hw[1], hw[0]))
@@ -258,12 +258,12 @@ def _line(points: Sequence[tuple[float, float]], hw: tuple[int, int], width: flo
     return np.array(canvas, dtype=bool)
 
 
-def _brushed(mask: Any, points: Sequence[tuple[float, float]], hw: tuple[int, int]) -> np.ndarray:
-    """Return a brushed mask, a PNG of its box, at the image's size: whatever is not 0 is defect (LabelMe writes 0 and 1)."""
+def _painted(mask: Any, points: Sequence[tuple[float, float]], hw: tuple[int, int]) -> np.ndarray:
+    """Return a painted mask, a PNG of its box, at the image's size: whatever is not 0 is defect (LabelMe writes 0 and 1)."""
     if not isinstance(mask, str):
-        raise ShapeError(f"a brushed mask that is {_short(mask)}, not a PNG in base64")
+        raise ShapeError(f"a painted mask that is {_short(mask)}, not a PNG in base64")
     if len(points) != 2:
-        raise ShapeError(f"a brushed mask with {len(points)} points, not the 2 corners of its box")
+        raise ShapeError(f"a painted mask with {len(points)} points, not the 2 corners of its box")
     x0, x1 = sorted(int(point[0]) for point in points)
     y0, y1 = sorted(int(point[1]) for point in points)
     try:
@@ -272,19 +272,19 @@ def _brushed(mask: Any, points: Sequence[tuple[float, float]], hw: tuple[int, in
             height, width = picture.height, picture.width
             # LabelMe's box holds its last row and column; some tools write the one after.
             if not (x1 - x0 <= width <= x1 - x0 + 1 and y1 - y0 <= height <= y1 - y0 + 1):
-                raise ShapeError(f"a brushed mask of {width}x{height} px in a box of {x1 - x0 + 1}x{y1 - y0 + 1} px")
+                raise ShapeError(f"a painted mask of {width}x{height} px in a box of {x1 - x0 + 1}x{y1 - y0 + 1} px")
             if x0 < 0 or y0 < 0 or y0 + height > hw[0] or x0 + width > hw[1]:
-                raise ShapeError("a brushed mask that leaves the image")
+                raise ShapeError("a painted mask that leaves the image")
             if picture.mode not in _ONE_CHANNEL:
-                raise ShapeError(f"a brushed mask of mode {picture.mode}, not of one channel")
+                raise ShapeError(f"a painted mask of mode {picture.mode}, not of one channel")
             part = np.asarray(picture) != 0
     except ShapeError:
         raise
     except (binascii.Error, Image.DecompressionBombError, *BROKEN) as error:
-        raise ShapeError(f"a brushed mask that is no PNG in base64 ({error})") from error
-    whole = np.zeros(hw, bool)
-    whole[y0 : y0 + height, x0 : x0 + width] = part
-    return whole
+        raise ShapeError(f"a painted mask that is no PNG in base64 ({error})") from error
+    complete = np.zeros(hw, bool)
+    complete[y0 : y0 + height, x0 : x0 + width] = part
+    return complete
 
 
 def _size(hw: tuple[int, ...]) -> str:

@@ -1,4 +1,4 @@
-"""Truth kept as shapes in a JSON file instead of as a picture: what COCO and LabelMe annotations share.
+"""Truth kept as shapes in a JSON file instead of as a picture: what COCO and LabelMe annotations have in common.
 
 ``samis.data.own.annotation_shapes`` checks and draws the shapes.
 """
@@ -9,7 +9,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from samis.data.base import Record, RecordDataset
 from samis.data.checks.findings import similar_names
 from samis.data.own.annotation_shapes import Shape, draw_shapes
 from samis.data.own.folder import divide
-from samis.data.reading import FileError, max_bytes, picture_hw
+from samis.data.picture_file import FileError, max_bytes
+from samis.data.reading import picture_hw
 from samis.errors import UserError, did_you_mean
 
 SPLITS = ("train", "val", "test", "trainval", "all")
@@ -32,14 +33,16 @@ class AnnotatedDataset(RecordDataset):
     """A split whose masks are drawn from shapes.
 
     Args:
-        name, split, records: as ``RecordDataset``'s; records have no mask file.
+        name: as of ``RecordDataset``.
+        split: as of ``RecordDataset``.
+        records: as of ``RecordDataset``; they have no mask file.
         shapes: id -> shapes of its defects; none of them: a clean image.
-        sizes: id -> (height, width) that the annotations were made at, where they say.
+        sizes: id -> (height, width) that the annotations were made at, where the file states it.
         source: id -> the JSON file, for errors.
         labels: all names of defects in the annotations, those that name no image's class too.
 
     Attributes:
-        unlisted: pictures beside the images that no annotation file lists, and which are left out.
+        unlisted: pictures in the folders of the images that no annotation file lists; they are left out.
     """
 
     def __init__(
@@ -68,9 +71,9 @@ class AnnotatedDataset(RecordDataset):
         """
         sample = super().__getitem__(index)
         hw = (sample.image.shape[0], sample.image.shape[1])
-        wanted, source = self.sizes.get(sample.id, hw), self.source[sample.id]
-        if wanted != hw:
-            raise UserError(_other_size(sample.image_path, wanted, source, hw), code="E-DATA-IMAGE-SIZE")
+        annotated_hw, source = self.sizes.get(sample.id, hw), self.source[sample.id]
+        if annotated_hw != hw:
+            raise UserError(_other_size(sample.image_path, annotated_hw, source, hw), code="E-DATA-IMAGE-SIZE")
         mask = draw_shapes(self.shapes.get(sample.id, []), hw, where=f"{source}: image {sample.id}")
         return replace(sample, mask=mask, mask_path=source)
 
@@ -84,6 +87,42 @@ class AnnotatedDataset(RecordDataset):
         return self._fingerprint
 
 
+@dataclass
+class Annotations:
+    """What the annotation files of a data set hold, by image id.
+
+    Attributes:
+        records: the images.
+        shapes: id -> shapes of its defects.
+        sizes: id -> (height, width) that the annotations were made at.
+        source: id -> the JSON file, or the image where it has none.
+        splits: id -> split, where the files give splits.
+        labels: all names of defects.
+    """
+
+    records: list[Record] = field(default_factory=list)
+    shapes: dict[str, list[Shape]] = field(default_factory=dict)
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    source: dict[str, Path] = field(default_factory=dict)
+    splits: dict[str, str] = field(default_factory=dict)
+    labels: set[str] = field(default_factory=set)
+
+    def dataset(self, name: str, split: str, *, val_share: float, test_share: float, seed: int) -> AnnotatedDataset:
+        """Return one split.
+
+        Args:
+            name: of the data set.
+            split: one of ``SPLITS``.
+            val_share: as of ``choose_split``.
+            test_share: as of ``choose_split``.
+            seed: as of ``choose_split``.
+        """
+        records = choose_split(self.records, self.splits, split, val_share=val_share, test_share=test_share, seed=seed)
+        return AnnotatedDataset(
+            name, split, records, shapes=self.shapes, sizes=self.sizes, source=self.source, labels=self.labels
+        )
+
+
 def choose_split(
     records: list[Record],
     given: Mapping[str, str],
@@ -93,7 +132,16 @@ def choose_split(
     test_share: float = 0.2,
     seed: int = 0,
 ) -> list[Record]:
-    """Return a split's records: the given splits, or carved ones as ``folder`` carves them; `split` is one of ``SPLITS``."""
+    """Return a split's records: of the given splits, or of splits that are drawn as ``folder`` draws them.
+
+    Args:
+        records: of all splits.
+        given: id -> split, where the files give splits.
+        split: one of ``SPLITS``.
+        val_share: share of each class for ``val``.
+        test_share: share of each class for ``test``.
+        seed: another seed draws other splits.
+    """
     if split == "all":
         return records
     part = divide(records, given, val_share=val_share, test_share=test_share, seed=seed)
@@ -103,6 +151,10 @@ def choose_split(
 
 def read_json(path: Path, *, what: str) -> Any:
     """Return a JSON file's content: UTF-8, -16 or -32, with or without a byte order mark.
+
+    Args:
+        path: the file.
+        what: what it should hold, for the error.
 
     Raises:
         UserError: no such file, or no JSON.
@@ -130,34 +182,42 @@ def check_unlabelled(unlabelled: str, *, name: str) -> None:
 
 
 def check_size(image: Path, hw: tuple[int, int], source: Path) -> None:
-    """Refuse an image whose header says another size than its annotations; one that cannot be read is refused later.
+    """Refuse an image whose header has another size than its annotations; one that cannot be read is refused later.
 
-    Turned sizes may fit: a PNG's rotation is known only after decoding.
+    Swapped sides may be right: a PNG's rotation is known only after decoding.
+
+    Args:
+        image: the image file.
+        hw: height and width in the annotations.
+        source: the annotation file, for the error.
     """
     if not (min(hw) > 0 and 3 * hw[0] * hw[1] <= max_bytes()):
         raise UserError(
             f"{source}: expected the size of an image, got {hw[1]}x{hw[0]}; export it again", code="E-DATA-IMAGE-SIZE"
         )
     try:
-        found = picture_hw(image)
+        image_hw = picture_hw(image)
     except FileError:
         return
-    if found not in (hw, hw[::-1]):
-        raise UserError(_other_size(image, hw, source, found), code="E-DATA-IMAGE-SIZE")
+    if image_hw not in (hw, hw[::-1]):
+        raise UserError(_other_size(image, hw, source, image_hw), code="E-DATA-IMAGE-SIZE")
 
 
-def _other_size(image: Path | None, hw: tuple[int, int], source: Path, found: tuple[int, int]) -> str:
+def _other_size(image: Path | None, hw: tuple[int, int], source: Path, image_hw: tuple[int, int]) -> str:
     return (
-        f"{image}: expected {hw[1]}x{hw[0]} (width x height) as {source} says, got {found[1]}x{found[0]}; "
+        f"{image}: expected {hw[1]}x{hw[0]} (width x height) as in {source}, got {image_hw[1]}x{image_hw[0]}; "
         "annotate the image as it is now"
     )
 
 
 def refuse_unlabelled(images: Sequence[str], total: int, *, where: Path, missing: str) -> None:
-    """Refuse images without annotation: half-annotated photos must not become clean ones in silence.
+    """Refuse images without annotation: photos that nobody has annotated yet must not count as clean.
 
     Args:
-        images: names of those without. total: how many images there are. where: file or folder. missing: what they lack.
+        images: names of those without.
+        total: how many images there are.
+        where: file or folder, for the error.
+        missing: what they lack, for the error.
 
     Raises:
         UserError: if there is any.
@@ -178,5 +238,5 @@ def largest(areas: Mapping[str, float]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Make what JSON does not know plain: arrays as packed bits, bytes as text."""
+    """Make what JSON cannot hold plain: arrays as packed bits, bytes as text."""
     return np.packbits(value).tobytes().hex() if isinstance(value, np.ndarray) else value.decode()

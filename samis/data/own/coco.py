@@ -2,11 +2,11 @@
 
 Layouts::
 
-    ROOT/annotations.json  ROOT/images/...                  one file: splits are carved, as ``folder`` carves them
-    ROOT/{train,val,test}.json  ROOT/images/...             a file for each split (a missing val is carved from train)
+    ROOT/annotations.json  ROOT/images/...                  one file: splits are drawn, as ``folder`` draws them
+    ROOT/{train,val,test}.json  ROOT/images/...             a file for each split (a missing val is drawn from train)
     ROOT/annotations/instances_{train,val,test}*.json       the same; images in images/, images/train2017/ or train2017/
     ROOT/annotations/instances_default.json                 one file, as CVAT exports; images in images/ or images/default/
-    ROOT/{train,valid,test}/_annotations.coco.json          images beside, as Roboflow exports
+    ROOT/{train,valid,test}/_annotations.coco.json          images next to it, as Roboflow exports
     ROOT/result.json  ROOT/images/...                       one file, as Label Studio exports
 
 Names may be written with backslashes, or as absolute paths of another machine. Where files of two splits share a name, ids
@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -30,16 +30,16 @@ from samis.data.own.annotation_shapes import Shape, ShapeError, area_of, check_s
 from samis.data.own.annotations import (
     SPLITS,
     AnnotatedDataset,
+    Annotations,
     check_size,
     check_unlabelled,
-    choose_split,
     largest,
     read_json,
     refuse_unlabelled,
 )
 from samis.data.own.coco_files import HOW_TO_GET, AnnotationFile, annotation_files, find_image
 from samis.data.pairing import portable
-from samis.data.reading import IMAGE_SUFFIXES
+from samis.data.picture_file import IMAGE_SUFFIXES
 from samis.errors import UserError
 
 
@@ -59,13 +59,13 @@ def load_coco(
     Args:
         root: the folder.
         split: ``train``, ``val``, ``test``, ``trainval`` or ``all``.
-        json: the one annotation file, seen from `root`; empty looks for the layouts above.
-        images: folder of the images, seen from `root`.
-        unlabelled: what images without annotation are: ``error`` refuses them, with their number, ``clean`` takes them as
+        json: the one annotation file, relative to `root`; empty searches the layouts above.
+        images: folder of the images, relative to `root`.
+        unlabelled: what images without annotation are: ``error`` refuses them, with their number, ``clean`` counts them as
             free of defects, ``skip`` leaves them out.
-        val_share: share of each class to carve for ``val``, where no file gives it.
-        test_share: share of each class to carve for ``test``, where no file gives splits.
-        seed: another seed carves other splits.
+        val_share: share of each class to draw for ``val``, where no file gives it.
+        test_share: share of each class to draw for ``test``, where no file gives splits.
+        seed: another seed draws other splits.
 
     Raises:
         UserError: if a file, an image or the split is missing, a file is not COCO's, or an annotation contradicts itself
@@ -76,16 +76,13 @@ def load_coco(
     base = Path(root) if root is not None else None
     if base is None or not base.is_dir():
         raise UserError(f"data set coco: expected root=FOLDER, got {root}; {HOW_TO_GET}", code="E-DATA-ROOT")
-    found = _Found()
+    project = _Project()
     for file in annotation_files(base, json):
         places = [base / images / file.subset, base / images, base / file.subset, file.path.parent, base]
-        found.items += _read(file, places, unlabelled, found.skipped)
-    found.name_items()
-    records = choose_split(found.records, found.splits, split, val_share=val_share, test_share=test_share, seed=seed)
-    dataset = AnnotatedDataset(
-        "coco", split, records, shapes=found.shapes, sizes=found.sizes, source=found.source, labels=found.labels
-    )
-    dataset.unlisted = found.unlisted()
+        project.items += _read(file, places, unlabelled, project.skipped)
+    project.name_items()
+    dataset = project.dataset("coco", split, val_share=val_share, test_share=test_share, seed=seed)
+    dataset.unlisted = project.unlisted()
     for finding in unlisted(dataset):
         warnings.warn(finding.message, stacklevel=2)
     return dataset
@@ -93,7 +90,16 @@ def load_coco(
 
 @dataclass(frozen=True)
 class _Item:
-    """One image: its annotation file, the name it was found under, and what is annotated."""
+    """One image of an annotation file.
+
+    Attributes:
+        file: the annotation file.
+        name: of the image, relative to one of the folders of images.
+        image: the image file.
+        hw: height and width in the annotation file.
+        shapes: of its defects.
+        areas: label -> area of its defects, px.
+    """
 
     file: AnnotationFile
     name: str
@@ -107,31 +113,25 @@ class _Item:
         return Path(self.name).with_suffix("").as_posix().replace("/", "__")
 
 
-class _Found:
-    """Records, shapes and splits gathered from the files."""
+@dataclass
+class _Project(Annotations):
+    """The images of all annotation files, and the names of those that are left out on purpose."""
 
-    def __init__(self) -> None:
-        self.items: list[_Item] = []
-        self.records: list[Record] = []
-        self.shapes: dict[str, list[Shape]] = {}
-        self.sizes: dict[str, tuple[int, int]] = {}
-        self.source: dict[str, Path] = {}
-        self.splits: dict[str, str] = {}
-        self.labels: set[str] = set()
-        self.skipped: set[str] = set()
+    items: list[_Item] = field(default_factory=list)
+    skipped: set[str] = field(default_factory=set)
 
     def unlisted(self) -> list[Path]:
-        """Return the pictures beside those of the annotation files that none of these lists."""
+        """Return the pictures in the folders of the images that no annotation file lists."""
         listed = {item.image for item in self.items}
-        beside = {path for folder in {path.parent for path in listed} for path in folder.iterdir()}
+        present = {path for folder in {path.parent for path in listed} for path in folder.iterdir()}
         return [
             path
-            for path in sorted(beside - listed)
+            for path in sorted(present - listed)
             if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.name not in self.skipped
         ]
 
     def name_items(self) -> None:
-        """Give each image its id, and keep what is known of it under that."""
+        """Give each image its id, and add its record, shapes, size and split under the id."""
         counts = Counter(item.key for item in self.items)
         shared = any(count > 1 for count in counts.values())
         for item in self.items:
@@ -158,12 +158,12 @@ def _read(file: AnnotationFile, folders: list[Path], unlabelled: str, skipped: s
         for entry in content["annotations"]:
             if entry["image_id"] not in images:
                 raise UserError(
-                    f"{file.path}: annotation {entry.get('id')}: expected an image of the file, got trouble at "
-                    f"{entry['image_id']!r}, an image_id that none has; export it again",
+                    f"{file.path}: annotation {entry.get('id')}: expected an image of the file, got the unknown "
+                    f"image_id {entry['image_id']!r}; export it again",
                     code="E-DATA-COCO",
                 )
             of_image[entry["image_id"]].append(entry)
-        found = []
+        items = []
         bare = [str(entry["file_name"]) for number, entry in images.items() if not of_image[number]]
         if unlabelled == "error":
             refuse_unlabelled(bare, len(images), where=file.path, missing="an annotation")
@@ -171,24 +171,24 @@ def _read(file: AnnotationFile, folders: list[Path], unlabelled: str, skipped: s
             if unlabelled == "skip" and not of_image[number]:
                 skipped.add(PurePosixPath(portable(str(entry["file_name"]))).name)
             else:
-                found.append(_item(file, folders, entry, of_image[number], names))
+                items.append(_item(file, folders, entry, of_image[number], names))
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{file.path}: expected COCO annotations with images, categories and annotations that refer to each other, "
-            f"got trouble at {error}; export it again",
+            f"got a wrong or missing value ({error}); export it again",
             code="E-DATA-COCO",
         ) from error
-    return found
+    return items
 
 
 def _by_id(entries: list[dict[str, Any]], what: str, path: Path) -> dict[Any, dict[str, Any]]:
-    found: dict[Any, dict[str, Any]] = {}
+    by_id: dict[Any, dict[str, Any]] = {}
     for entry in entries:
-        if found.setdefault(entry["id"], entry) is not entry:
+        if by_id.setdefault(entry["id"], entry) is not entry:
             raise UserError(
                 f"{path}: expected one {what} an id, got id {entry['id']!r} twice; export it again", code="E-DATA-COCO"
             )
-    return found
+    return by_id
 
 
 def _item(
@@ -233,7 +233,7 @@ def _annotation(
     if not annotation.get("segmentation"):
         raise UserError(
             f"{where}: expected a segmentation for each annotation, got none in annotation {number}; "
-            "boxes alone are no truth to score against: export polygons or run lengths",
+            "a box alone cannot be scored against: export polygons or run lengths",
             code="E-DATA-NO-SHAPE",
         )
     if annotation["category_id"] not in names:
@@ -253,7 +253,7 @@ def _annotation(
     if not fits_box(shape, box):
         raise UserError(
             f"{where}: annotation {number}: expected a segmentation in its bbox [x, y, width, height], got {str(box)[:60]}, "
-            "which is none or holds nothing of it; correct or remove it",
+            "which is not a box or contains nothing of it; correct or remove it",
             code="E-DATA-BOX",
         )
     area = annotation.get("area")

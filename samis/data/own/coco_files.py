@@ -1,4 +1,4 @@
-"""Finds COCO annotation files and the images they name, as COCO itself, CVAT, Roboflow and Label Studio lay them out."""
+"""Finds COCO annotation files and the images they name, as COCO itself, CVAT, Roboflow and Label Studio arrange them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ class AnnotationFile:
     """One annotation file.
 
     Attributes:
-        path: the file. subset: its own name of its part, such as ``train2017`` or ``default``, "" for none.
-        split: ``train``, ``val``, ``test``, or "" where splits are to be carved.
+        path: the file.
+        subset: name that the file gives to its part, such as ``train2017`` or ``default``, "" for none.
+        split: ``train``, ``val``, ``test``, or "" where splits are to be drawn.
     """
 
     path: Path
@@ -45,14 +46,14 @@ def annotation_files(base: Path, json: str) -> list[AnnotationFile]:
 
     Args:
         base: the folder.
-        json: the one file, seen from `base`; empty looks for the known layouts.
+        json: the one file, relative to `base`; empty searches the known layouts.
 
     Raises:
-        UserError: no file, several that are not one a split, or some of which only a part names a split.
+        UserError: no file, several files without one for each split, or only some files that name a split.
     """
     if json:
         return [AnnotationFile(base / json, _subset(base / json), "")]
-    for found in (
+    for paths in (
         _named_splits(base.glob("*.json")),
         _named_splits((base / "annotations").glob("*.json")),
         sorted((base / "annotations").glob("instances_*.json")),
@@ -62,8 +63,8 @@ def annotation_files(base: Path, json: str) -> list[AnnotationFile]:
             if path.parent.name.casefold() in _SPLIT_FOLDERS
         ],
     ):
-        if found:
-            return _checked(base, found)
+        if paths:
+            return _checked(base, paths)
     single = sorted(base.glob("*.json")) or sorted((base / "annotations").glob("*.json"))
     if len(single) != 1:
         raise UserError(
@@ -73,21 +74,21 @@ def annotation_files(base: Path, json: str) -> list[AnnotationFile]:
 
 
 def _named_splits(paths: Iterable[Path]) -> list[Path]:
-    """Return the files that are called by a split and nothing else."""
+    """Return the files that are named after a split and nothing else."""
     return sorted(path for path in paths if path.stem.casefold() in _SPLIT_FOLDERS)
 
 
 def _checked(base: Path, paths: Sequence[Path]) -> list[AnnotationFile]:
-    found = [AnnotationFile(path, _subset(path), split_of(_subset(path))) for path in paths]
-    found.sort(key=lambda file: (GIVEN_SPLITS.index(file.split) if file.split else 0, file.path))
-    odd = [file for file in found if not file.split]
-    if odd and len(odd) < len(found):
+    files = [AnnotationFile(path, _subset(path), split_of(_subset(path))) for path in paths]
+    files.sort(key=lambda file: (GIVEN_SPLITS.index(file.split) if file.split else 0, file.path))
+    unnamed = [file for file in files if not file.split]
+    if unnamed and len(unnamed) < len(files):
         raise UserError(
-            f"{odd[0].path}: expected its name to say which split it is ({', '.join(GIVEN_SPLITS)}), as the others in {base} "
-            "do; rename it, or name one file with data.options={json: FILE}",
+            f"{unnamed[0].path}: expected a name that begins with a split ({', '.join(GIVEN_SPLITS)}), as the others in {base} "
+            "have; rename it, or name one file with data.options={json: FILE}",
             code="E-DATA-LAYOUT",
         )
-    return found
+    return files
 
 
 def _subset(path: Path) -> str:
@@ -101,11 +102,11 @@ def find_image(name: str, folders: Sequence[Path]) -> tuple[str, Path] | None:
 
     Args:
         name: as written: with slashes or backslashes, relative to one of the folders; or absolute, maybe of another
-            machine, of which the longest ending that exists counts.
-        folders: where to look, the likeliest first.
+            machine, of which the longest existing ending counts.
+        folders: folders to search, in this order.
 
     Returns:
-        The name under which it was found, with slashes, and the file; None if there is none.
+        The name relative to the folder, with slashes, and the file; None if there is none.
     """
     written = portable(name).rpartition("?d=")[2]  # Label Studio's local files: /data/local-files/?d=photos/a.png
     if _is_file(Path(written)) and Path(written).is_absolute():
@@ -116,7 +117,7 @@ def find_image(name: str, folders: Sequence[Path]) -> tuple[str, Path] | None:
         tail = "/".join(parts[start:])
         spellings = dict.fromkeys([tail, *(unicodedata.normalize(form, tail) for form in ("NFC", "NFD"))])
         for folder in folders:
-            for spelling in spellings:  # one machine writes e-acute as one sign, another as two
+            for spelling in spellings:  # one machine writes e-acute as one character, another as two
                 if _is_file(folder / spelling):
                     return tail, folder / spelling
     return None

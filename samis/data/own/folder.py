@@ -2,12 +2,12 @@
 
 Layouts (a mask has its image's stem; endings may differ)::
 
-    ROOT/images/a.jpg  ROOT/masks/a.png                     splits are carved: hash of the id, class by class
+    ROOT/images/a.jpg  ROOT/masks/a.png                     splits are drawn: by a hash of the id, class by class
     ROOT/images/crack/a.jpg  ROOT/masks/crack/a.png         the same, subfolders name the classes
-    ROOT/{train,val,test}/{images,masks}/...                splits are the folders (a missing val is carved from train)
-    PAIRS.csv: image,mask[,class][,split]                   paths as seen from the CSV's folder (root=PAIRS.csv)
+    ROOT/{train,val,test}/{images,masks}/...                splits are the folders (a missing val is drawn from train)
+    PAIRS.csv: image,mask[,class][,split]                   paths relative to the CSV's folder (root=PAIRS.csv)
 
-An image of class ``clean`` needs no mask. Images of equal content stay on one side of a carved split. The splits are
+An image of class ``clean`` needs no mask. Images of equal content stay in one split where splits are drawn. The splits are
 ``train``, ``val``, ``test``, ``trainval`` and ``all``.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from samis.core.files import file_sha256
 from samis.data.base import CLEAN, Record, RecordDataset, check_split, find_root
 from samis.data.own.pairs_csv import read_pairs
-from samis.data.pairing import GIVEN_SPLITS, Found, list_pictures, pair_folders
+from samis.data.pairing import GIVEN_SPLITS, DataFiles, list_pictures, pair_folders
 from samis.data.splitting import carve, shares
 from samis.errors import UserError, did_you_mean
 
@@ -48,12 +48,12 @@ def load_folder(
         split: ``train``, ``val``, ``test``, ``trainval`` or ``all``.
         images: name of the folder of images.
         masks: name of the folder of masks.
-        csv: a CSV of pairs, seen from `root`.
-        grey_masks: whether masks hold grey (JPEG, soft rims) to be cut at 127.
+        csv: a CSV of pairs, relative to `root`.
+        grey_masks: whether masks hold grey (JPEG, soft edges) to be cut at 127.
         unlabelled_ok: whether images may lack masks (their truth is then unknown).
-        val_share: share of each class to carve for ``val``, of what is not ``test``.
-        test_share: share of each class to carve for ``test``.
-        seed: another seed carves other splits.
+        val_share: share of each class to draw for ``val``, of what is not ``test``.
+        test_share: share of each class to draw for ``test``.
+        seed: another seed draws other splits.
 
     Raises:
         UserError: if the layout, a file, a partner or the split is missing.
@@ -68,13 +68,13 @@ def load_folder(
         )
     table = Path(root, csv) if csv else Path(root)
     if csv or table.suffix.lower() == ".csv":
-        found = read_pairs(table, unlabelled_ok=unlabelled_ok)
+        files = read_pairs(table, unlabelled_ok=unlabelled_ok)
     else:
-        found = _scan(find_root(root, "your data", HOW_TO_GET), images, masks, unlabelled_ok)
-    pairs = found.pairs.require()
-    records = [Record(key, p.image_path, p.mask_path, found.classes[key]) for key, p in pairs.items()]
+        files = _scan(find_root(root, "your data", HOW_TO_GET), images, masks, unlabelled_ok)
+    pairs = files.pairs.require()
+    records = [Record(key, p.image_path, p.mask_path, files.classes[key]) for key, p in pairs.items()]
     if split != "all":
-        part = divide(records, found.splits, val_share=val_share, test_share=test_share, seed=seed)
+        part = divide(records, files.splits, val_share=val_share, test_share=test_share, seed=seed)
         wanted = ("train", "val") if split == "trainval" else (split,)
         records = [record for record in records if part[record.id] in wanted]
     return RecordDataset("folder", split, records, grey_masks=grey_masks)
@@ -83,7 +83,15 @@ def load_folder(
 def divide(
     records: list[Record], given: Mapping[str, str], *, val_share: float, test_share: float, seed: int
 ) -> dict[str, str]:
-    """Return the split of each id: the given ones, or carved by hash; a missing ``val`` is carved from ``train``."""
+    """Return the split of each id: the given ones, or drawn by hash; a missing ``val`` is drawn from ``train``.
+
+    Args:
+        records: the images.
+        given: id -> split, where the user gives splits.
+        val_share: share of each class for ``val``, of what is not ``test``.
+        test_share: share of each class for ``test``.
+        seed: another seed draws other splits.
+    """
     part = dict(given) if given else dict.fromkeys((record.id for record in records), "train")
     shares_of = {"test": 0.0 if given else test_share, "val": 0.0 if "val" in given.values() else val_share}
     if not any(shares_of.values()):
@@ -99,13 +107,13 @@ def divide(
     return part
 
 
-def _scan(root: Path, images: str, masks: str, unlabelled_ok: bool) -> Found:
-    found = Found()
+def _scan(root: Path, images: str, masks: str, unlabelled_ok: bool) -> DataFiles:
+    files = DataFiles()
     folders = [name for name in GIVEN_SPLITS if (root / name / images).is_dir()]
     if not folders:
         if not (root / images).is_dir():
             raise UserError(f"{root}: expected a folder '{images}' in it, got none; {HOW_TO_GET}", code="E-DATA-LAYOUT")
-        _scan_tree(found, root / images, root / masks, unlabelled_ok)
+        _scan_tree(files, root / images, root / masks, unlabelled_ok)
     for path in sorted(root.iterdir()) if folders else ():
         if path.name not in folders and (path / images).is_dir():
             raise UserError(
@@ -114,13 +122,13 @@ def _scan(root: Path, images: str, masks: str, unlabelled_ok: bool) -> Found:
                 code="E-DATA-LAYOUT",
             )
     for name in folders:
-        before = set(found.pairs.by_stem)
-        _scan_tree(found, root / name / images, root / name / masks, unlabelled_ok)
-        found.splits.update(dict.fromkeys((key for key in found.pairs.by_stem if key not in before), name))
-    return found
+        before = set(files.pairs.by_stem)
+        _scan_tree(files, root / name / images, root / name / masks, unlabelled_ok)
+        files.splits.update(dict.fromkeys((key for key in files.pairs.by_stem if key not in before), name))
+    return files
 
 
-def _scan_tree(found: Found, images: Path, masks: Path, unlabelled_ok: bool) -> None:
+def _scan_tree(files: DataFiles, images: Path, masks: Path, unlabelled_ok: bool) -> None:
     """Add the pairs of one image and one mask folder, or of the class folders in them."""
     kinds = sorted(path.name for path in images.iterdir() if path.is_dir() and not path.name.startswith("."))
     flat = any(path.is_file() and not path.name.startswith(".") for path in images.iterdir())
@@ -131,14 +139,14 @@ def _scan_tree(found: Found, images: Path, masks: Path, unlabelled_ok: bool) -> 
         )
     if not kinds:
         pairs = pair_folders(images, masks, masks_optional=unlabelled_ok)
-        found.classes.update(dict.fromkeys(pairs.by_stem, "defect"))
-        found.pairs.add(pairs)
+        files.classes.update(dict.fromkeys(pairs.by_stem, "defect"))
+        files.pairs.add(pairs)
         return
     for kind in kinds:
         pairs = pair_folders(images / kind, masks / kind, masks_optional=unlabelled_ok or kind == CLEAN)
         pairs.by_stem = {f"{kind}__{stem}": pair for stem, pair in pairs.by_stem.items()}
-        found.classes.update(dict.fromkeys(pairs.by_stem, kind))
-        found.pairs.add(pairs)
+        files.classes.update(dict.fromkeys(pairs.by_stem, kind))
+        files.pairs.add(pairs)
     for path in masks.iterdir() if masks.is_dir() else ():
         if path.is_dir() and path.name not in kinds:
             first = list_pictures(path, what="masks")[0]

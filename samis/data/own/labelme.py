@@ -1,18 +1,19 @@
-"""Your own data with LabelMe annotations: a JSON file beside each image, its shapes drawn into one mask.
+"""Your own data with LabelMe annotations: a JSON file next to each image, its shapes drawn into one mask.
 
 Layouts::
 
-    ROOT/a.jpg  ROOT/a.json                                 splits are carved, as ``folder`` carves them
-    ROOT/{train,val,test}/a.jpg  .../a.json                 splits are the folders (a missing val is carved from train)
+    ROOT/a.jpg  ROOT/a.json                                 splits are drawn, as ``folder`` draws them
+    ROOT/{train,val,test}/a.jpg  .../a.json                 splits are the folders (a missing val is drawn from train)
 
-Code: the format of labelme 5 (``shapes`` with ``label``, ``points``, ``shape_type``, and ``mask`` for brushed ones).
+Code: the format of labelme 5 (``shapes`` with ``label``, ``points``, ``shape_type``, and ``mask`` for painted ones).
 Differs: all shapes of an image make one mask; its class is the label that covers most of it, ``clean`` without any.
-The labels ``_background_`` and ``__ignore__`` are no objects, whatever they cover. Points cover no surface and are refused;
+The labels ``_background_`` and ``__ignore__`` mark no objects. Points cover no surface and are refused;
 so are lines, unless a width is given.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,15 @@ from samis.data.own.annotation_shapes import NO_OBJECTS, Shape, ShapeError, draw
 from samis.data.own.annotations import (
     SPLITS,
     AnnotatedDataset,
+    Annotations,
     check_size,
     check_unlabelled,
-    choose_split,
     largest,
     read_json,
     refuse_unlabelled,
 )
 from samis.data.pairing import GIVEN_SPLITS
-from samis.data.reading import IMAGE_SUFFIXES
+from samis.data.picture_file import IMAGE_SUFFIXES
 from samis.errors import UserError
 
 HOW_TO_GET = "expected are ROOT/a.jpg with ROOT/a.json, or ROOT/{train,val,test}/ with such pairs"
@@ -51,13 +52,13 @@ def load_labelme(
     Args:
         root: the folder.
         split: ``train``, ``val``, ``test``, ``trainval`` or ``all``.
-        unlabelled: what images without a JSON file are: ``error`` refuses them, with their number, ``clean`` takes them as
+        unlabelled: what images without a JSON file are: ``error`` refuses them, with their number, ``clean`` counts them as
             free of defects, ``skip`` leaves them out.
         unlabelled_clean: older spelling of ``unlabelled: clean``.
         line_width: px at which lines and line strips are drawn; 0 refuses them.
-        val_share: share of each class to carve for ``val``.
-        test_share: share of each class to carve for ``test``.
-        seed: another seed carves other splits.
+        val_share: share of each class to draw for ``val``.
+        test_share: share of each class to draw for ``test``.
+        seed: another seed draws other splits.
 
     Raises:
         UserError: if an image, a JSON file or the split is missing, or a shape cannot be drawn.
@@ -71,47 +72,54 @@ def load_labelme(
     if root is None:
         raise UserError(f"data set labelme: expected root=FOLDER, got nothing; {HOW_TO_GET}", code="E-DATA-ROOT")
     base = find_root(root, "your data", HOW_TO_GET)
-    folders = {name: base / name for name in GIVEN_SPLITS if (base / name).is_dir()} or {"": base}
-    records: list[Record] = []
-    shapes: dict[str, list[Shape]] = {}
-    sizes: dict[str, tuple[int, int]] = {}
-    source: dict[str, Path] = {}
-    splits: dict[str, str] = {}
-    labels: set[str] = set()
-    pictures = [(given, image) for given, folder in folders.items() for image in _pictures(folder)]
+    pictures = _pictures(base)
     if unlabelled == "error" and not unlabelled_clean:
         bare = [str(image) for _, image in pictures if not image.with_suffix(".json").is_file()]
         refuse_unlabelled(bare, len(pictures), where=base, missing="a JSON file")
-    shared = len({image.stem for _, image in pictures}) < len(pictures) and len(folders) > 1
-    for given, image in pictures:
-        key, annotation = f"{given}__{image.stem}" if shared else image.stem, image.with_suffix(".json")
-        if key in source:
+    project = _read_all(pictures, line_width, skip_unlabelled=unlabelled == "skip")
+    if not project.records:
+        raise UserError(
+            f"{base}: expected images with LabelMe annotations, got none; {HOW_TO_GET}", code="E-DATA-EMPTY"
+        )
+    return project.dataset("labelme", split, val_share=val_share, test_share=test_share, seed=seed)
+
+
+def _pictures(base: Path) -> list[tuple[str, Path]]:
+    """Return (split, image) of each picture; the split is "" where there are no split folders."""
+    folders = {name: base / name for name in GIVEN_SPLITS if (base / name).is_dir()} or {"": base}
+    return [
+        (split, path)
+        for split, folder in folders.items()
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."
+    ]
+
+
+def _read_all(pictures: Sequence[tuple[str, Path]], line_width: float, *, skip_unlabelled: bool) -> Annotations:
+    """Read the annotations of all pictures; where two splits share a name, ids begin with the split."""
+    project = Annotations()
+    repeated = len({image.stem for _, image in pictures}) < len(pictures)
+    in_splits = len({split for split, _ in pictures}) > 1
+    for split, image in pictures:
+        key = f"{split}__{image.stem}" if repeated and in_splits else image.stem
+        if key in project.source:
             raise UserError(
                 f"{image}: expected file names that differ, got '{image.stem}' twice; rename one",
                 code="E-DATA-SAME-NAME",
             )
+        annotation, class_name = image.with_suffix(".json"), CLEAN
         labelled = annotation.is_file()
-        if not labelled and unlabelled == "skip":
+        if not labelled and skip_unlabelled:
             continue
-        kind = CLEAN
-        source[key] = annotation if labelled else image
+        project.source[key] = annotation if labelled else image
         if labelled:
-            areas, shapes[key], sizes[key] = _read(annotation, image, line_width)
-            kind = largest(areas) if areas else CLEAN
-            labels |= set(areas)
-        records.append(Record(key, image, None, kind))
-        if given:
-            splits[key] = given
-    if not records:
-        raise UserError(
-            f"{base}: expected images with LabelMe annotations, got none; {HOW_TO_GET}", code="E-DATA-EMPTY"
-        )
-    chosen = choose_split(records, splits, split, val_share=val_share, test_share=test_share, seed=seed)
-    return AnnotatedDataset("labelme", split, chosen, shapes=shapes, sizes=sizes, source=source, labels=labels)
-
-
-def _pictures(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != ".")
+            areas, project.shapes[key], project.sizes[key] = _read(annotation, image, line_width)
+            class_name = largest(areas) if areas else CLEAN
+            project.labels |= set(areas)
+        project.records.append(Record(key, image, None, class_name))
+        if split:
+            project.splits[key] = split
+    return project
 
 
 def _read(path: Path, image: Path, line_width: float) -> tuple[dict[str, float], list[Shape], tuple[int, int]]:
@@ -136,8 +144,8 @@ def _read(path: Path, image: Path, line_width: float) -> tuple[dict[str, float],
             areas[label] = areas.get(label, 0.0) + float(draw_shapes([shape], hw, where=where).sum())
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(
-            f"{path}: expected a LabelMe annotation with imageHeight, imageWidth and shapes, got trouble at {error}; "
-            "save it again in LabelMe",
+            f"{path}: expected a LabelMe annotation with imageHeight, imageWidth and shapes, got a wrong or missing "
+            f"value ({error}); save it again in LabelMe",
             code="E-DATA-LABELME",
         ) from error
     return areas, shapes, hw

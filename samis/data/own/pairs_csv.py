@@ -6,21 +6,21 @@ import csv
 from pathlib import Path
 
 from samis.data.base import CLEAN
-from samis.data.pairing import GIVEN_SPLITS, Fault, Found, Pair, portable
+from samis.data.pairing import GIVEN_SPLITS, DataFiles, Fault, Pair, portable
 from samis.errors import UserError, did_you_mean
 
 COLUMNS = ("image", "mask", "class", "split")
 
 
-def read_pairs(table: Path, *, unlabelled_ok: bool = False) -> Found:
+def read_pairs(table: Path, *, unlabelled_ok: bool = False) -> DataFiles:
     """Read the pairs of a CSV file.
 
     Args:
-        table: the file, UTF-8, separated by comma or semicolon; relative paths are seen from its folder.
+        table: the file, UTF-8, separated by comma or semicolon; paths are relative to its folder.
         unlabelled_ok: whether the mask may be left empty.
 
     Returns:
-        What was found. An id is the image's stem, or its path joined by ``__`` where stems repeat.
+        The files. An id is the image's stem, or its path joined by ``__`` where stems repeat.
 
     Raises:
         UserError: if the file cannot be read, a column is missing or unknown, or a value is not what it should be.
@@ -30,11 +30,11 @@ def read_pairs(table: Path, *, unlabelled_ok: bool = False) -> Found:
         row["image"], row["mask"] = (_as_here(table.parent, row[column]) for column in ("image", "mask"))
     stems = [Path(row["image"]).stem for row in rows]
     repeated = len(set(stems)) < len(stems)
-    found = Found()
+    files = DataFiles()
     for number, row in enumerate(rows, start=2):
         where = f"{table}, line {number}"
         written = Path(row["image"]).with_suffix("") if row["image"] else Path()
-        # An id names files, such as saved maps: it must not name one elsewhere.
+        # Saved maps are named by id: an id must not lead out of their folder.
         key = "__".join(part for part in written.parts if part != written.anchor) if repeated else written.name
         kind, split = row.get("class") or "defect", row.get("split", "")
         if "split" in row and split not in GIVEN_SPLITS:
@@ -46,18 +46,18 @@ def read_pairs(table: Path, *, unlabelled_ok: bool = False) -> Found:
         image = table.parent / row["image"]
         mask = table.parent / row["mask"] if row["mask"] else None
         fault = _fault(where, image, mask, mask_needed=not unlabelled_ok and kind != CLEAN)
-        if fault is None and key in found.pairs.by_stem:
+        if fault is None and key in files.pairs.by_stem:
             fault = Fault(
                 "double_stem", image, f"{where}: expected each image once, got {row['image']} again; remove it"
             )
         if fault is not None:
-            found.pairs.faults.append(fault)
+            files.pairs.faults.append(fault)
             continue
-        found.pairs.by_stem[key] = Pair(image, mask)
-        found.classes[key] = kind
+        files.pairs.by_stem[key] = Pair(image, mask)
+        files.classes[key] = kind
         if split:
-            found.splits[key] = split
-    return found
+            files.splits[key] = split
+    return files
 
 
 def _as_here(folder: Path, name: str) -> str:

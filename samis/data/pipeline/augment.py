@@ -1,6 +1,6 @@
 """Changes image and mask at random for training, and adds noise for robustness scores; reproducible by a generator.
 
-Code: albumentations 2.0.8 (MIT). Differs: every random draw comes from the generator handed in, since the workers of a
+Code: albumentations 2.0.8 (MIT). Differs: every random draw comes from the generator that is passed in, since the workers of a
 loader otherwise share one stream; an argument that albumentations does not know raises instead of warning.
 Paper: the noise after Song et al. 2020 (see ``sd_saliency_900``), salt-and-pepper of a given density, half of it white.
 """
@@ -29,7 +29,7 @@ PRESETS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
     "light": _FLIPS,
     "default": (
         *_FLIPS,
-        # border_mode 4 (reflect without repeating the rim): image and mask stay one surface, no black corners
+        # border_mode 4 (reflect without repeating the edge): image and mask stay one surface, no black corners
         ("Affine", {"rotate": (-15, 15), "scale": (0.8, 1.25), "border_mode": 4, "p": 0.5}),
         ("RandomBrightnessContrast", {"brightness_limit": 0.2, "contrast_limit": 0.2, "p": 0.5}),
         ("GaussNoise", {"std_range": (0.01, 0.04), "per_channel": False, "p": 0.2}),
@@ -38,7 +38,7 @@ PRESETS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
 }
 """Named lists of albumentations transforms with their arguments."""
 VARIANTS = {"none": 1, "light": 8}
-"""How many different images a preset makes of one: flips and quarter turns have eight outcomes."""
+"""How many different images a preset makes from one: flips and quarter turns have eight outcomes."""
 _OPTIONS = ("preset", "transforms", "salt_pepper")
 
 
@@ -83,7 +83,10 @@ def build_augment(options: str | Mapping[str, Any]) -> Augment:
 
 
 def variants(augment: Augment | None) -> int | None:
-    """Return how many different images a change makes of one; None where it makes a new one each time.
+    """Return how many different images a change makes from one; None where it makes a new one each time.
+
+    Args:
+        augment: the change; None for no change.
 
     >>> variants(None), variants(build_augment("light")), variants(build_augment("default"))
     (1, 8, None)
@@ -92,7 +95,7 @@ def variants(augment: Augment | None) -> int | None:
 
 
 def salt_pepper(image: np.ndarray, ratio: float, rng: np.random.Generator) -> np.ndarray:
-    """Return the image with about `ratio` of its pixels turned black or white, all channels alike.
+    """Return the image with about `ratio` of its pixels turned black or white, the same in all channels.
 
     Args:
         image: (H, W, 3) uint8.
@@ -107,7 +110,7 @@ def salt_pepper(image: np.ndarray, ratio: float, rng: np.random.Generator) -> np
 
 
 class _Augment:
-    """Albumentations transforms, then noise; built anew in each process."""
+    """Albumentations transforms, then noise; built again in each process."""
 
     def __init__(
         self, transforms: Sequence[tuple[str, dict[str, Any]]], ratio: float, variants: int | None = None
@@ -150,7 +153,7 @@ def _named(transforms: Sequence[Mapping[str, Any]]) -> list[tuple[str, dict[str,
 
 
 def _compose(transforms: Sequence[tuple[str, dict[str, Any]]]) -> Any:
-    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it otherwise asks the network for its newest version at import
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else it requests its newest version from the network at import
     import albumentations
 
     built = []

@@ -14,10 +14,19 @@ from samis.core.contracts import Batch, Placement, Prompt
 
 @dataclass
 class FramedSample:
-    """One sample's V views: images (V, 3, S, S), placements, prompt; masks (V, 1, S, S) and the truth if known.
+    """One sample's V views.
 
-    ``keys`` (V, 32) uint8 says which pixels each view shows, see ``samis.core.geometry.view_key``. Where embeddings may be
-    read in the images' place, ``embeddings`` (V, C, g, g) are those that were; then the images are on the meta device.
+    Attributes:
+        id: of the sample.
+        class_name: of the sample.
+        images: (V, 3, S, S) float32; on the meta device where embeddings were read instead.
+        placements: of the views.
+        prompt: with one row for each view.
+        masks: (V, 1, S, S), or None where the truth is not known.
+        truth: (H, W) bool, the mask at the file's size.
+        keys: (V, 32) uint8, which pixels each view shows, see ``samis.core.geometry.view_key``.
+        embeddings: (V, C, g, g) that were read instead of the images.
+        may_read: whether embeddings may be read instead of the images.
     """
 
     id: str
@@ -34,6 +43,9 @@ class FramedSample:
 
 def collate(samples: Sequence[FramedSample]) -> Batch:
     """Join framed samples into one batch; ``placement.sample`` then counts within it.
+
+    Args:
+        samples: at least one.
 
     The batch has masks only if each sample has. Where embeddings may be read, ``extras`` has ``embedded`` (V,) bool, and
     ``embeddings`` (n, C, g, g) of the n views for which that is true.
@@ -70,10 +82,10 @@ def _embedded(sample: FramedSample) -> Tensor:
 def concat_prompts(prompts: Sequence[Prompt]) -> Prompt:
     """Join prompts over their views, padding to the most prompts and the most points.
 
-    Padded prompts are not `present`; padded points bear label -1.
+    Padded prompts are not `present`; padded points have label -1.
 
     Args:
-        prompts: at least one, all of one kind, with the same of points and boxes.
+        prompts: at least one, all of one kind, and all with points, with boxes or with both.
 
     Raises:
         ValueError: if the kinds differ, or some have points or boxes and others not.
@@ -97,13 +109,13 @@ def concat_prompts(prompts: Sequence[Prompt]) -> Prompt:
         _padded(prompt.point_labels, (most, longest), -1) for prompt in prompts if prompt.point_labels is not None
     ]
     boxes = [_padded(prompt.boxes_xyxy, (most,), 0) for prompt in prompts if prompt.boxes_xyxy is not None]
-    whole = all(prompt.present is None and prompt.prompts_per_view == most for prompt in prompts)
+    complete = all(prompt.present is None and prompt.prompts_per_view == most for prompt in prompts)
     return Prompt(
         kind=first.kind,
         points_xy=torch.cat(points) if points else None,
         point_labels=torch.cat(labels) if labels else None,
         boxes_xyxy=torch.cat(boxes) if boxes else None,
-        present=None if whole else torch.cat([_padded(_presence(prompt), (most,), False) for prompt in prompts]),
+        present=None if complete else torch.cat([_padded(_presence(prompt), (most,), False) for prompt in prompts]),
         sees_truth=sees_truth,
     )
 

@@ -1,7 +1,7 @@
-"""Photos without a truth: found by file, folder or glob, read at whatever bit depth the camera wrote.
+"""Photos without a truth: listed by file, folder or glob, and read at the bit depth that the camera wrote.
 
 Beyond ``samis.data.reading``: 16-bit colour, floating-point TIFF, and 10- or 12-bit values kept in 16 bits. Their white is
-the full range of the type (1.0 for floats), or what the user says; never what a photo happens to hold, since one bright
+the full range of the type (1.0 for floats), or the user's value; never the largest value of a photo, since one bright
 pixel must not darken the rest.
 """
 
@@ -16,7 +16,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from samis.data.reading import IMAGE_SUFFIXES, FileError, check_tiff_size, read_image, repeat_grey, row_blocks
+from samis.data.picture_file import IMAGE_SUFFIXES, FileError, check_tiff_size
+from samis.data.reading import read_image, repeat_grey, row_blocks
 from samis.errors import UserError
 
 _DEEP = (".png", ".tif", ".tiff", ".pgm", ".ppm")
@@ -27,7 +28,7 @@ class Photo:
     """A photo to be segmented.
 
     Attributes:
-        id: unique among the photos found: its path below the folder or glob that named it, without the ending.
+        id: unique among the photos: its path below the folder or glob that named it, without the ending.
         path: the file.
     """
 
@@ -36,16 +37,16 @@ class Photo:
 
 
 def find_photos(patterns: Iterable[str | Path], *, leave_out: Path | None = None) -> list[Photo]:
-    """Return the photos that files, folders (searched through) and globs (``**`` too) name, each once, sorted by id.
+    """Return the photos that files, folders (with their subfolders) and globs (``**`` too) name, each once, sorted by id.
 
     Args:
-        patterns: what to look for.
+        patterns: files, folders and globs.
         leave_out: a folder whose pictures are not taken, such as the one results go to. Hidden files never are.
 
     Raises:
         UserError: a pattern that names no picture, or two pictures of one id.
     """
-    found: dict[str, Path] = {}
+    by_id: dict[str, Path] = {}
     for pattern in patterns:
         base, paths = _named_by(str(pattern))
         pictures = [path for path in paths if not _hidden(path, base) and not _below(path, leave_out)]
@@ -57,19 +58,19 @@ def find_photos(patterns: Iterable[str | Path], *, leave_out: Path | None = None
             )
         for path in pictures:
             key = path.relative_to(base).with_suffix("").as_posix()
-            other = found.setdefault(key, path)
-            # Unlike Path.resolve(), realpath() takes a link that leads in a circle.
+            other = by_id.setdefault(key, path)
+            # Unlike Path.resolve(), realpath() accepts a link that points to itself.
             if os.path.realpath(other) != os.path.realpath(path):
                 raise UserError(
                     f"{other} and {path} would both be called '{key}'; name fewer (such as 'photos/*{path.suffix}'), "
                     "or name one folder above both",
                     code="E-DATA-SAME-NAME",
                 )
-    return [Photo(key, found[key]) for key in sorted(found)]
+    return [Photo(key, by_id[key]) for key in sorted(by_id)]
 
 
 def _named_by(pattern: str) -> tuple[Path, list[Path]]:
-    """Return the folder that ids are seen from, and the files."""
+    """Return the folder that ids are relative to, and the files."""
     path = Path(pattern)
     if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
         raise UserError(
@@ -99,7 +100,7 @@ def _pictures_in(folder: Path) -> list[Path]:
 
 
 def _listed(path: Path) -> bool:
-    """Tell whether a path is named as a picture; a link to nothing is one too, so that it is reported as unreadable."""
+    """Return whether a path has a picture's ending; a broken link too, so that it is reported as unreadable."""
     return path.suffix.lower() in IMAGE_SUFFIXES and (path.is_file() or (path.is_symlink() and not path.exists()))
 
 
@@ -167,7 +168,7 @@ def _scaled(values: np.ndarray, white: float | None, path: Path) -> np.ndarray:
     low, high = values.min(), values.max()
     if full is None:  # white of 32-bit integers would be 4e9: every photo would come out black
         raise FileError(
-            f"{path}: expected 8- or 16-bit values, got {values.dtype.name} from {low} to {high}; say which value means "
+            f"{path}: expected 8- or 16-bit values, got {values.dtype.name} from {low} to {high}; state which value means "
             "white (--white)",
             code="E-DATA-PIXELS",
         )
@@ -187,7 +188,7 @@ def _scaled(values: np.ndarray, white: float | None, path: Path) -> np.ndarray:
 def _to_rgb(values: np.ndarray) -> np.ndarray:
     if values.ndim == 2:
         return repeat_grey(values)
-    if values.shape[2] == 4:  # transparency is laid over black, as everywhere
+    if values.shape[2] == 4:  # transparent pixels are blended with black, as in read_image
         alpha = values[..., 3:].astype(np.float64) / 255
         values = (values[..., :3] * alpha).round().astype(np.uint8)
     return np.ascontiguousarray(values[..., 2::-1])

@@ -1,4 +1,4 @@
-"""Which images an epoch shows, in which order, and which of them a process takes: by seed and epoch alone."""
+"""Which images an epoch shows, in which order, and which of them a process takes: from seed and epoch alone."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ MOST_CLEAN = 0.9
 """Largest ``data.clean_share``."""
 
 
-class OfAnEpoch(Protocol):
-    """A data set that knows which epoch it is in, such as ``samis.data.pipeline.loading.FramedDataset``."""
+class EpochDataset(Protocol):
+    """A data set with a current epoch, such as ``samis.data.pipeline.framed_dataset.FramedDataset``."""
 
     @property
     def dataset(self) -> Dataset: ...
@@ -31,22 +31,32 @@ class OfAnEpoch(Protocol):
 class EpochSampler(Sampler[int]):
     """Yields one process's share of the indices, shuffled by (seed, epoch); every process draws the same order itself.
 
-    The shares are made of whole rounds: process r of n takes places r, r + n, r + 2n ... of the epoch's order. No image
-    counts twice. A training share that has a batch fewer than the first process's gets one more, of one image
-    (`filler_batch`), so that all processes make equally many steps. Shares to be scored are dealt out in whole batches of
-    `batch_size`: each batch is one that a single process would have, and so is each map, to the last bit.
+    Process r of n takes places r, r + n, r + 2n ... of the epoch's order. No image counts twice. A training share that has a
+    batch fewer than the first process's gets one more, of one image (`filler_batch`), so that all processes make equally
+    many steps. Shares to be scored consist of complete batches of `batch_size`: each batch is one that a single process
+    would have, and each map is equal to the last bit.
 
-    With a `clean_share`, an epoch shows each defective image once, and so many defect-free ones that they make up that
-    share: all of them equally often, or one time more, which ones being drawn again for each epoch. (One that comes twice in
-    an epoch is changed, cropped and asked about alike.)
+    With a `clean_share`, an epoch shows each defective image once, and as many defect-free ones as give that
+    share: each equally often, or once more; which ones are shown once more is drawn again for each epoch. (An image that is
+    shown twice in an epoch has the same changes, crop and prompt.)
+
+    Args:
+        dataset: the data set.
+        shuffle: whether the order changes with the epoch.
+        seed: of the order.
+        rank: number of this process.
+        world: how many processes share the epoch.
+        even: whether all processes make equally many steps, as in training.
+        batch_size: samples of a batch.
+        clean_share: share of an epoch's images of class "clean", in [0, 0.9]; 0 shows all images once.
 
     Raises:
-        UserError: a share outside [0, 0.9], or one of images that are not there.
+        UserError: a share outside [0, 0.9], or one of images that the data set does not have.
     """
 
     def __init__(
         self,
-        dataset: OfAnEpoch,
+        dataset: EpochDataset,
         *,
         shuffle: bool,
         seed: int,
@@ -68,8 +78,8 @@ class EpochSampler(Sampler[int]):
             raise UserError(
                 f"data.clean_share: expected a share in [0, {MOST_CLEAN}], got {clean_share}", code="E-DATA-CLEAN-SHARE"
             )
-        for kind, there in (("defect-free", self._clean), ("defective", self._defective)):
-            if clean_share and not there:
+        for kind, images in (("defect-free", self._clean), ("defective", self._defective)):
+            if clean_share and not images:
                 raise UserError(
                     f"{dataset.dataset.name}, split '{dataset.dataset.split}': expected {kind} images for data.clean_share="
                     f"{clean_share:g}, got none; add some (docs/your-own-data.md says how), or set data.clean_share=0",
@@ -94,7 +104,7 @@ class EpochSampler(Sampler[int]):
         return share + order[:1] if self._lacks_a_batch(count) else share
 
     def _lacks_a_batch(self, count: int) -> bool:
-        """Tell whether this process has a batch fewer than the first of `count` images."""
+        """Return whether this process has a batch fewer than the first of `count` images."""
         own, first = len(range(self.rank, count, self.world)), len(range(0, count, self.world))
         return -(-own // self.batch_size) < -(-first // self.batch_size)
 

@@ -1,4 +1,4 @@
-"""Seeded drawing on grey canvases: textures, shapes and blemishes that the drawn data sets are composed of.
+"""Seeded drawing on grey canvases: textures, shapes and marks of which the drawn data sets consist.
 
 Every function takes a ``numpy.random.Generator`` and works on float32 arrays in [0, 1]; nothing here is read from a file.
 """
@@ -15,14 +15,14 @@ Rng = np.random.Generator
 
 
 def noise(rng: Rng, hw: tuple[int, int], cells_y: float, cells_x: float) -> Array:
-    """Return (H, W) smooth value noise with about the given number of cells per side, mean 0, deviation 1."""
+    """Return (H, W) smooth value noise with about the given number of cells per side, mean 0, standard deviation 1."""
     grid = rng.standard_normal((max(2, round(cells_y)), max(2, round(cells_x)))).astype(np.float32)
     field = cv2.resize(grid, (hw[1], hw[0]), interpolation=cv2.INTER_CUBIC)
     return (field - field.mean()) / (field.std() + 1e-6)
 
 
 def fractal(rng: Rng, hw: tuple[int, int], *, roughness: float | None = None) -> Array:
-    """Return (H, W) noise summed over octaves, deviation 1; a larger `roughness` in [0, 1] keeps more fine detail."""
+    """Return (H, W) noise summed over octaves, standard deviation 1; a larger `roughness` in [0, 1] keeps more fine detail."""
     keep = rng.uniform(0.35, 0.9) if roughness is None else roughness
     total = np.zeros(hw, np.float32)
     cells, strength = rng.uniform(1.5, 4), 1.0
@@ -33,7 +33,7 @@ def fractal(rng: Rng, hw: tuple[int, int], *, roughness: float | None = None) ->
 
 
 def streaks(rng: Rng, hw: tuple[int, int], *, along: float | None = None) -> Array:
-    """Return (H, W) brushed or rolled texture along the vertical axis, deviation 1; `along` = cells down the length."""
+    """Return (H, W) brushed or rolled texture along the vertical axis, standard deviation 1; `along` = cells down the length."""
     along = rng.choice([2, 4, 8, 20]) if along is None else along
     across = rng.uniform(0.1, 0.7) * hw[1]
     field = noise(rng, hw, along, across) + rng.uniform(0, 1.2) * noise(rng, hw, 2, across / rng.uniform(3, 10))
@@ -121,7 +121,7 @@ def curve(
 
 
 def rough_patch(rng: Rng, hw: tuple[int, int], centre_xy: tuple[float, float], radius: float) -> Array:
-    """Return (H, W) bool: a patch with fractal rims and islets, like rust, scale or rolled-in residue."""
+    """Return (H, W) bool: a patch with fractal edges and islets, like rust, scale or rolled-in residue."""
     y, x = np.mgrid[: hw[0], : hw[1]].astype(np.float32)
     stretch = np.exp(rng.normal(0, 0.5))
     far = np.hypot((x - centre_xy[0]) * stretch, (y - centre_xy[1]) / stretch) / radius
@@ -132,20 +132,20 @@ def rough_patch(rng: Rng, hw: tuple[int, int], centre_xy: tuple[float, float], r
 def ring(rng: Rng, hw: tuple[int, int], centre_xy: tuple[float, float], radius: float) -> Array:
     """Return (H, W) bool: a blob with a hole."""
     outer = blob(rng, hw, centre_xy, radius).astype(np.uint8)
-    rim = max(1, int(radius * rng.uniform(0.15, 0.5)))
-    return (outer - cv2.erode(outer, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * rim + 1, 2 * rim + 1)))).astype(
-        bool
-    )
+    width = max(1, int(radius * rng.uniform(0.15, 0.5)))
+    return (
+        outer - cv2.erode(outer, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * width + 1, 2 * width + 1)))
+    ).astype(bool)
 
 
 def soft(mask: Array, blur_px: float) -> Array:
-    """Return the mask as (H, W) float32 opacity with rims softened by a Gaussian of the given deviation."""
+    """Return the mask as (H, W) float32 opacity with edges softened by a Gaussian of the given standard deviation."""
     opacity = mask.astype(np.float32)
     return cv2.GaussianBlur(opacity, (0, 0), blur_px) if blur_px > 0.2 else opacity
 
 
 def camera(rng: Rng, field: Array, *, strength: float = 1.0) -> Array:
-    """Return (H, W) uint8: the field seen by a camera, with gamma, blur, grain, JPEG and a contrast of its own."""
+    """Return (H, W) uint8: the field seen by a camera, with gamma, blur, grain, JPEG and a random contrast."""
     if rng.random() < 0.4:
         field = cv2.GaussianBlur(field, (0, 0), rng.uniform(0.3, 1.0) * strength)
     grain = rng.uniform(0, 0.05) if rng.random() < 0.85 else rng.uniform(0.05, 0.09)

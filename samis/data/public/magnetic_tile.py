@@ -1,6 +1,6 @@
 """Magnetic tile (MT): 392 images of magnetic tiles with five kinds of defects, and 952 without any, sizes vary.
 
-Folder tree, as the public download has it (the image and its mask lie side by side)::
+Folder tree, as the public download has it (an image and its mask are in one folder)::
 
     MT/
       MT_Blowhole/Imgs/exp<k>_num_<n>.jpg  and  .png (mask)
@@ -11,7 +11,7 @@ Paper: Huang et al., Surface defect saliency of magnetic tile, The Visual Comput
 Source: https://github.com/abin24/Magnetic-tile-defect-datasets. Licence: for research, not to be passed on.
 Splits: ``test`` is the 78 and ``trainval`` the 314 defective images of a public precedent; ``train``/``val`` (277/37)
 divide the 314 tile by tile. ``clean_train``, ``clean_val`` and ``clean_test`` divide 300 of the defect-free photos;
-``clean`` is MT_Free, whatever part of it is there. How: ``splits/README.md``.
+``clean`` is all of MT_Free that is in the folder. How: ``splits/README.md``.
 Beware: a tile was photographed under up to six lights (exp1 ... exp6), and the precedent was drawn over photos: each of
 its 78 test images shows a tile that ``trainval`` shows too. ``division="by_tile"`` (in a config
 ``data.options: {split: by_tile}``) is our second division, in which no tile is in two splits; it leaves out six MT_Uneven
@@ -54,7 +54,7 @@ def load_magnetic_tile(
     """Load one split of the magnetic tile data.
 
     Args:
-        root: the folder that holds ``MT_Blowhole`` and its sisters; None looks in the usual places.
+        root: the folder that holds ``MT_Blowhole`` and the other class folders; None searches the usual places.
         split: one of ``SPLITS``.
         division: ``usual`` (the precedent) or ``by_tile`` (no tile in two splits).
         clean: whether to add the split's defect-free photos.
@@ -70,14 +70,17 @@ def load_magnetic_tile(
         return RecordDataset(NAME, split, _records(folder, defective=False, clean=True), grey_masks=True)
     label = NAME if division == "usual" else f"{NAME} ({division.replace('_', ' ')})"
     names = read_split(lists, split) + (read_split(lists, f"{CLEAN}_{split}") if clean and not free else [])
-    found = {record.id: record for record in _records(folder, defective=not free, clean=clean or free)}
-    pairs = {key: Pair(record.image_path, record.mask_path) for key, record in found.items()}
-    records = [found[key] for key in select(pairs, names, root=folder)]
+    by_id = {record.id: record for record in _records(folder, defective=not free, clean=clean or free)}
+    pairs = {key: Pair(record.image_path, record.mask_path) for key, record in by_id.items()}
+    records = [by_id[key] for key in select(pairs, names, root=folder)]
     return RecordDataset(label, split, records, grey_masks=True)
 
 
 def every_photo(root: Path | str | None = None) -> list[Record]:
-    """Return all photos that are there, defective or not.
+    """Return all photos in the folder, defective or not.
+
+    Args:
+        root: as of ``load_magnetic_tile``.
 
     Raises:
         UserError: if the folder or a file is missing.
@@ -103,17 +106,17 @@ def tile_pairs(ids: Sequence[str], *, shots: int = _SHOTS_OF_ONE_TILE) -> list[t
 
 
 def _records(folder: Path, *, defective: bool, clean: bool) -> list[Record]:
-    found = Pairs()
+    pairs = Pairs()
     for kind, class_name in CLASSES.items():
         if clean if class_name == CLEAN else defective:
-            found.add(_side_by_side(folder / kind / "Imgs"))
+            pairs.add(_in_one_folder(folder / kind / "Imgs"))
     return [
         Record(stem, p.image_path, p.mask_path, CLASSES[p.image_path.parent.parent.name])
-        for stem, p in found.require().items()
+        for stem, p in pairs.require().items()
     ]
 
 
-def _side_by_side(folder: Path) -> Pairs:
+def _in_one_folder(folder: Path) -> Pairs:
     files = list_pictures(folder, what="images (.jpg) and masks (.png)")
     images = [path for path in files if path.suffix.lower() in (".jpg", ".jpeg")]
     masks = [path for path in files if path.suffix.lower() == ".png"]

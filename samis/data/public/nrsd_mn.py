@@ -10,7 +10,7 @@ Folder tree, as the authors' own loader reads it (the mask has the image's stem)
 
 Paper: Zhang et al., MCnet: multiple context information segmentation network of no-service rail surface defects, IEEE
 Transactions on Instrumentation and Measurement 2021 (doi 10.1109/TIM.2020.3040890).
-Source: https://github.com/zdfcvsn/MCnet. Licence: for research, asked of the authors, not to be passed on.
+Source: https://github.com/zdfcvsn/MCnet. Licence: for research, on request from the authors, not to be passed on.
 Splits: ``trainval`` is the ``training`` folder; ``val`` is a tenth of it, chosen by a hash of the name, ``train`` the
 rest; ``validation`` is the folder of that name (kept out of model selection, as it may be what others test on); each
 folder under ``test`` is a split ``test_<folder>`` (``test_real``, ``test_man_made``), and ``test`` is all of them.
@@ -40,7 +40,7 @@ def load_nrsd_mn(*, root: Path | str | None = None, split: str = "test") -> Reco
     """Load one split of NRSD-MN.
 
     Args:
-        root: the folder that holds ``images``, ``annotations`` and ``test``; None looks in the usual places.
+        root: the folder that holds ``images``, ``annotations`` and ``test``; None searches the usual places.
         split: ``train``, ``val``, ``trainval``, ``validation``, ``test`` or ``test_<folder>``.
 
     Raises:
@@ -75,11 +75,11 @@ def _test_pairs(folder: Path, tests: dict[str, Path], split: str) -> dict[str, P
             f"{folder / 'test'}: expected test folders such as 'real/images', got none; {HOW_TO_GET}",
             code="E-DATA-LAYOUT",
         )
-    found = Pairs()
+    joined = Pairs()
     for name, path in chosen.items():
         pairs = pair_folders(path / "images", path / "annotations")
-        if split == "test":  # the same file name may stand in two of the folders
+        if split == "test":  # two of the folders may have the same file name
             prefix = name.removeprefix("test_")
             pairs.by_stem = {f"{prefix}__{stem}": pair for stem, pair in pairs.by_stem.items()}
-        found.add(pairs)
-    return found.require()
+        joined.add(pairs)
+    return joined.require()

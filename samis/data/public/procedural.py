@@ -1,8 +1,8 @@
 """Drawn surfaces of strip steel, magnetic tile and rail with labelled defects: data for a machine that has none.
 
-Drawn by our own seeded code; no image is read. Each split has seeds of its own, so that no picture stands in two splits.
+Drawn by our own seeded code; no image is read. Each split has seeds of its own, so that no picture is in two splits.
 Surfaces carry harmless marks too (rolling lines, grinding marks, lettering, reflections): what is bright or dark is not
-always a defect, which is what separates finding "something" from finding defects.
+always a defect, so a model that segments "something" does not segment the defects.
 
 Folder tree: none. Options: ``surface`` (all, steel, tile, rail), ``count`` (images of a split), ``clean_share``.
 """
@@ -32,7 +32,7 @@ class ProceduralDataset:
         surface: all, steel, tile or rail.
         count: images; 0 takes 160 / 32 / 64.
         clean_share: share of images without any defect, class ``clean``.
-        seed: of the whole data set.
+        seed: of the data set.
 
     Raises:
         UserError: unknown split or surface.
@@ -105,7 +105,7 @@ def _steel(rng: Rng) -> Array:
 
 
 def _tile(rng: Rng) -> Array:
-    """Return a magnetic tile: vertical grinding marks, dark rims, sometimes lettering."""
+    """Return a magnetic tile: vertical grinding marks, dark edges, sometimes lettering."""
     hw = (int(rng.integers(180, 260)), int(rng.integers(150, 300)))
     field = np.full(hw, rng.uniform(0.35, 0.65), np.float32) + drawing.lighting(rng, hw)
     field += rng.uniform(0.02, 0.06) * drawing.streaks(rng, hw, along=6)

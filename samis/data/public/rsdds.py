@@ -34,7 +34,7 @@ def load_rsdds(*, root: Path | str | None = None, split: str = "test") -> Record
     """Load one split of RSDDs Type-I.
 
     Args:
-        root: the folder that holds ``Type-I RSDDs dataset``; None looks in the usual places.
+        root: the folder that holds ``Type-I RSDDs dataset``; None searches the usual places.
         split: one of ``SPLITS``.
 
     Raises:

@@ -35,7 +35,7 @@ def load_sd_saliency_900(*, root: Path | str | None = None, split: str = "test")
     """Load one split of SD-saliency-900.
 
     Args:
-        root: the folder that holds ``Source Images`` and ``Ground truth``; None looks in the usual places.
+        root: the folder that holds ``Source Images`` and ``Ground truth``; None searches the usual places.
         split: one of ``SPLITS``.
 
     Raises:

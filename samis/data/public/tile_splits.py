@@ -2,7 +2,7 @@
 
 Two divisions: ``by_tile`` (train, val and test of the defective photos, and of the defect-free ones), and the defect-free
 photos of the usual division, whose defective photos are a public precedent. No random generator, no network: the same
-photos give the same lists. ``splits/README.md`` says what came out.
+photos give the same lists. ``splits/README.md`` has the result.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from samis.data.reading import read_image, read_mask
 from samis.data.splitting import carve, shares
 
 SHOTS_OF_ONE_TILE = 400
-"""Shot numbers closer than this show one tile here; twice what tells tiles apart almost always, to be on the safe side."""
+"""Shot numbers closer than this show one tile here; twice the number that almost always separates tiles, for safety."""
 FEWEST_PX = 5
 """A defective photo whose mask has fewer pixels is left out of ``by_tile``: 4 masks are black, 2 hold 1 and 3 pixels."""
 SEEN_AGAIN = ("exp2_num_355658", "exp6_num_355732")
@@ -37,7 +37,7 @@ Lists = dict[str, list[str]]
 
 
 def same_tile(ids: Sequence[str], thumbnails: np.ndarray) -> list[int]:
-    """Return a group number for each photo; photos of one tile, and near duplicates of them, share theirs.
+    """Return a group number for each photo; photos of one tile, and near duplicates of them, have the same.
 
     Args:
         ids: of all photos, defective and defect-free.
@@ -50,7 +50,8 @@ def divide_by_tile(class_of: Mapping[str, str], group_of: Mapping[str, int]) -> 
     """Return the lists of the division by tile; a tile's photos, defective or not, are all in one split.
 
     Args:
-        class_of: id -> class, ``clean`` for a defect-free photo. group_of: id -> group number, for the same ids.
+        class_of: id -> class, ``clean`` for a defect-free photo.
+        group_of: id -> group number, for the same ids.
     """
     rest = sorted(class_of, key=natural_key)
     of_split: Lists = {}
@@ -68,12 +69,14 @@ def divide_by_tile(class_of: Mapping[str, str], group_of: Mapping[str, int]) -> 
 
 
 def divide_clean(split_of: Mapping[str, str], clean: Sequence[str], group_of: Mapping[str, int]) -> Lists:
-    """Return ``clean_train``, ``clean_val`` and ``clean_test`` beside defective photos that are divided already.
+    """Return ``clean_train``, ``clean_val`` and ``clean_test`` for defective photos that are divided already.
 
     A defect-free photo of a tile with defective photos joins their split; it is left out where they are in several.
 
     Args:
-        split_of: id of a defective photo -> its split. clean: ids of the defect-free photos. group_of: of all of them.
+        split_of: id of a defective photo -> its split.
+        clean: ids of the defect-free photos.
+        group_of: id -> group number, of all of them.
     """
     taken: dict[int, set[str]] = {}
     for key, split in split_of.items():
@@ -99,7 +102,7 @@ def divide_clean(split_of: Mapping[str, str], clean: Sequence[str], group_of: Ma
 def _fullest(
     ids: Sequence[str], class_of: Mapping[str, str], group_of: Mapping[str, int], counts: Mapping[str, int]
 ) -> list[str]:
-    """Carve with each seed and return what fills the counts best, each class weighing alike; the first of equals."""
+    """Carve with each seed and return what fills the counts best, with the same weight for each class; the first of equals."""
     kinds, groups = [class_of[key] for key in ids], [group_of[key] for key in ids]
 
     def lacking(chosen: Sequence[str]) -> float:
@@ -111,7 +114,10 @@ def _fullest(
 
 
 def make_lists(root: Path | str | None = None) -> dict[str, Lists]:
-    """Return name of the division -> its lists, made anew from the photos.
+    """Return name of the division -> its lists, made again from the photos.
+
+    Args:
+        root: as of ``load_magnetic_tile``.
 
     Raises:
         UserError: the photos are not there.

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from samis.data import reading
-from samis.data.reading import FileError, read_image
+from samis.data.picture_file import FileError
+from samis.data.reading import read_image
 
 ROOT = Path(__file__).resolve().parents[3]
 RNG = np.random.default_rng(0)
@@ -57,7 +58,7 @@ def test_tiles_are_read_where_they_belong(tmp_path, monkeypatch, pixels, options
     photometric = "minisblack" if pixels.ndim == 2 else "rgb"
     tifffile.imwrite(path, pixels, tile=(16, 32), photometric=photometric, **options)
     monkeypatch.setattr(reading, "_AS_VIEW", 1)
-    monkeypatch.setattr(reading, "_open", None)  # not by Pillow
+    monkeypatch.setattr(reading, "open_picture", None)  # not by Pillow
     found = read_image(path)
     np.testing.assert_array_equal(found, pixels if pixels.ndim == 3 else pixels[..., None].repeat(3, 2))
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samis.data import reading
-from samis.data.reading import FileError, peculiarities, read_image, read_mask
+from samis.data import picture_file, reading
+from samis.data.picture_file import FileError
+from samis.data.reading import peculiarities, read_image, read_mask
 from samis.errors import UserError
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8)
@@ -112,7 +113,7 @@ def test_no_permission_told_to_the_user(tmp_path: Path, monkeypatch: pytest.Monk
         raise PermissionError(13, "Permission denied")
 
     path = save(tmp_path / "a.png", GREY)
-    monkeypatch.setattr(reading.Image, "open", deny)
+    monkeypatch.setattr(picture_file.Image, "open", deny)
     assert refused(read_image, path).code == "E-FILE-UNREADABLE"
 
 

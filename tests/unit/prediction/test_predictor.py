@@ -16,7 +16,7 @@ from samis.errors import UserError
 from samis.prediction import LoadedModel, Options, Predictor, resolve_prompt
 from samis.prediction.predictor import _in_window
 from samis.prompts import build_prompter
-from samis.prompts.given import Asked
+from samis.prompts.given import ObjectPrompt
 from samis.sam.framing import build_framing
 
 
@@ -74,8 +74,8 @@ def test_boxes_and_clicks_give_segment_anythings_masks(segmenter):
     stock = SamPredictor(segmenter.sam)
     stock.set_image(image)
     cases = [
-        (Asked((10, 12, 90, 60)), {"box": np.array([10, 12, 90, 60])}),
-        (Asked(None, ((40, 30, 1),)), {"point_coords": np.array([[40, 30]]), "point_labels": np.array([1])}),
+        (ObjectPrompt((10, 12, 90, 60)), {"box": np.array([10, 12, 90, 60])}),
+        (ObjectPrompt(None, ((40, 30, 1),)), {"point_coords": np.array([[40, 30]]), "point_labels": np.array([1])}),
     ]
     for given, prompt in cases:
         predictor, *_ = prompted(segmenter, {"a": [given]})
@@ -85,7 +85,10 @@ def test_boxes_and_clicks_give_segment_anythings_masks(segmenter):
 
 
 def test_photos_of_different_prompts_share_a_call(segmenter):
-    prompts = {"a": [Asked((1, 1, 30, 30)), Asked((30, 30, 50, 40))], "b": [Asked(None, ((5, 5, 1),))]}
+    prompts = {
+        "a": [ObjectPrompt((1, 1, 30, 30)), ObjectPrompt((30, 30, 50, 40))],
+        "b": [ObjectPrompt(None, ((5, 5, 1),))],
+    }
     samples = [Sample(name, picture(n, (40, 50))) for n, name in enumerate("ab")]
     predictor, *_ = prompted(segmenter, prompts)
     together = predictor.maps(samples)
@@ -95,13 +98,13 @@ def test_photos_of_different_prompts_share_a_call(segmenter):
 
 def test_the_validation_threshold_belongs_to_its_own_prompt(segmenter):
     assert prompted(segmenter, None)[1:] == (0.3, "validation")
-    assert prompted(segmenter, {"a": [Asked((1, 1, 3, 3))]})[1:] == (0.5, "SAM's own")
+    assert prompted(segmenter, {"a": [ObjectPrompt((1, 1, 3, 3))]})[1:] == (0.5, "SAM's own")
     assert prompted(segmenter, None, threshold=0.7)[1:] == (0.7, "given")
 
 
 def test_a_network_without_prompts_refuses_one(config):
     with pytest.raises(UserError, match="E-PREDICT-PROMPT-NETWORK"):
-        resolve_prompt(LoadedModel(object(), config, 0.5, ""), {"a": [Asked((1, 1, 3, 3))]}, Options())
+        resolve_prompt(LoadedModel(object(), config, 0.5, ""), {"a": [ObjectPrompt((1, 1, 3, 3))]}, Options())
 
 
 def test_an_oracles_prompt_cannot_be_had(config, segmenter):

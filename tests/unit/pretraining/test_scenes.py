@@ -1,4 +1,4 @@
-"""Drawn scenes and their questions: a function of the seed, answers that belong to their objects, compact batches."""
+"""Drawn scenes and their prompts: a function of the seed, targets that belong to their objects, compact batches."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import torch
 
 from pretraining import textures
 from pretraining.promptable import PromptedScenes, PromptMix, SceneLoader, normalised
-from pretraining.questions import _Object, ask
+from pretraining.scene_prompts import _Object, draw_prompts
 from pretraining.scenes import draw_scene
 from samis.core.geometry import frame_image, place
 
@@ -79,27 +79,27 @@ def test_batches_do_not_depend_on_workers_and_ask_about_objects():
     assert [batch.ids for batch in again] == [alone[2].ids]
     assert bool((again[0].images == alone[2].images).all())
     batch = alone[0].to("cpu")
-    assert batch.extras["answers"].shape == (2, 6, 32, 32)
+    assert batch.extras["targets"].shape == (2, 6, 32, 32)
     box = batch.extras["boxes_xyxy"]
     assert bool((box[..., 2:] > box[..., :2]).all())
     for view in range(2):
         for prompt in range(2):
             x, y = (batch.extras["points_xy"][view, prompt, 0] / 2).long().tolist()
-            assert batch.extras["answers"][view, 3 + prompt, min(y, 31), min(x, 31)] > 0
+            assert batch.extras["targets"][view, 3 + prompt, min(y, 31), min(x, 31)] > 0
 
 
 def test_a_batch_travels_as_bytes_and_arrives_as_drawn():
     mix = PromptMix(boxes=2, points=3, clicks=2, clicks_each=4, grid_px=4)
     scenes = PromptedScenes(side=64, batch_size=8, batches=2, seed=3, mix=mix)
     sent = scenes.batch(1)
-    assert sent.images.dtype == sent.extras["answers"].dtype == torch.uint8
+    assert sent.images.dtype == sent.extras["targets"].dtype == torch.uint8
     assert sent.images.shape == (8, 1, 64, 64)
     batch = sent.to("cpu")
     assert batch.images.dtype == torch.float32
     tinted = 0
     for k in range(8):
-        drawn = ask(np.random.default_rng([3, 0, 8 + k]), 64, mix)
-        for name in ("boxes_xyxy", "points_xy", "clicks_xy", "clicks_labels", "answers", "salient"):
+        drawn = draw_prompts(np.random.default_rng([3, 0, 8 + k]), 64, mix)
+        for name in ("boxes_xyxy", "points_xy", "clicks_xy", "clicks_labels", "targets", "salient"):
             assert batch.extras[name].shape[1:] == getattr(drawn, name).shape
             assert np.array_equal(batch.extras[name][k].numpy(), getattr(drawn, name)), name
         tinted += bool((drawn.gain != 1).any())
@@ -122,14 +122,14 @@ def test_a_tint_is_applied_as_to_eight_bits():
 def test_an_object_smaller_than_a_cell_fills_its_fullest_cell():
     mask = np.zeros((64, 64), bool)
     mask[5:7, 9:11] = True
-    answer = _Object(mask, 16).answer
-    assert answer[1, 2] == 255
-    assert (answer > 127).sum() == 1
+    target = _Object(mask, 16).target
+    assert target[1, 2] == 255
+    assert (target > 127).sum() == 1
     mask[0:16, 0:16] = True
-    assert (_Object(mask, 16).answer == 255).sum() == 16
+    assert (_Object(mask, 16).target == 255).sum() == 16
 
 
-def test_questions_of_no_kind_are_empty_arrays():
-    asked = ask(np.random.default_rng(0), 64, PromptMix(boxes=1, points=0, clicks=0))
-    assert asked.points_xy.shape == (0, 1, 2)
-    assert asked.clicks_labels.shape == (0, 3)
+def test_prompts_of_no_kind_are_empty_arrays():
+    scene = draw_prompts(np.random.default_rng(0), 64, PromptMix(boxes=1, points=0, clicks=0))
+    assert scene.points_xy.shape == (0, 1, 2)
+    assert scene.clicks_labels.shape == (0, 3)

@@ -6,19 +6,19 @@ import pytest
 from samis.core.contracts import Sample
 from samis.core.geometry import Framing
 from samis.errors import UserError
-from samis.prompts.given import Asked, GivenPrompter, asked_of, read_prompts
+from samis.prompts.given import GivenPrompter, ObjectPrompt, object_prompts, read_prompts
 
 SAMPLE = Sample("a", np.zeros((100, 200, 3), np.uint8))
 RNG = np.random.default_rng(0)
 
 
-def prompt(asked, framing=None):
+def prompt(objects, framing=None):
     placements = (framing or Framing(50)).placements((100, 200))
-    return GivenPrompter({"a": asked})(SAMPLE, placements, RNG)
+    return GivenPrompter({"a": objects})(SAMPLE, placements, RNG)
 
 
 def test_a_box_and_a_click_come_into_the_frame():
-    given = prompt([Asked((20, 40, 60, 80), ((100, 50, 0),))])
+    given = prompt([ObjectPrompt((20, 40, 60, 80), ((100, 50, 0),))])
     assert given.boxes_xyxy.tolist() == [[[5, 10, 15, 20]]]
     assert given.points_xy.tolist() == [[[[25, 12.5]]]]
     assert given.point_labels.tolist() == [[[0]]]
@@ -26,14 +26,16 @@ def test_a_box_and_a_click_come_into_the_frame():
 
 
 def test_tiles_see_their_part_of_a_box_only():
-    given = prompt([Asked((20, 40, 120, 80)), Asked((150, 10, 160, 20))], Framing(50, tile_px=100, overlap=0))
+    given = prompt(
+        [ObjectPrompt((20, 40, 120, 80)), ObjectPrompt((150, 10, 160, 20))], Framing(50, tile_px=100, overlap=0)
+    )
     assert given.present.tolist() == [[True, False], [True, True]]
     assert given.boxes_xyxy[0, 0].tolist() == [10, 20, 50, 40]
     assert given.boxes_xyxy[1, 0].tolist() == [0, 20, 10, 40]
 
 
 def test_a_click_counts_in_its_tile_only():
-    given = prompt([Asked(None, ((150, 10, 1), (10, 10, 0)))], Framing(50, tile_px=100, overlap=0))
+    given = prompt([ObjectPrompt(None, ((150, 10, 1), (10, 10, 0)))], Framing(50, tile_px=100, overlap=0))
     assert given.present.tolist() == [[False], [True]]
     assert given.point_labels[1, 0].tolist() == [1, -1]
 
@@ -44,8 +46,8 @@ def test_a_csv_of_boxes_and_clicks(tmp_path):
         "image,object,x0,y0,x1,y1,x,y,label\na.png,1,1,2,3,4,,,\na.png,1,,,,,2,3,0\na.png,2,5,5,9,9,,,\nb.png,,,,,,7,8,\n"
     )
     assert read_prompts(table) == {
-        "a.png": [Asked((1, 2, 3, 4), ((2, 3, 0),)), Asked((5, 5, 9, 9))],
-        "b.png": [Asked(None, ((7, 8, 1),))],
+        "a.png": [ObjectPrompt((1, 2, 3, 4), ((2, 3, 0),)), ObjectPrompt((5, 5, 9, 9))],
+        "b.png": [ObjectPrompt(None, ((7, 8, 1),))],
     }
 
 
@@ -69,8 +71,8 @@ def test_mistakes_in_a_csv_have_codes(tmp_path, text, parts):
 
 def test_mistakes_in_numbers_have_codes():
     with pytest.raises(UserError, match=r"2 boxes.*E-PROMPT-CLICK"):
-        asked_of([(0, 0, 1, 1), (0, 0, 2, 2)], [(1, 1)])
+        object_prompts([(0, 0, 1, 1), (0, 0, 2, 2)], [(1, 1)])
     with pytest.raises(UserError, match=r"200x100 pixels.*E-PROMPT-OUTSIDE"):
-        prompt([Asked((20, 40, 60, 101))])
+        prompt([ObjectPrompt((20, 40, 60, 101))])
     with pytest.raises(UserError, match=r"200x100 pixels.*E-PROMPT-OUTSIDE"):
-        prompt([Asked(None, ((200, 5, 1),))])
+        prompt([ObjectPrompt(None, ((200, 5, 1),))])

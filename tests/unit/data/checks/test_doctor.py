@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from samis.data.base import Record, RecordDataset
-from samis.data.checks.doctor import check, examine, examine_named, quick_check, write_contact_sheet
+from samis.data.checks.doctor import check, examine, examine_named, write_contact_sheet
+from samis.data.checks.quick_check import quick_check
 from samis.data.own.folder import load_folder
 from samis.data.public.rsdds import load_rsdds
 from samis.errors import UserError
@@ -125,5 +126,5 @@ def test_contact_sheet(root: Path, tmp_path: Path) -> None:
     assert pixels.shape[1] > 3 * 128
     assert ((pixels[..., 0] > 200) & (pixels[..., 1] < 60)).any()
     assert [entry.name for entry in path.parent.iterdir()] == ["sheet.png"]
-    with pytest.raises(UserError, match="E-FILE-WRITE"):
+    with pytest.raises(UserError, match="E-FILE-NOT-WRITTEN"):
         write_contact_sheet(load_folder(root=root, split="all"), path / "below" / "a.png")

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from samis.config import DataConfig, Experiment, FrameConfig, SegmenterConfig, TrainingConfig
-from samis.data.checks.doctor import examine, quick_check
+from samis.data.checks.doctor import examine
+from samis.data.checks.quick_check import quick_check
 from samis.data.own.folder import load_folder
 from samis.errors import UserError
 from samis.jobs.check import check_data, check_experiment

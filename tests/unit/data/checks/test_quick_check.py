@@ -17,8 +17,8 @@ from samis.config import DataConfig
 from samis.core.contracts import Dataset
 from samis.data import load_dataset
 from samis.data.base import subset
-from samis.data.checks import doctor
-from samis.data.checks.doctor import examine, quick_check
+from samis.data.checks.doctor import examine
+from samis.data.checks.quick_check import quick_check
 from samis.data.own.folder import load_folder
 from samis.errors import UserError
 from samis.jobs.check import check_data
@@ -133,7 +133,7 @@ def test_a_photo_saved_again_in_another_format_is_a_leak(
     tmp_path: Path, draw: Draw, monkeypatch: pytest.MonkeyPatch, name: str, cheap_px: int, leaks: int
 ) -> None:
     """By its pixels; where decoding all photos would be slow, by those of the photos that share a name."""
-    monkeypatch.setattr(doctor, "CHEAP_PX", cheap_px)
+    monkeypatch.setattr("samis.data.checks.quick_check.CHEAP_PX", cheap_px)
     for number in range(3):
         draw(tmp_path / "train" / "images" / f"p{number}.png", number)
         draw(tmp_path / "train" / "masks" / f"p{number}.png", number, mask=True)

@@ -15,7 +15,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from samis.data import load_dataset
-from samis.data.checks.doctor import examine, quick_check
+from samis.data.checks.doctor import examine
+from samis.data.checks.quick_check import quick_check
 from samis.data.own.annotation_shapes import draw_shapes
 from samis.errors import UserError
 
@@ -88,7 +89,7 @@ def test_a_brushed_mask_is_read_whatever_its_white(tmp_path: Path, white: int, b
 @pytest.mark.parametrize("points", [[[5, 8], [24, 40]], [[5, 8], [24, 19]], [[30, 8], [49, 29]], [[5, 8]]])
 def test_a_brushed_mask_that_does_not_fit_its_box_or_image_is_refused(tmp_path: Path, points: list) -> None:
     labelme(tmp_path / "a.json", [{"label": "pit", "shape_type": "mask", "points": points, "mask": png(blob())}])
-    with pytest.raises(UserError, match=r"a\.json: shape 1, labelled 'pit'.*(brushed mask|far outside).*E-DATA-SHAPE"):
+    with pytest.raises(UserError, match=r"a\.json: shape 1, labelled 'pit'.*(painted mask|far outside).*E-DATA-SHAPE"):
         mask_of(tmp_path)
 
 
@@ -175,9 +176,9 @@ RUNS = {"size": list(HW), "counts": [10, 5, HW[0] * HW[1] - 15]}
     ("change", "message"),
     [
         ({"segmentation": RUNS | {"counts": [10, 5, 7]}}, "run lengths of 22 px.*E-DATA-SHAPE"),
-        ({"segmentation": RUNS | {"counts": [10, -5, HW[0] * HW[1] - 5]}}, "whole numbers.*E-DATA-SHAPE"),
-        ({"segmentation": RUNS | {"counts": [10, float("nan")]}}, "whole numbers.*E-DATA-SHAPE"),
-        ({"segmentation": RUNS | {"counts": None}}, "whole numbers.*E-DATA-SHAPE"),
+        ({"segmentation": RUNS | {"counts": [10, -5, HW[0] * HW[1] - 5]}}, "integers.*E-DATA-SHAPE"),
+        ({"segmentation": RUNS | {"counts": [10, float("nan")]}}, "integers.*E-DATA-SHAPE"),
+        ({"segmentation": RUNS | {"counts": None}}, "integers.*E-DATA-SHAPE"),
         ({"segmentation": RUNS | {"counts": "~~~"}}, "compressed.*E-DATA-SHAPE"),
         ({"segmentation": RUNS | {"counts": "PPPPPPPPPPPPPPPPPPPPPPPP"}}, "compressed.*E-DATA-SHAPE"),
         ({"segmentation": RUNS | {"size": [48, 40]}}, "run length of 40x48.*E-DATA-SHAPE"),

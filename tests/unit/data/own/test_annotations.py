@@ -144,7 +144,7 @@ def test_labelme_splits_and_largest_class(tmp_path):
     ("shapes", "parts"),
     [
         ([shape("line", [[0, 0], [3, 3]])], "line.*E-DATA-SHAPE"),
-        ([shape("mask", [[0, 0], [3, 3]], mask="%%%")], "brushed mask.*E-DATA-SHAPE"),
+        ([shape("mask", [[0, 0], [3, 3]], mask="%%%")], "painted mask.*E-DATA-SHAPE"),
         ([{"label": "x", "shape_type": "polygon"}], "points.*E-DATA-SHAPE"),
         (None, "unlabelled: clean.*E-DATA-UNLABELLED"),
     ],

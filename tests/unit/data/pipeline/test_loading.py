@@ -17,7 +17,9 @@ from samis.core.contracts import Batch, Placement, Prompt, Sample
 from samis.core.geometry import Framing
 from samis.data.own.folder import load_folder
 from samis.data.pipeline.augment import build_augment
-from samis.data.pipeline.loading import FramedDataset, build_loader, collate, concat_prompts, random_crop, seed_worker
+from samis.data.pipeline.framed_dataset import random_crop
+from samis.data.pipeline.loading import FramedDataset, build_loader, collate, concat_prompts
+from samis.data.pipeline.workers import seed_worker
 from samis.errors import UserError
 
 FRAMING = Framing(frame_px=32)
@@ -283,7 +285,7 @@ def test_collate_counts_samples(two_folders: Path) -> None:
 
 KEEPS_A_WORKER = """
 from torch.utils.data import DataLoader
-from samis.data.pipeline.loading import seed_worker
+from samis.data.pipeline.workers import seed_worker
 kept = iter(DataLoader(list(range(8)), num_workers=1, worker_init_fn=seed_worker, persistent_workers=True))
 print(next(kept).item())
 {end}

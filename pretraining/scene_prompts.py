@@ -1,4 +1,4 @@
-"""Questions about a drawn scene: boxes, points and clicks on its objects, with the soft mask that answers each."""
+"""Prompts for a drawn scene: boxes, points and clicks on its objects, with the soft mask that each should give."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ Rng = np.random.Generator
 
 @dataclass(frozen=True)
 class PromptMix:
-    """How many questions are asked about each scene.
+    """How many prompts each scene has.
 
     Attributes:
-        boxes, points, clicks: prompts of each group: boxes, single points, several points.
-        clicks_each: points of a prompt of the third group.
+        boxes: prompts that are a box.
+        points: prompts that are a single point.
+        clicks: prompts that are several points.
+        clicks_each: points of a prompt of several points.
         jitter: standard deviation of a box side, as a share of the box's size.
-        grid_px: frame pixels a cell of the answer covers.
+        grid_px: side of a cell of the target mask, frame pixels.
     """
 
     boxes: int = 3
@@ -35,20 +37,23 @@ class PromptMix:
 
     @property
     def prompts(self) -> int:
-        """Questions about a scene besides the empty prompt."""
+        """Prompts of a scene without the empty prompt."""
         return self.boxes + self.points + self.clicks
 
 
 @dataclass(frozen=True)
-class AskedScene:
-    """One scene with its questions; coordinates are frame pixels (x, y).
+class PromptedScene:
+    """One scene with its prompts; coordinates are frame pixels (x, y).
 
     Attributes:
-        image: (S, S) uint8. gain: (3,) float32, factor of R, G and B: a few scenes have a tint.
-        boxes_xyxy: (boxes, 4), points_xy: (points, 1, 2), clicks_xy: (clicks, N, 2), all float32.
+        image: (S, S) uint8.
+        gain: (3,) float32, factor of R, G and B: a few scenes have a tint.
+        boxes_xyxy: (boxes, 4) float32.
+        points_xy: (points, 1, 2) float32.
+        clicks_xy: (clicks, N, 2) float32.
         clicks_labels: (clicks, N) int64, 1 on the object, 0 off it.
-        answers: (boxes + points + clicks, c, c) uint8, 255 times the share of each cell that belongs to the object.
-        salient: (1, c, c) uint8, the same for the union of all objects: the answer to the empty prompt.
+        targets: (boxes + points + clicks, c, c) uint8, 255 times the share of each cell that belongs to the object.
+        salient: (1, c, c) uint8, the same for the union of all objects: the target of the empty prompt.
     """
 
     image: Array
@@ -57,12 +62,19 @@ class AskedScene:
     points_xy: Array
     clicks_xy: Array
     clicks_labels: Array
-    answers: Array
+    targets: Array
     salient: Array
 
 
-def ask(rng: Rng, side: int, mix: PromptMix, *, small: SmallObjects = SMALL) -> AskedScene:
-    """Draw a scene that has an object, and its questions and answers."""
+def draw_prompts(rng: Rng, side: int, mix: PromptMix, *, small: SmallObjects = SMALL) -> PromptedScene:
+    """Draw a scene that has an object, its prompts and their target masks.
+
+    Args:
+        rng: the same state gives the same scene.
+        side: of the scene, px.
+        mix: how many prompts of each kind.
+        small: how often objects are small.
+    """
     scene = draw_scene(rng, side, small=small)
     while not len(scene.objects):
         scene = draw_scene(rng, side, small=small)
@@ -71,34 +83,34 @@ def ask(rng: Rng, side: int, mix: PromptMix, *, small: SmallObjects = SMALL) -> 
         gain = rng.uniform(0.8, 1.2, 3).astype(np.float32)
     cells = side // mix.grid_px
     objects = [_Object(mask, cells) for mask in scene.objects]
-    asked = [objects[k] for k in rng.integers(len(objects), size=mix.prompts)]
-    of_box, of_point = asked[: mix.boxes], asked[mix.boxes : mix.boxes + mix.points]
+    prompted = [objects[k] for k in rng.integers(len(objects), size=mix.prompts)]
+    of_box, of_point = prompted[: mix.boxes], prompted[mix.boxes : mix.boxes + mix.points]
     points = [_inside(rng, each, 1) for each in of_point]
-    clicked = [_clicks(rng, each, mix.clicks_each) for each in asked[mix.boxes + mix.points :]]
-    return AskedScene(
+    clicked = [_clicks(rng, each, mix.clicks_each) for each in prompted[mix.boxes + mix.points :]]
+    return PromptedScene(
         image=scene.image,
         gain=gain,
         boxes_xyxy=_stacked([_box(rng, each, mix.jitter) for each in of_box], (4,)),
         points_xy=_stacked(points, (1, 2)),
         clicks_xy=_stacked([xy for xy, _ in clicked], (mix.clicks_each, 2)),
         clicks_labels=_stacked([labels for _, labels in clicked], (mix.clicks_each,), np.int64),
-        answers=_stacked([each.answer for each in asked], (cells, cells), np.uint8),
+        targets=_stacked([each.target for each in prompted], (cells, cells), np.uint8),
         salient=_union(scene, objects, cells)[None],
     )
 
 
 class _Object:
-    """What the questions need of an object, each computed once."""
+    """What the prompts need of an object, each computed once."""
 
     def __init__(self, mask: Array, cells: int) -> None:
         self.mask, self.cells = mask, cells
         self.window = window_of(mask)
 
     @cached_property
-    def answer(self) -> Array:
+    def target(self) -> Array:
         """(c, c) uint8 shares. An object that fills no cell by half is scaled up to fill its fullest one.
 
-        Else the threshold of one half would turn the answer into nothing, and no prediction would be right.
+        Else the threshold of one half would make the target empty, and no prediction would be right.
         """
         shares = _cells(self.mask, self.cells)
         most = int(shares.max())
@@ -133,11 +145,11 @@ def _cells(mask: Array, cells: int) -> Array:
 
 
 def _union(scene: Scene, objects: list[_Object], cells: int) -> Array:
-    """Return the shares of the union, small objects scaled up as in their own answers."""
+    """Return the shares of the union, small objects scaled up as in their own targets."""
     shares = _cells(scene.salient, cells)
     for each in objects:
         if each.window.y1 - each.window.y0 <= 16 and each.window.x1 - each.window.x0 <= 16:
-            shares = np.maximum(shares, each.answer)
+            shares = np.maximum(shares, each.target)
     return shares
 
 
