@@ -7,6 +7,7 @@ from torch import nn
 from samis.adapters.adapted import AdaptedSam, read_record
 from samis.adapters.bottleneck import BottleneckSam
 from samis.adapters.lora import LoraSam
+from samis.adapters.peft_method import PeftSam
 from samis.adapters.targets import check_words, split_qkv
 from samis.adapters.unfreeze import UnfrozenSam
 from samis.config import AdapterConfig
@@ -18,6 +19,7 @@ ADAPTERS: dict[str, type[AdaptedSam]] = {
     "lora": LoraSam,
     "bottleneck": BottleneckSam,
     "unfreeze": UnfrozenSam,
+    "peft": PeftSam,
     "none": AdaptedSam,
 }
 

@@ -118,6 +118,10 @@ class AdaptedSam(nn.Module):
         """
         return nullcontext(set())
 
+    def full_precision(self) -> set[nn.Module]:
+        """Return the modules whose weights stay in float32 in training under autocast, which casts what it needs. Here none."""
+        return set()
+
     def merged(self) -> dict[str, Tensor]:
         """Return the weights of a stock Sam that answers as this one, on the CPU, for a strict load."""
         return fuse_qkv({name: tensor.detach().cpu().clone() for name, tensor in self.sam.state_dict().items()})

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.tuners.lora import Linear, LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from samis.adapters.adapted import AdaptedSam
@@ -42,8 +43,7 @@ class LoraSam(AdaptedSam):
         lora = lora_config(config, self.targets)
         if self.targets.splits & set(config.encoder):
             split_qkv(sam, self.targets)
-        model = get_peft_model(sam, lora)
-        self._peft: tuple[PeftModel] = (model,)  # a tuple, so that the Sam is not registered twice
+        self._peft: tuple[PeftModel] = (self.wrap(lora),)  # a tuple, so that the Sam is not registered twice
         for layer in self.sam.modules():
             if isinstance(layer, LoraLayer):
                 # peft would take the input to float32 first, and autocast back, in both halves of the layer.
@@ -55,6 +55,17 @@ class LoraSam(AdaptedSam):
         if config.decoder == ["full"]:
             keep_rows_1_to_3(sam.get_submodule(self.targets.mask_tokens).weight)  # type: ignore[arg-type]
         self.sam.eval()
+
+    def wrap(self, lora: LoraConfig) -> PeftModel:
+        """Put peft's layers into the Sam.
+
+        Args:
+            lora: which modules are reached, and the low-rank layers' options.
+
+        Returns:
+            peft's model around the Sam.
+        """
+        return get_peft_model(self.sam, lora)  # type: ignore[arg-type]
 
     def is_new(self, name: str) -> bool:
         """Return whether the named parameter is a low-rank factor or a DoRA magnitude."""
@@ -77,6 +88,12 @@ class LoraSam(AdaptedSam):
     def whole_weights(self, dtype: torch.dtype) -> AbstractContextManager[set[nn.Module]]:
         """Return a block in which small layers use one weight each (``samis.adapters.whole``)."""
         return self._whole.swapped(dtype)
+
+    def full_precision(self) -> set[nn.Module]:
+        """Return the layers that are more than a linear and two factors: DoRA takes norms of weights, others their products."""
+        layers = [layer for layer in self.sam.modules() if isinstance(layer, BaseTunerLayer)]
+        plain = [layer for layer in layers if isinstance(layer, Linear) and not len(layer.lora_magnitude_vector)]
+        return {part for layer in layers if layer not in plain for part in layer.modules()}  # type: ignore[attr-defined]
 
     def merged(self) -> dict[str, Tensor]:
         """Return the weights of a stock Sam with the low-rank updates added in, on the CPU, for a strict load."""

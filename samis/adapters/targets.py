@@ -97,10 +97,13 @@ def keep_rows_1_to_3(mask_tokens: nn.Parameter) -> None:
 
 
 def owned_parameters(module: nn.Module) -> Iterator[tuple[str, nn.Module, nn.Parameter]]:
-    """Yield (name, owning module, parameter) of every parameter below a module."""
+    """Yield (name, owning module, parameter) of every parameter below a module; one that several modules share comes once."""
+    seen = set[nn.Parameter]()
     for prefix, owner in module.named_modules():
         for name, parameter in owner.named_parameters(recurse=False):
-            yield f"{prefix}.{name}" if prefix else name, owner, parameter
+            if parameter not in seen:
+                seen.add(parameter)
+                yield f"{prefix}.{name}" if prefix else name, owner, parameter
 
 
 def decays(owner: nn.Module, name: str) -> bool:

@@ -34,7 +34,7 @@ class UnfrozenSam(AdaptedSam):
             encoder = f"{self.targets.encoder_root}."
             names = [name for name, _ in sam.named_parameters() if name.startswith(encoder)] + names
         if config.preset == "norm":
-            norms = tuple(f"{name}." for name, module in sam.named_modules() if _is_norm(module))
+            norms = tuple(f"{name}." for name, module in sam.named_modules() if is_norm(module))
             names = [name for name in names if name.startswith(norms)]
         self.tune(names)
 
@@ -45,5 +45,6 @@ def decoder_names(sam: nn.Module, targets: AdapterTargets = STOCK) -> list[str]:
     return [name for name, _ in sam.named_parameters() if name.startswith(reach)]
 
 
-def _is_norm(module: nn.Module) -> bool:
+def is_norm(module: nn.Module) -> bool:
+    """Return whether a module is a normalisation layer, SAM's own LayerNorm2d among them."""
     return isinstance(module, nn.LayerNorm | nn.GroupNorm) or type(module).__name__ == "LayerNorm2d"

@@ -37,6 +37,9 @@ SEGMENTERS = OneOf(
 )
 ENCODER = OneOf(table("samis.core.targets", "ENCODER"), table("samis.core.targets", "ENCODER_WHOLE"))
 DECODER = OneOf(table("samis.core.targets", "DECODER"), "full")
+Method = Annotated[
+    Text, OneOf(table("samis.adapters.methods", "METHODS"), later=table("samis.adapters.methods", "REFUSED"))
+]
 
 
 @dataclass
@@ -153,11 +156,11 @@ class AdapterConfig(Section):
     )
     """Modules of the mask decoder; [] leaves it as it is, [full] trains it whole."""
     rank: Annotated[int, Field(strict=True, ge=1, le=4096)] = 8
-    """Rank of LoRA."""
+    """Rank of LoRA, and of the methods of peft that have one."""
     alpha: PositiveNumber = 16.0
-    """LoRA's numerator: the update is scaled by alpha / rank."""
+    """LoRA's numerator: the update is scaled by alpha / rank; also of the methods of peft that have one."""
     dropout: ShareBelowOne = 0.0
-    """Dropout on LoRA's input."""
+    """Dropout on the input of LoRA, and of the methods of peft that have one."""
     dora: Flag = False
     """Weight-decomposed LoRA."""
     rslora: Flag = False
@@ -166,6 +169,10 @@ class AdapterConfig(Section):
     """Inner width of a bottleneck adapter."""
     preset: Annotated[Text, OneOf(table("samis.adapters.unfreeze", "PRESETS"))] = "decoder"
     """What unfreeze trains."""
+    method: Method = "lora"
+    """Method of peft, for adapter.name=peft."""
+    options: Annotated[dict[str, Any], Field(strict=True)] = field(default_factory=dict)
+    """Further options of peft's configuration of the method, e.g. {decompose_both: true} of lokr."""
 
 
 @dataclass

@@ -38,6 +38,9 @@ class Adapted(Protocol):
     def whole_weights(self, dtype: torch.dtype) -> AbstractContextManager[set[nn.Module]]:
         """Return a block in which some layers use weights made beforehand; it yields the modules that are then not used."""
 
+    def full_precision(self) -> set[nn.Module]:
+        """Return the modules whose weights stay in float32 under autocast."""
+
     def save(self, folder: Path) -> None:
         """Write the adapter into the folder."""
 
@@ -98,14 +101,11 @@ class SamTuning(nn.Module):
     def half_modules(self) -> Iterator[nn.Module]:
         """Yield the modules that training under autocast may give half-precision copies of their weights.
 
-        Left out are an encoder behind a cache, which names its embeddings by the weights, and the layers below DoRA, whose norms
-        autocast leaves in float32.
+        Left out are an encoder behind a cache, which names its embeddings by the weights, and what the adapter keeps in float32.
         """
         cached = self.embed is not embed
         kept = set(self._encoder().modules()) if cached else set()
-        for module in self.adapted.sam.modules():
-            if len(getattr(module, "lora_magnitude_vector", ())):
-                kept |= set(module.modules())
+        kept |= self.adapted.full_precision()
         return (module for module in self.adapted.sam.modules() if module not in kept)
 
     def whole_weights(self, dtype: torch.dtype) -> AbstractContextManager[set[nn.Module]]:
@@ -171,9 +171,13 @@ def _keep_trained(module: nn.Module, state: dict[str, Tensor], prefix: str, meta
 
 def _fill_frozen(module: nn.Module, state: dict[str, Tensor], prefix: str, *rest: Any) -> None:
     """Let a resume point without frozen weights pass the strict load."""
-    for name, parameter in module.named_parameters():
+    first: dict[nn.Parameter, str] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        own = first.setdefault(parameter, prefix + name)
         if not parameter.requires_grad:
             state.setdefault(prefix + name, parameter.detach())
+        elif own in state:  # a parameter that several modules share is kept under its first name
+            state.setdefault(prefix + name, state[own])
     for path, owner in module.named_modules():
         for name, tensor in owner.named_buffers(recurse=False):
             if name not in owner._non_persistent_buffers_set:
