@@ -92,7 +92,7 @@ class PeftSam(LoraSam):
             raise UserError(
                 f"adapter.method={self.config.method}: peft cannot merge it into SAM's weights; keep the run folder, or "
                 "tune with adapter.name=lora",
-                code="E-ADAPTER-MERGE",
+                code="E-ADAPTER-NOT-MERGED",
             )
         return super().merged()
 
@@ -108,7 +108,7 @@ class PeftSam(LoraSam):
         """Return name -> module that the method changes: linear layers, or norms."""
         if not self.method.norms:
             return {name: each for name, each in self.sam.named_modules() if re.fullmatch(pattern, name)}
-        roots = {"image_encoder.": self.config.encoder, "mask_decoder.transformer.": self.config.decoder}
+        roots = {f"{self.targets.encoder_root}.": self.config.encoder, "mask_decoder.transformer.": self.config.decoder}
         start = tuple(root for root, words in roots.items() if words)
         return {name: m for name, m in self.sam.named_modules() if is_norm(m) and name.startswith(start)}
 
@@ -152,7 +152,9 @@ def method_config(config: AdapterConfig, method: Method, layers: Sequence[nn.Lin
         UserError: an option that the method lacks, or a value that peft refuses.
     """
     made = getattr(peft, method.config)
-    known = {each.name for each in dataclasses.fields(made)} - {each.name for each in dataclasses.fields(PeftConfig)} - OURS
+    known = (
+        {each.name for each in dataclasses.fields(made)} - {each.name for each in dataclasses.fields(PeftConfig)} - OURS
+    )
     for key in config.options:
         if key in OURS:
             raise UserError(
@@ -184,7 +186,11 @@ def method_config(config: AdapterConfig, method: Method, layers: Sequence[nn.Lin
 def _sums(modules: dict[str, nn.Module]) -> dict[str, list[float]]:
     """Return sum and sum of magnitudes of each module's own parameters, by which a change is noticed without a copy."""
     return {
-        name: [float(value) for p in module.parameters() for value in (p.detach().double().sum(), p.detach().double().abs().sum())]
+        name: [
+            float(value)
+            for p in module.parameters()
+            for value in (p.detach().double().sum(), p.detach().double().abs().sum())
+        ]
         for name, module in modules.items()
         if not any(p.is_meta for p in module.parameters())
     }
@@ -196,7 +202,9 @@ def _check_start(method: str, layers: dict[str, nn.Module], before: dict[str, li
     Raises:
         UserError: names the layer.
     """
-    bases = {name: layer.get_base_layer() if isinstance(layer, BaseTunerLayer) else layer for name, layer in layers.items()}
+    bases = {
+        name: layer.get_base_layer() if isinstance(layer, BaseTunerLayer) else layer for name, layer in layers.items()
+    }
     after = _sums(bases)
     for name in before:
         if after[name] != before[name]:
@@ -226,7 +234,7 @@ def _flat_forward(self: nn.Module, x: Tensor, *args: Any, **kwargs: Any) -> Tens
         found: Tensor = type(self).forward(self, x, *args, **kwargs)
         return found
     out: Tensor = type(self).forward(self, x.flatten(1, -2), *args, **kwargs)
-    return out.unflatten(1, x.shape[1:-1])
+    return out.reshape(*x.shape[:-1], out.shape[-1])
 
 
 def _first_line(error: Exception) -> str:

@@ -17,6 +17,7 @@ import torch
 from peft import PeftModel
 
 from samis.adapters.lora import LoraSam
+from samis.adapters.methods import METHODS
 from samis.adapters.stock import save_for_stock
 from samis.baselines import BASELINES
 from samis.config import Experiment
@@ -64,10 +65,20 @@ def reasons_against(config: Experiment) -> dict[str, str]:
     if s.name in BASELINES or s.name != "sam":
         raise UserError(f"segmenter.name: expected the run of a tuned SAM to export, got one of {s.name}")
     against = {}
-    if config.adapter.name == "bottleneck":
+    adapter = config.adapter
+    if adapter.name == "bottleneck":
         return dict.fromkeys(FORMATS, NO_MERGE)
-    if config.adapter.name != "lora":
-        against["peft"] = f"adapter {config.adapter.name} has no low-rank factors; export merged instead"
+    if adapter.name == "peft":
+        if not METHODS[adapter.method].merges:
+            return dict.fromkeys(
+                FORMATS, f"peft cannot merge {adapter.method} into SAM's weights; tune with lora to export"
+            )
+        if METHODS[adapter.method].flat or {"q", "k", "v"} & set(adapter.encoder):
+            against["peft"] = (
+                "it was tuned on layers that a stock SAM lacks (q, k, v apart, or 3-D windows); export merged"
+            )
+    elif adapter.name != "lora":
+        against["peft"] = f"adapter {adapter.name} has no low-rank factors; export merged instead"
     if ARCHITECTURES[s.architecture].trunk:
         against["transformers"] = f"{s.architecture} reads images through a trunk that transformers' SamModel lacks"
     return against
@@ -98,7 +109,7 @@ def export(
             raise UserError(f"{name}: {against[name]}")
     wanted = list(formats) or [name for name in FORMATS if name not in against]
     if not wanted:
-        raise UserError(f"{run_folder}: {NO_MERGE}")
+        raise UserError(f"{run_folder}: {next(iter(against.values()))}")
     adapted = run.learner.to("cpu").adapted
     probe = Probe.of(adapted.sam)
     state = adapted.merged()

@@ -301,7 +301,7 @@ def test_official_names_are_reached():
 
 
 def test_none_trains_nothing():
-    assert set(ADAPTERS) == {"lora", "bottleneck", "unfreeze", "none"}
+    assert set(ADAPTERS) == {"lora", "bottleneck", "unfreeze", "peft", "none"}
     adapted = apply_adapter(fresh("stock"), AdapterConfig(name="none"))
     assert adapted.parameter_groups() == [] and list(adapted.trained()) == []
 

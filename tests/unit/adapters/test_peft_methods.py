@@ -2,7 +2,8 @@
 
 import re
 import warnings
-from functools import lru_cache
+from functools import cache
+from pathlib import Path
 
 import peft
 import pytest
@@ -92,14 +93,14 @@ def train(adapted, steps=4):
     return adapted
 
 
-@lru_cache(maxsize=1)
+@cache
 def zero_shot():
     return logits(fresh())
 
 
-@lru_cache(maxsize=None)
+@cache
 def trained(method):
-    """Return the adapter after a few steps, its logits at the start and then, and what its state was at the start; do not change it."""
+    """Return the adapter after a few steps, its logits before and after, and its state before; no test may change it."""
     adapted = apply_adapter(fresh(), config_of(method))
     start = logits(adapted.sam)
     before = {name: each.detach().clone() for name, each in adapted.sam.state_dict(keep_vars=True).items()}
@@ -159,7 +160,7 @@ def test_save_load_equal_whatever_the_seed(method, tmp_path):
 def test_merged_equals_or_is_refused(method):
     adapted, _, tuned, _ = trained(method)
     if not METHODS[method].merges:
-        with pytest.raises(UserError, match="E-ADAPTER-MERGE"):
+        with pytest.raises(UserError, match="E-ADAPTER-NOT-MERGED"):
             adapted.merged()
         return
     stock = fresh()
@@ -329,3 +330,16 @@ def test_options_reach_peft():
     sizes = [sum(each.numel() for _, _, each in adapted.trained()) for adapted in (plain, smaller)]
     assert sizes[0] != sizes[1]
     assert apply_adapter(fresh(), config_of("loha", rank=3, alpha=6))._peft[0].peft_config["default"].r == 3
+
+
+def test_the_recipes_page_lists_every_method_as_it_is():
+    page = (Path(__file__).resolve().parents[3] / "docs/recipes.md").read_text()
+    section = page.partition("## Any of peft's methods")[2].partition("\n## ")[0]
+    rows = [line.split("|") for line in section.splitlines() if line.startswith("| `")]
+    listed = {name: row[2] for row in rows for name in re.findall(r"`(\w+)`", row[1])}
+    assert set(listed) == set(METHODS)
+    for name, words in listed.items():
+        taken = {key for key in ("rank", "alpha", "dropout") if getattr(METHODS[name], key)}
+        assert taken == set(re.findall("rank|alpha|dropout", words)), name
+    refused = section.partition("Refused: ")[2]
+    assert set(REFUSED) <= set(re.findall(r"`(\w+)`", refused))
