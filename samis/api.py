@@ -161,9 +161,11 @@ class Rows(list[ScoreRow]):
         for key, value in wanted.items():
             there = dict.fromkeys(str(getattr(row, key)) for row in self)
             if value not in (None, *there):
-                raise UserError(f"best: expected {key} out of {', '.join(there) or 'no rows'}, got {value!r}")
+                raise UserError(
+                    f"best: expected {key} out of {', '.join(there) or 'no rows'}, got {value!r}", code="E-ROW-CHOICE"
+                )
         for kind in set(kinds) - set(KINDS):
-            raise UserError(f"best: expected kinds out of {', '.join(KINDS)}, got {kind!r}")
+            raise UserError(f"best: expected kinds out of {', '.join(KINDS)}, got {kind!r}", code="E-ROW-CHOICE")
         fitting = [row for row in self if all(value in (None, getattr(row, key)) for key, value in wanted.items())]
         fitting = [row for row in fitting if row.kind in set(kinds) and not row.oracle and has(row, metric)]
         keys = dict.fromkeys(row.table for row in fitting)
@@ -171,7 +173,8 @@ class Rows(list[ScoreRow]):
             several = ", ".join(f"{key[0]} ({key[1]}, {key[2]}, data {key[4][:8] or 'unknown'})" for key in keys)
             raise UserError(
                 f"best: expected rows of one data set, split and protocol to choose from, got {several}; name one with dataset=, "
-                "split= or protocol="
+                "split= or protocol=",
+                code="E-ROW-SEVERAL",
             )
         return best_row(fitting, metric, kinds)
 
@@ -255,11 +258,14 @@ def score(model: Model | Any, dataset: Dataset, *, protocol: str = "pysod", name
     known = isinstance(model, Model)
     segmenter: Any = model.segmenter if isinstance(model, Model) else model
     if not callable(getattr(segmenter, "predict", None)):
-        raise UserError(f"score: expected a model or an object with predict(batch), got {type(model).__name__}")
+        raise UserError(
+            f"score: expected a model or an object with predict(batch), got {type(model).__name__}", code="E-ROW-OBJECT"
+        )
     lacking = [name for name in ("name", "split", "ids", "class_names", "fingerprint") if not hasattr(dataset, name)]
     if lacking:
         raise UserError(
-            f"score: expected a data set with {', '.join(lacking)} (samis.core.contracts.Dataset), got one without"
+            f"score: expected a data set with {', '.join(lacking)} (samis.core.contracts.Dataset), got one without",
+            code="E-ROW-OBJECT",
         )
     config = copy.deepcopy(model.config) if known else Experiment()
     loaded = getattr(dataset, "loaded_as", {"name": dataset.name, "root": None, "options": {}})
@@ -301,6 +307,7 @@ def gap_closed(before: ScoreRow, after: ScoreRow, best: ScoreRow, *, metric: str
     for name, row in {"before": before, "after": after, "best": best}.items():
         if not isinstance(row, ScoreRow):
             raise UserError(
-                f"gap_closed: expected a score row as {name}, got {row!r:.40}; Rows.best found none that fits"
+                f"gap_closed: expected a score row as {name}, got {row!r:.40}; Rows.best found none that fits",
+                code="E-ROW-OBJECT",
             )
     return _gap_closed(before, after, best, metric=metric)

@@ -37,7 +37,11 @@ class UserError(SamisError):
 
 
 class ConfigError(UserError, ValueError):
-    """Mistakes in a config file or in overrides, each told in one line."""
+    """Mistakes in a config file, in overrides or in a command line, each in one line."""
+
+
+class RowError(UserError, ValueError):
+    """A score row, or the table of its images, cannot be read, or rows cannot be compared."""
 
 
 class NotFiniteError(UserError):
@@ -59,6 +63,24 @@ class Interrupted(SamisError):
     def __init__(self, signal: int, message: str = "") -> None:
         super().__init__(message)
         self.signal = signal
+
+
+def code_of(error: BaseException | None, default: str = "") -> str:
+    """Return the code of an error that is handed on in another one.
+
+    >>> code_of(UserError("a", code="E-DATA-UNPAIRED")), code_of(OSError("full"), "E-FILE-WRITE")
+    ('E-DATA-UNPAIRED', 'E-FILE-WRITE')
+    """
+    return (isinstance(error, SamisError) and error.code) or default
+
+
+def text_of(error: BaseException | None) -> str:
+    """Return an error's message without its code, for an error that hands it on.
+
+    >>> text_of(UserError("a.jpg: no mask", code="E-DATA-UNPAIRED"))
+    'a.jpg: no mask'
+    """
+    return error.message if isinstance(error, SamisError) else str(error)
 
 
 def near_name(word: str, known: Iterable[str]) -> str | None:
@@ -91,4 +113,4 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the line and exit."""
-        self.exit(2, f"error: {' '.join(message.split())}; --help lists the options\n")
+        self.exit(2, f"error: {' '.join(message.split())}; --help lists the options [E-CONFIG-OPTION]\n")

@@ -53,7 +53,10 @@ def build_learner(config: Experiment) -> Any:
         network = build_baseline(s.name, backbone=s.backbone, pretrained=given or s.pretrained)
         return BaselineLearner(network, config.loss, name=s.name, pretrained_lr_scale=config.optim.pretrained_lr_scale)
     if s.name != "sam":
-        raise UserError(f"segmenter.name: expected something to train (sam, {', '.join(BASELINES)}), got {s.name!r}")
+        raise UserError(
+            f"segmenter.name: expected something to train (sam, {', '.join(BASELINES)}), got {s.name!r}",
+            code="E-CONFIG-NETWORK",
+        )
     sam, sha256 = configured_sam(s, config.frame)
     base = sha256 or "random"
     targets = family_of(sam).targets
@@ -103,15 +106,19 @@ def build_segmenter(config: Experiment, *, best: Path | None = None) -> Segmente
         return build_tta(learner.segmenter(), s.tta)
     if s.tta != "none" and (s.name == "saved_maps" or s.name in REFERENCES):
         raise UserError(
-            f"segmenter.tta: expected none for {s.name}, which computes nothing, got {s.tta!r}; leave it out"
+            f"segmenter.tta: expected none for {s.name}, which computes nothing, got {s.tta!r}; leave it out",
+            code="E-CONFIG-TTA",
         )
     if s.name == "saved_maps":
         if not s.maps:
-            raise UserError("segmenter.maps: expected a folder of 8-bit maps for saved_maps, got null")
+            raise UserError(
+                "segmenter.maps: expected a folder of 8-bit maps for saved_maps, got null", code="E-CONFIG-MAPS"
+            )
         if config.data.salt_pepper:
             raise UserError(
                 f"data.salt_pepper: expected 0 for saved maps, got {config.data.salt_pepper}: they were made without this "
-                "noise; score maps of noisy images under a name that says so"
+                "noise; score maps of noisy images under a name that says so",
+                code="E-CONFIG-NOISE",
             )
         return SavedMaps(s.maps)
     if s.name in REFERENCES:
@@ -119,6 +126,7 @@ def build_segmenter(config: Experiment, *, best: Path | None = None) -> Segmente
     if s.name != "sam":
         raise UserError(
             f"segmenter.name: expected sam, saved_maps, {', '.join(REFERENCES)} or run, got {s.name!r}; train a baseline "
-            "with samis baseline, then score its run folder"
+            "with samis baseline, then score its run folder",
+            code="E-CONFIG-NETWORK",
         )
     return build_tta(zero_shot(s, config.frame, config.prompt, device=default_device()), s.tta)

@@ -95,7 +95,7 @@ def build_tta(segmenter: Segmenter, kind: str) -> Segmenter:
         UserError: an unknown kind.
     """
     if kind not in KINDS:
-        raise UserError(f"segmenter.tta: expected one of {', '.join(KINDS)}, got {kind!r}")
+        raise UserError(f"segmenter.tta: expected one of {', '.join(KINDS)}, got {kind!r}", code="E-CONFIG-TTA")
     return segmenter if kind == "none" else FlippedSegmenter(segmenter)
 
 

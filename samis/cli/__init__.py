@@ -65,7 +65,7 @@ def _main(words: list[str]) -> None:
     if verb not in VERBS:
         from samis.errors import did_you_mean
 
-        fail(f"{words[0]}: unknown command{did_you_mean(verb, VERBS)}; samis --help lists them")
+        fail(f"{words[0]}: unknown command{did_you_mean(verb, VERBS)}; samis --help lists them", code="E-CONFIG-OPTION")
     call(verb, words[1:], prog=f"samis {verb}")
 
 

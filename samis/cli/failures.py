@@ -43,16 +43,21 @@ def run(main: Callable[[], None]) -> None:
             said = " ".join(str(error).split())[:120]
             fail(
                 f"out of memory ({said}); lower what grows with it: training.batch_size, metrics.batch_size, frame.frame_px, "
-                "prompt.points_per_side, adapter.rank or adapter.width"
+                "prompt.points_per_side, adapter.rank or adapter.width",
+                code="E-TRAIN-MEMORY",
             )
         if disk_full(error):
             file = getattr(error, "filename", None) or "a file"
-            fail(f"no space left on the disk while writing {file}; free some and run the same command again")
+            fail(
+                f"no space left on the disk while writing {file}; free some and run the same command again",
+                code="E-FILE-DISK-FULL",
+            )
         if isinstance(error, UserError):
             fail(error)
         if isinstance(error, OSError) and error.errno in DENIED:
             fail(
-                f"{error.filename}: expected a file or folder to read or write, got '{error.strerror}'; {DENIED[error.errno]}"
+                f"{error.filename}: expected a file or folder to read or write, got '{error.strerror}'; {DENIED[error.errno]}",
+                code="E-FILE-DENIED",
             )
         raise
 
@@ -82,7 +87,12 @@ def disk_full(error: BaseException) -> bool:
     return wrapped or getattr(error, "errno", None) == errno.ENOSPC
 
 
-def fail(message: object) -> NoReturn:
-    """Print one line to stderr and exit with code 2."""
-    print(f"error: {message}", file=sys.stderr)
+def fail(message: object, *, code: str = "") -> NoReturn:
+    """Print one line to stderr and exit with code 2.
+
+    Args:
+        message: an error, or a text.
+        code: of a text, as ``samis.errors.SamisError`` takes it.
+    """
+    print(f"error: {message} [{code}]" if code else f"error: {message}", file=sys.stderr)
     sys.exit(2)

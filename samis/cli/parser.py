@@ -38,7 +38,7 @@ class Parser(errors.Parser):
             return self.parse_args(words)
         arguments, unknown = self.parse_known_intermixed_args(words)
         if unknown:
-            raise ConfigError(self._unknown(unknown))
+            raise ConfigError(self._unknown(unknown), code="E-CONFIG-OPTION")
         return arguments
 
     def _unknown(self, unknown: Sequence[str]) -> str:

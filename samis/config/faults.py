@@ -13,8 +13,16 @@ from samis.errors import near_name
 TYPES = {"string": "str", "int": "int", "float": "float", "bool": "bool", "list": "list", "dict": "dict"}
 
 
-def messages(error: ValidationError, schema: type, *, where: str, overrides: Sequence[str]) -> Iterator[str]:
-    """Yield one line for each mistake, those of the command line first.
+CODES = {"unexpected_keyword_argument": "E-CONFIG-KEY", "invalid_key": "E-CONFIG-KEY", "one_of": "E-CONFIG-CHOICE"}
+"""Pydantic's kind of mistake -> code; those of ``RANGES`` are E-CONFIG-RANGE, all others E-CONFIG-TYPE."""
+RANGES = ("greater_than", "less_than", "finite_number", "folder_name")
+"""How the names of those kinds begin whose value has the right type and is not allowed."""
+
+
+def messages(
+    error: ValidationError, schema: type, *, where: str, overrides: Sequence[str]
+) -> Iterator[tuple[str, str]]:
+    """Yield one line and its code for each mistake, those of the command line first.
 
     Args:
         error: of pydantic.
@@ -23,13 +31,22 @@ def messages(error: ValidationError, schema: type, *, where: str, overrides: Seq
         overrides: what was set on the command line; their mistakes name the override instead of the file.
     """
     given = [override.partition("=")[0].split(".") for override in overrides]
-    found: dict[bool, list[str]] = {True: [], False: []}
+    lines: dict[bool, list[tuple[str, str]]] = {True: [], False: []}
     for fault in error.errors(include_url=False):
         place = [part for part in fault["loc"] if isinstance(part, str)]
         overridden = any(all(a == b for a, b in zip(place, key, strict=False)) for key in given)
-        found[overridden].append(_message(fault, schema))
-    yield from (f"override: {message}" for message in found[True])
-    yield from (f"{where}: {message}" for message in found[False])
+        lines[overridden].append((_message(fault, schema), code_of_kind(fault["type"])))
+    yield from ((f"override: {line}", code) for line, code in lines[True])
+    yield from ((f"{where}: {line}", code) for line, code in lines[False])
+
+
+def code_of_kind(kind: str) -> str:
+    """Return the code of one of pydantic's kinds of mistake.
+
+    >>> code_of_kind("greater_than_equal"), code_of_kind("int_type")
+    ('E-CONFIG-RANGE', 'E-CONFIG-TYPE')
+    """
+    return CODES.get(kind, "E-CONFIG-RANGE" if kind.startswith(RANGES) else "E-CONFIG-TYPE")
 
 
 def _message(fault: Any, schema: type) -> str:

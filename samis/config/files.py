@@ -72,14 +72,19 @@ def read_yaml(text: str, *, where: str) -> Any:
     [1, 'a']
     """
     if len(text) > MAX_CHARACTERS:
-        raise ConfigError(f"{where}: expected a config of at most {MAX_CHARACTERS:,} characters, got {len(text):,}")
+        raise ConfigError(
+            f"{where}: expected a config of at most {MAX_CHARACTERS:,} characters, got {len(text):,}",
+            code="E-CONFIG-TOO-LARGE",
+        )
     try:
         loader = _PlainLoader(text)
         return loader.get_single_data()
     except RecursionError:
-        raise ConfigError(f"{where}: expected YAML, but it is nested too deep") from None
+        raise ConfigError(f"{where}: expected YAML, but it is nested too deep", code="E-CONFIG-TOO-LARGE") from None
     except (yaml.YAMLError, ValueError, LookupError, OverflowError) as error:  # PyYAML lets Python's own errors through
-        raise ConfigError(f"{where}: expected YAML, but {' '.join(str(error).split())}") from error
+        raise ConfigError(
+            f"{where}: expected YAML, but {' '.join(str(error).split())}", code="E-CONFIG-YAML"
+        ) from error
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = (), *, schema: type[T] = Experiment) -> T:  # type: ignore[assignment]
@@ -94,9 +99,13 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, schema: type
         with path.open(encoding="utf-8") as file:
             text = file.read(MAX_CHARACTERS + 1)
     except OSError as error:
-        raise ConfigError(f"{path}: expected a config file, but {error.strerror}; see configs/ for examples") from error
+        raise ConfigError(
+            f"{path}: expected a config file, but {error.strerror}; see configs/ for examples", code="E-FILE-UNREADABLE"
+        ) from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: expected UTF-8 text, but {error.reason} at byte {error.start}") from error
+        raise ConfigError(
+            f"{path}: expected UTF-8 text, but {error.reason} at byte {error.start}", code="E-CONFIG-YAML"
+        ) from error
     content = read_yaml(text, where=str(path))
     return _resolve(schema, {} if content is None else content, overrides, where=str(path))
 
@@ -142,13 +151,17 @@ def _resolve(schema: Any, content: Any, overrides: Sequence[str], *, where: str)
     try:
         return adapter(schema).validate_python(content)
     except ValidationError as error:
-        raise ConfigError("\n".join(messages(error, schema, where=where, overrides=overrides))) from None
+        *others, (line, code) = messages(error, schema, where=where, overrides=overrides)
+        lines = [f"{other} [{its_code}]" for other, its_code in others]
+        raise ConfigError("\n".join([*lines, line]), code=code) from None
 
 
 def _merge(content: dict[Any, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals:
-        raise ConfigError(f"override {short(override)}: expected key=value, such as adapter.rank=16")
+        raise ConfigError(
+            f"override {short(override)}: expected key=value, such as adapter.rank=16", code="E-CONFIG-OVERRIDE"
+        )
     *sections, last = key.split(".")
     for depth, name in enumerate(sections, 1):
         if content.get(name) is None:
@@ -156,7 +169,7 @@ def _merge(content: dict[Any, Any], override: str) -> None:
         content = content[name]
         if not isinstance(content, dict):
             held = plain(".".join(sections[:depth]))
-            raise ConfigError(f"override {short(override)}: {held} holds one value, not keys")
+            raise ConfigError(f"override {short(override)}: {held} holds one value, not keys", code="E-CONFIG-OVERRIDE")
     content[last] = read_yaml(text, where=f"override {short(override)}")
 
 

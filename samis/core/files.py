@@ -81,12 +81,16 @@ def file_sha256(path: str | Path) -> str:
     digest = hashlib.sha256()
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for, a device never ends
-            raise UserError(f"{path}: expected a file, got a folder, pipe or device; remove it")
+            raise UserError(
+                f"{path}: expected a file, got a folder, pipe or device; remove it", code="E-FILE-NOT-A-FILE"
+            )
         with open(path, "rb") as file:
             while piece := file.read(_PIECE):
                 digest.update(piece)
     except OSError as error:
-        raise UserError(f"{path}: expected a readable file, got '{error.strerror}'; check it") from error
+        raise UserError(
+            f"{path}: expected a readable file, got '{error.strerror}'; check it", code="E-FILE-UNREADABLE"
+        ) from error
     return digest.hexdigest()
 
 

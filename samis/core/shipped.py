@@ -81,7 +81,10 @@ def _find_run(model: str | Path, others: Iterable[str]) -> Path:
         return known[str(model)]
     also = f"; adapters that come with the project: {', '.join(known)}" if known else ""
     near = did_you_mean(str(model), [*known, *others])
-    raise ConfigError(f"{model}: expected a run folder, with {CONFIG} and best/ as samis train writes it{also}{near}")
+    raise ConfigError(
+        f"{model}: expected a run folder, with {CONFIG} and best/ as samis train writes it{also}{near}",
+        code="E-TRAIN-NO-RUN",
+    )
 
 
 def find_model(model: str | Path) -> Path:
@@ -125,9 +128,13 @@ def find_config(config: str | Path) -> Path:
         if not path.is_absolute() and ".." not in path.parts and (assets() / path).is_file():
             return assets() / path
         if path.exists():
-            raise ConfigError(f"{path}: expected a config file, but it is a folder; name a file in it")
+            raise ConfigError(
+                f"{path}: expected a config file, but it is a folder; name a file in it", code="E-CONFIG-MISSING"
+            )
     known = shipped_configs()
     if str(config) in known:
         return known[str(config)]
     proposal = did_you_mean(path.stem, known) or f"; names that come with the project: {', '.join(known)}"
-    raise ConfigError(f"{config}: expected a config file, or the name of one, got no such file{proposal}")
+    raise ConfigError(
+        f"{config}: expected a config file, or the name of one, got no such file{proposal}", code="E-CONFIG-MISSING"
+    )

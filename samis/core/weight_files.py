@@ -63,9 +63,11 @@ def check_readable(path: Path) -> None:
         with open(path, "rb"):
             pass
     except FileNotFoundError as error:
-        raise UserError(f"{path}: expected weights, got no such file; check the path") from error
+        raise UserError(f"{path}: expected weights, got no such file; check the path", code="E-FILE-MISSING") from error
     except OSError as error:
-        raise UserError(f"{path}: expected a readable file, got '{error.strerror}'; check its rights") from error
+        raise UserError(
+            f"{path}: expected a readable file, got '{error.strerror}'; check its rights", code="E-FILE-UNREADABLE"
+        ) from error
 
 
 def check_finite(tensors: Mapping[str, object], source: object) -> None:
@@ -79,5 +81,6 @@ def check_finite(tensors: Mapping[str, object], source: object) -> None:
             count = int((~torch.isfinite(tensor)).sum())
             raise UserError(
                 f"{source}: expected finite numbers, got NaN or infinity in tensor '{name}' ({count} of {tensor.numel()}); "
-                "copy the file again, or train again"
+                "copy the file again, or train again",
+                code="E-FILE-NOT-FINITE",
             )

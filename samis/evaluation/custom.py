@@ -36,7 +36,9 @@ class CustomSegmenter:
         """
         maps = self.inner.predict(batch)
         if isinstance(maps, str | Mapping) or not isinstance(maps, Iterable):
-            raise UserError(f"{self._name}.predict: expected a list of (H, W) maps, got {type(maps).__name__}")
+            raise UserError(
+                f"{self._name}.predict: expected a list of (H, W) maps, got {type(maps).__name__}", code="E-ROW-OBJECT"
+            )
         return [self._tensor(values) for values in maps]
 
     def _tensor(self, values: Any) -> torch.Tensor:
@@ -46,7 +48,10 @@ class CustomSegmenter:
             tensor = None
         if tensor is None or tensor.is_complex():
             kind = type(values).__name__ if tensor is None else tensor.dtype
-            raise UserError(f"{self._name}.predict: expected (H, W) maps of numbers in [0, 1], got one of {kind}")
+            raise UserError(
+                f"{self._name}.predict: expected (H, W) maps of numbers in [0, 1], got one of {kind}",
+                code="E-ROW-OBJECT",
+            )
         return tensor.float() if tensor.dtype in (torch.half, torch.bfloat16) else tensor
 
     def describe(self) -> dict[str, Any]:
@@ -57,19 +62,26 @@ class CustomSegmenter:
         """
         about = self.inner.describe() if hasattr(self.inner, "describe") else None
         if not isinstance(about, Mapping | None):
-            raise UserError(f"{self._name}.describe: expected a dict, got {type(about).__name__}")
+            raise UserError(f"{self._name}.describe: expected a dict, got {type(about).__name__}", code="E-ROW-OBJECT")
         about = {"kind": "baseline", "prompt": "none", "oracle": False, **(about or {})}
         about["prompt"] = about["prompt"] or "none"
         for key, kind in {"kind": str, "prompt": str, "oracle": bool}.items():
             if not isinstance(about[key], kind):
-                raise UserError(f"{self._name}.describe: expected {key} as {kind.__name__}, got {about[key]!r:.60}")
+                raise UserError(
+                    f"{self._name}.describe: expected {key} as {kind.__name__}, got {about[key]!r:.60}",
+                    code="E-ROW-OBJECT",
+                )
         if about["kind"] not in KINDS:
-            raise UserError(f"{self._name}.describe: expected kind out of {', '.join(KINDS)}, got {about['kind']!r}")
+            raise UserError(
+                f"{self._name}.describe: expected kind out of {', '.join(KINDS)}, got {about['kind']!r}",
+                code="E-ROW-OBJECT",
+            )
         for key, value in about.items():
             try:
                 json.dumps(value)
             except (TypeError, ValueError):
                 raise UserError(
-                    f"{self._name}.describe: expected plain values that JSON has, got {type(value).__name__} for {key!r}"
+                    f"{self._name}.describe: expected plain values that JSON has, got {type(value).__name__} for {key!r}",
+                    code="E-ROW-OBJECT",
                 ) from None
         return about

@@ -22,7 +22,7 @@ from samis.core.progress import Progress
 from samis.decision.image_rules import IMAGE_RULES, image_threshold
 from samis.decision.verdicts import DIRECTIONS as VERDICT_DIRECTIONS
 from samis.decision.verdicts import ImageDecision, summarise_verdicts
-from samis.errors import Interrupted, NotFiniteError, PeerError, UserError
+from samis.errors import Interrupted, NotFiniteError, PeerError, UserError, code_of, text_of
 from samis.evaluation.intervals import bootstrap
 from samis.metrics import (
     FEW_LEVELS,
@@ -133,7 +133,8 @@ class Evaluator:
                     if len(maps) != len(batch.ids):
                         raise UserError(
                             f"expected a map for each of the {len(batch.ids)} images of a batch, got {len(maps)}; return one "
-                            f"for each, in order ({', '.join(batch.ids[:3])} ...)"
+                            f"for each, in order ({', '.join(batch.ids[:3])} ...)",
+                            code="E-MAP-COUNT",
                         )
                     for number, values in enumerate(maps):
                         row = self._row(name, batch, number, values)
@@ -159,22 +160,29 @@ class Evaluator:
     def _row(self, name: str, batch: Batch, number: int, values: Tensor) -> dict[str, Any]:
         sample_id, truth = batch.ids[number], batch.truths[number] if batch.truths else None
         if truth is None:
-            raise UserError(f"{sample_id}: expected a mask to score against, found none; score only labelled images")
+            raise UserError(
+                f"{sample_id}: expected a mask to score against, found none; score only labelled images",
+                code="E-DATA-NO-MASK",
+            )
         found = values.detach().cpu().numpy()
         if not np.isfinite(found).all():  # clipping would make 1 of infinity
             raise NotFiniteError(
-                f"{sample_id}: expected a map of finite numbers, got NaN or infinity; check the weights"
+                f"{sample_id}: expected a map of finite numbers, got NaN or infinity; check the weights",
+                code="E-MAP-NOT-FINITE",
             )
         if found.size and not -ROUNDING <= found.min() <= found.max() <= 1 + ROUNDING:
             raise UserError(
                 f"{sample_id}: expected a map of values in [0, 1], got {found.min():.4g}..{found.max():.4g}; apply the sigmoid, "
-                "or divide by 255"
+                "or divide by 255",
+                code="E-MAP-RANGE",
             )
         map_u8 = quantise(found.clip(0, 1), source=sample_id)
         if self.on_map:
             self.on_map(name, sample_id, map_u8)
         if map_u8.shape != truth.shape:
-            raise UserError(f"{sample_id}: expected a map of {truth.shape}, the mask's size, got {map_u8.shape}")
+            raise UserError(
+                f"{sample_id}: expected a map of {truth.shape}, the mask's size, got {map_u8.shape}", code="E-MAP-SIZE"
+            )
         row: dict[str, Any] = {"id": sample_id, "class_name": batch.class_names[number], "empty_map": not map_u8.any()}
         low, high = int(map_u8.min()), int(map_u8.max())
         row["full_map"] = low == high > 0
@@ -199,7 +207,8 @@ class Evaluator:
         missing = [sample_id for sample_id in self.ids if sample_id not in found]
         if missing:
             raise UserError(
-                f"expected a map for each of {len(self.ids)} images, none came for {', '.join(missing[:5])}"
+                f"expected a map for each of {len(self.ids)} images, none came for {', '.join(missing[:5])}",
+                code="E-MAP-COUNT",
             )
         rows = [found[sample_id] for sample_id in self.ids]
         scored = [row for row in rows if "scores" in row]
@@ -271,7 +280,10 @@ def _gather(mine: _Share, *, alone: bool = False) -> tuple[Rows, float]:
     shares = [mine]
     if _several() and not alone:
         world, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
-        failure, mine.failure = mine.failure, None if mine.failure is None else PeerError(str(mine.failure))
+        failure, mine.failure = (
+            mine.failure,
+            mine.failure and PeerError(text_of(mine.failure), code=code_of(mine.failure)),
+        )
         gathered: list[Any] = [None] * world
         torch.distributed.all_gather_object(gathered, mine)
         shares = gathered
@@ -279,7 +291,8 @@ def _gather(mine: _Share, *, alone: bool = False) -> tuple[Rows, float]:
         if failure is not None and failed[0] == rank:
             raise failure
         if failed:
-            raise PeerError(f"process {failed[0]}: {shares[failed[0]].failure}")
+            other = shares[failed[0]].failure
+            raise PeerError(f"process {failed[0]}: {text_of(other)}", code=code_of(other))
     signal = max(share.signal for share in shares)
     if signal:
         raise Interrupted(signal)

@@ -108,12 +108,15 @@ def refuse_existing(names: RowNames, rules: Iterable[str], out: Path, maps: Path
                 row = read_row(path)
                 theirs = identity(row.provenance, row.provenance.get("config") or {})
             except (ValueError, AttributeError):
-                raise UserError(f"{path}: expected no file of this name, found one that is no row; {advice}") from None
+                raise UserError(
+                    f"{path}: expected no file of this name, found one that is no row; {advice}", code="E-ROW-EXISTS"
+                ) from None
             differ = [key for key in mine if mine[key] != theirs.get(key, mine[key])]
             other = [f"{key} is {theirs[key]} there, {mine[key]} here" for key in differ]
             found = f"another row, {', '.join(other)}" if other else "the row of this very scoring"
-            raise UserError(f"{path}: expected no row of this name, found {found}; {advice}")
+            raise UserError(f"{path}: expected no row of this name, found {found}; {advice}", code="E-ROW-EXISTS")
         if maps and any((maps / stem).rglob("*.png")):
             raise UserError(
-                f"{maps / stem}: expected no maps, found some; pass --overwrite, or another --name or --save-maps"
+                f"{maps / stem}: expected no maps, found some; pass --overwrite, or another --name or --save-maps",
+                code="E-ROW-EXISTS",
             )

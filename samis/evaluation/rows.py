@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from samis.core.cells import plain_text
+from samis.errors import RowError, text_of
 from samis.evaluation.labels import DEFAULT_METRICS
 from samis.evaluation.repeats import families, median_row
 from samis.evaluation.score_row import ScoreRow, check_images, direction, read_row
@@ -40,13 +41,17 @@ def read_measured(places: Iterable[str | Path]) -> dict[Path, ScoreRow]:
         if place.is_dir():
             found = sorted(path for path in place.rglob("*.json") if not path.name.startswith("."))
             if not found:
-                raise ValueError(
-                    f"{place}: expected score rows (*.json) in here, found none; write some with samis score"
+                raise RowError(
+                    f"{place}: expected score rows (*.json) in here, found none; write some with samis score",
+                    code="E-ROW-MISSING",
                 )
         elif place.exists():
             found = [place]
         else:
-            raise ValueError(f"{place}: expected a score row or a folder of them, found nothing; check the path")
+            raise RowError(
+                f"{place}: expected a score row or a folder of them, found nothing; check the path",
+                code="E-ROW-MISSING",
+            )
         for path in found:
             path = path.resolve()
             if path not in rows:
@@ -61,7 +66,9 @@ def _read(path: Path) -> ScoreRow:
     except (TypeError, ValueError) as error:  # a key is missing, or a value is not what it should be
         if str(path) in str(error):
             raise
-        raise ValueError(f"{path}: not a score row ({error}); write it again with samis score") from error
+        raise RowError(
+            f"{path}: not a score row ({text_of(error)}); write it again with samis score", code="E-ROW-FORMAT"
+        ) from error
     table = path.with_suffix(".csv")
     if table.exists():
         check_images(row, table)
@@ -79,17 +86,20 @@ def read_images(path: str | Path) -> list[dict[str, Any]]:
     with open(path, encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         if "id" not in (reader.fieldnames or []):
-            raise ValueError(f"{path}: expected a per-image table with a column 'id'; write it with samis score")
+            raise RowError(
+                f"{path}: expected a per-image table with a column 'id'; write it with samis score", code="E-ROW-IMAGES"
+            )
         for line in reader:
             if None in line or None in line.values():
-                raise ValueError(
-                    f"{path}: line {reader.line_num} has another number of cells than the head; score again"
+                raise RowError(
+                    f"{path}: line {reader.line_num} has another number of cells than the head; score again",
+                    code="E-ROW-IMAGES",
                 )
             images.append({plain_text(key): _cell(key, cell) for key, cell in line.items() if cell != ""})
     seen: set[str] = set()
     for image in images:
         if image["id"] in seen:
-            raise ValueError(f"{path}: image {image['id']!r} stands here twice; score again")
+            raise RowError(f"{path}: image {image['id']!r} stands here twice; score again", code="E-ROW-IMAGES")
         seen.add(image["id"])
     return images
 
@@ -209,8 +219,9 @@ def choose(rows: Sequence[ScoreRow], metric: str, *, tuned: str | None = None) -
         ValueError: if the rows are of several data sets, splits, protocols or data.
     """
     if len({table_key(row) for row in rows}) > 1:
-        raise ValueError(
-            "expected rows of one data set, split and protocol to choose from; sort them with group_rows first"
+        raise RowError(
+            "expected rows of one data set, split and protocol to choose from; sort them with group_rows first",
+            code="E-ROW-SEVERAL",
         )
     candidates = [row for row in rows if row.kind == "tuned" and tuned in (None, row.name)]
     return Chosen(

@@ -13,6 +13,7 @@ from typing import Any
 
 from samis.core.cells import text_cell
 from samis.core.files import write_atomic
+from samis.errors import RowError, code_of, text_of
 
 KINDS = ("zero_shot", "tuned", "baseline", "saved_maps", "ceiling")
 """What a row measures: SAM untouched, SAM tuned, a specialised network trained here, a folder of published maps, the mean
@@ -92,10 +93,13 @@ class ScoreRow:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ValueError(f"row {self.name!r}: kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
+            raise RowError(
+                f"row {self.name!r}: kind must be one of {', '.join(KINDS)}, got {self.kind!r}", code="E-ROW-FORMAT"
+            )
         if self.budget not in BUDGETS:
-            raise ValueError(
-                f"row {self.name!r}: budget must be {' or '.join(filter(None, BUDGETS))} or absent, got {self.budget!r}"
+            raise RowError(
+                f"row {self.name!r}: budget must be {' or '.join(filter(None, BUDGETS))} or absent, got {self.budget!r}",
+                code="E-ROW-FORMAT",
             )
 
     def __repr__(self) -> str:
@@ -144,23 +148,29 @@ def read_row(path: str | Path) -> ScoreRow:
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise ValueError(f"{path}: expected a score row in JSON, but {error.strerror}; check the path") from error
+        raise RowError(
+            f"{path}: expected a score row in JSON, but {error.strerror}; check the path", code="E-FILE-UNREADABLE"
+        ) from error
     except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"{path}: expected a score row in JSON, but it is cut short or damaged ({error}); delete it and score again"
+        raise RowError(
+            f"{path}: expected a score row in JSON, but it is cut short or damaged ({error}); delete it and score again",
+            code="E-ROW-DAMAGED",
         ) from error
     _check_directions(path, content)
     known = {f.name: f for f in fields(ScoreRow)}
     needed = {name for name, f in known.items() if f.default is MISSING and f.default_factory is MISSING}
     if not isinstance(content, dict) or set(content) - set(known) or needed - set(content):
-        raise ValueError(f"{path}: not a score row; write one with samis score")
+        raise RowError(f"{path}: not a score row; write one with samis score", code="E-ROW-FORMAT")
     for name, kind in _KINDS_OF_VALUES.items():
         if not isinstance(content.get(name, kind()), kind):
-            raise ValueError(f"{path}: not a score row: expected {name} as {kind.__name__}, got {content[name]!r:.60}")
+            raise RowError(
+                f"{path}: not a score row: expected {name} as {kind.__name__}, got {content[name]!r:.60}",
+                code="E-ROW-FORMAT",
+            )
     try:
         return ScoreRow(**content)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise RowError(f"{path}: {text_of(error)}", code=code_of(error, "E-ROW-FORMAT")) from error
 
 
 def _check_directions(path: str | Path, content: Any) -> None:
@@ -172,13 +182,15 @@ def _check_directions(path: str | Path, content: Any) -> None:
     for metric, value in content["metrics"].items():
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not math.isfinite(value):
-            raise ValueError(
-                f"{path}: expected {metric} to be a finite number, got {str(value)[:40]!r}; score it again"
+            raise RowError(
+                f"{path}: expected {metric} to be a finite number, got {str(value)[:40]!r}; score it again",
+                code="E-ROW-VALUE",
             )
         if directions.get(metric) not in (1, -1):
-            raise ValueError(
+            raise RowError(
                 f"{path}: expected the row to say whether more or less {metric} is better (directions: 1 or -1), got "
-                f"{directions.get(metric)!r}; it is of an older version: score it again"
+                f"{directions.get(metric)!r}; it is of an older version: score it again",
+                code="E-ROW-DIRECTION",
             )
 
 
@@ -190,12 +202,13 @@ def direction(metric: str, rows: Iterable[ScoreRow]) -> int:
     """
     said = {row.directions[metric]: row.name for row in rows if metric in row.directions}
     if len(said) > 1:
-        raise ValueError(
-            f"rows {said[1]!r} and {said[-1]!r} differ in whether more {metric} is better; score both again"
+        raise RowError(
+            f"rows {said[1]!r} and {said[-1]!r} differ in whether more {metric} is better; score both again",
+            code="E-ROW-DIRECTION",
         )
     for sign in said:
         return sign
-    raise ValueError(f"no row says whether more or less {metric} is better; score it again")
+    raise RowError(f"no row says whether more or less {metric} is better; score it again", code="E-ROW-DIRECTION")
 
 
 def check_images(row: ScoreRow, table: Path) -> None:
@@ -206,7 +219,10 @@ def check_images(row: ScoreRow, table: Path) -> None:
     """
     said = row.provenance.get(IMAGES_SHA256)
     if said is not None and hashlib.sha256(table.read_bytes()).hexdigest() != said:
-        raise ValueError(f"{table}: expected the per-image values of the row beside it, got others; score it again")
+        raise RowError(
+            f"{table}: expected the per-image values of the row beside it, got others; score it again",
+            code="E-ROW-IMAGES",
+        )
 
 
 def rows_of_training(folders: str | Path | Iterable[str | Path] | None, birth: dict[str, Any]) -> list[ScoreRow]:

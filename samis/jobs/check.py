@@ -40,10 +40,11 @@ def check_experiment(config: Experiment, *, training: bool = True) -> None:
     check_split_names(data.name, roles)
     build_framing(config.frame, config.segmenter.architecture, config.segmenter.weights)
     for finding in equal_splits(roles):
-        raise UserError(finding.message)
+        raise UserError(finding.message, code="E-DATA-SHARED")
     if training and not any(getattr(config.loss, part) for part in PARTS):
         raise UserError(
-            f"loss: expected a weight above 0 of {', '.join(PARTS)}, got 0 for all; set one, e.g. loss.bce=1"
+            f"loss: expected a weight above 0 of {', '.join(PARTS)}, got 0 for all; set one, e.g. loss.bce=1",
+            code="E-CONFIG-LOSS",
         )
     if training:
         check_folder(Path(config.training.out or "."), key="training.out")
@@ -57,7 +58,10 @@ def check_experiment(config: Experiment, *, training: bool = True) -> None:
     if training and config.keep_best not in numbers:
         near = near_name(config.keep_best, numbers)
         proposal = f"; did you mean {near}?" if near else ""
-        raise UserError(f"keep_best: expected one of {', '.join(numbers)}, got {config.keep_best!r}{proposal}")
+        raise UserError(
+            f"keep_best: expected one of {', '.join(numbers)}, got {config.keep_best!r}{proposal}",
+            code="E-CONFIG-KEEP-BEST",
+        )
 
 
 def check_folder(path: Path, *, key: str) -> None:
@@ -70,7 +74,9 @@ def check_folder(path: Path, *, key: str) -> None:
         if place.is_dir():
             return
         if place.exists():
-            raise UserError(f"{key}={path}: expected a folder, got a file at {place}; name another")
+            raise UserError(
+                f"{key}={path}: expected a folder, got a file at {place}; name another", code="E-FILE-NOT-A-FOLDER"
+            )
 
 
 def chosen_by_clean(config: Experiment) -> bool:
@@ -93,25 +99,29 @@ def check_selection(config: Experiment, training: Dataset, watched: Dataset) -> 
     if not has_defect(training):
         raise UserError(
             f"data.train={data.train}: expected a defect to learn from in some image, got none in {len(training)}; add images "
-            "with masks (docs/your-own-data.md says how)"
+            "with masks (docs/your-own-data.md says how)",
+            code="E-TRAIN-NO-DEFECT",
         )
     place = f"data.val={data.val}"
     if chosen_by_clean(config) and not has_clean(watched):
         raise UserError(
             f"{place}: expected a defect-free image for keep_best={config.keep_best}, got none in {len(watched)}; add some "
-            f"(docs/your-own-data.md says how), or choose another number, such as keep_best={other}"
+            f"(docs/your-own-data.md says how), or choose another number, such as keep_best={other}",
+            code="E-TRAIN-NO-VALIDATION",
         )
     on_clean = numbers_on(defective=False, clean=True, metrics=m.names or None, protocol=m.protocol)
     if config.keep_best not in on_clean and not has_defect(watched):
         raise UserError(
             f"{place}: expected a defect in some image for keep_best={config.keep_best}, got {len(watched)} clean images only; "
-            f"add defective ones with masks, or choose by what clean images have: keep_best={' or '.join(sorted(on_clean))}"
+            f"add defective ones with masks, or choose by what clean images have: keep_best={' or '.join(sorted(on_clean))}",
+            code="E-TRAIN-NO-VALIDATION",
         )
     if config.keep_best not in CLEAN_NUMBERS and not _has_number(config, watched):
         raise UserError(
             f"{place}: expected images that have keep_best={config.keep_best}, got none in {len(watched)}: it is not defined on "
             "such truths (all of an image a defect, or none of the kind it counts); choose another number, such as "
-            f"keep_best={other}"
+            f"keep_best={other}",
+            code="E-TRAIN-NO-VALIDATION",
         )
 
 
@@ -153,5 +163,8 @@ def check_data(config: DataConfig, training: Dataset, validation: Dataset) -> st
         return f"data check: {sizes}: nothing wrong"
     first = f"{found.findings[0].message}; see all with samis check"
     if counts["error"]:
-        raise UserError(f"data check: {counts['error']} errors, the first: {first}, or pass data.check=false to go on")
+        raise UserError(
+            f"data check: {counts['error']} errors, the first: {first}, or pass data.check=false to go on",
+            code="E-DATA-CHECK",
+        )
     return f"data check: {sizes}: {counts['warning']} warnings, the first: {first}"

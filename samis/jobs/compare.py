@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from samis.core.files import write_atomic
-from samis.errors import UserError
+from samis.errors import UserError, code_of, text_of
 from samis.evaluation.rows import TableKey, group_metrics, group_rows, read_measured
 from samis.evaluation.score_row import ScoreRow
 from samis.reporting.analysis.answer import Answer
@@ -52,7 +52,9 @@ def compare(
     """
     with user_errors():
         if out.exists() and not out.is_dir():
-            raise UserError(f"--out {out}: expected a folder for the report, got a file; name another")
+            raise UserError(
+                f"--out {out}: expected a folder for the report, got a file; name another", code="E-FILE-NOT-A-FOLDER"
+            )
         rows = read_measured(places)
         check_metrics(rows.values(), metrics)
         pages = {path: path.read_text(encoding="utf-8") for path in (readme, results) if path}
@@ -85,7 +87,8 @@ def user_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError) as error:
-        raise UserError(str(error)) from error
+        code = code_of(error, "E-FILE-DENIED" if isinstance(error, OSError) else "E-ROW-REPORT")
+        raise UserError(text_of(error), code=code) from error
 
 
 def published_numbers(rows: dict[Path, ScoreRow]) -> list[dict[str, Any]]:

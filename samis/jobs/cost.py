@@ -18,7 +18,7 @@ from samis.baselines.saved_maps import folders_of
 from samis.config import Experiment, load_config
 from samis.core.provenance import provenance
 from samis.data.configured import load_split
-from samis.errors import ConfigError, UserError
+from samis.errors import ConfigError, UserError, text_of
 from samis.evaluation.cost import IMAGES, measure
 from samis.evaluation.score_row import ScoreRow, read_row
 from samis.factory import build_batch_maker, build_learner, build_segmenter
@@ -71,7 +71,9 @@ def _cost_of(row: ScoreRow, *, latency: bool) -> dict[str, Any]:
         return stated_cost([folder.name for folder in folders_of(config.segmenter.maps or "")])
     dataset = load_split(config.data, row.split.partition(" +")[0])
     if dataset.fingerprint() != row.provenance.get("data_fingerprint"):
-        raise UserError("the images here are not those it was scored on (another data fingerprint)")
+        raise UserError(
+            "the images here are not those it was scored on (another data fingerprint)", code="E-ROW-OTHER-DATA"
+        )
     if row.kind == "zero_shot" or config.segmenter.name in REFERENCES:
         segmenter = build_segmenter(config)
     else:
@@ -88,7 +90,7 @@ def _config_of(row: ScoreRow) -> Experiment:
     """Return a row's config; the file or package that a trained network began with is not needed."""
     config: Any = row.provenance.get("config")
     if not isinstance(config, dict):
-        raise UserError("it does not hold the config it was scored with")
+        raise UserError("it does not hold the config it was scored with", code="E-ROW-NO-CONFIG")
     s = config.get("segmenter") or {}
     overrides = ["segmenter.pretrained=false"]
     overrides += ["segmenter.weights=null"] if row.kind == "baseline" else []
@@ -102,4 +104,6 @@ def _config_of(row: ScoreRow) -> Experiment:
         try:
             return load_config(path, overrides)
         except ConfigError as error:
-            raise UserError(f"its config is of another version ({str(error).replace(f'{path}: ', '')})") from error
+            raise UserError(
+                f"its config is of another version ({text_of(error).replace(f'{path}: ', '')})", code="E-ROW-NO-CONFIG"
+            ) from error

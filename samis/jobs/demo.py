@@ -69,6 +69,7 @@ def demo(*, quick: bool = False) -> None:
         code = subprocess.run(command(words), env=environment(), check=False).returncode
         if code:
             raise UserError(
-                f"samis demo: step {number} ended with exit code {code}, see above; samis {shown} repeats it"
+                f"samis demo: step {number} ended with exit code {code}, see above; samis {shown} repeats it",
+                code="E-TRAIN-DEMO",
             )
     print(NEXT.format(out=OUT, lora=_LORA, unet=_UNET, runs=RUNS), end="")

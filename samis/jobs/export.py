@@ -63,7 +63,9 @@ def reasons_against(config: Experiment) -> dict[str, str]:
     """
     s = config.segmenter
     if s.name in BASELINES or s.name != "sam":
-        raise UserError(f"segmenter.name: expected the run of a tuned SAM to export, got one of {s.name}")
+        raise UserError(
+            f"segmenter.name: expected the run of a tuned SAM to export, got one of {s.name}", code="E-EXPORT-NETWORK"
+        )
     against = {}
     adapter = config.adapter
     if adapter.name == "bottleneck":
@@ -104,12 +106,12 @@ def export(
     against = reasons_against(run.config)
     for name in formats:
         if name not in FORMATS:
-            raise UserError(f"formats: expected some of {', '.join(FORMATS)}, got '{name}'")
+            raise UserError(f"formats: expected some of {', '.join(FORMATS)}, got '{name}'", code="E-EXPORT-FORMAT")
         if name in against:
-            raise UserError(f"{name}: {against[name]}")
+            raise UserError(f"{name}: {against[name]}", code="E-EXPORT-IMPOSSIBLE")
     wanted = list(formats) or [name for name in FORMATS if name not in against]
     if not wanted:
-        raise UserError(f"{run_folder}: {next(iter(against.values()))}")
+        raise UserError(f"{run_folder}: {next(iter(against.values()))}", code="E-EXPORT-IMPOSSIBLE")
     adapted = run.learner.to("cpu").adapted
     probe = Probe.of(adapted.sam)
     state = adapted.merged()

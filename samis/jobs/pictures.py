@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from samis.data import load_dataset, loader_options
-from samis.errors import UserError
+from samis.errors import RowError, UserError, code_of, text_of
 from samis.evaluation.rows import Chosen, TableKey, choose, group_metrics, group_rows, has
 from samis.evaluation.score_row import ScoreRow, direction
 from samis.reporting.analysis.answer import titles
@@ -61,7 +61,10 @@ def draw_pictures(
             found[key] = Pictures(panel, areas=defect_areas(drawn.data))
             found[key].exhibits = exhibits_of(drawn, count=gallery, most_bytes=MOST_BYTES // len(groups))
     if not found:
-        raise ValueError(f"--maps: expected a folder of maps such as {wanted[0] if wanted else maps}, found none")
+        raise RowError(
+            f"--maps: expected a folder of maps such as {wanted[0] if wanted else maps}, found none",
+            code="E-ROW-NO-MAPS",
+        )
     return found
 
 
@@ -83,8 +86,9 @@ class Drawing:
             ValueError: if the data set does not have it.
         """
         if image_id not in self.data.ids:
-            raise ValueError(
-                f"--data-root: expected an image {image_id!r} in {self.data.name}, split '{self.data.split}', found none"
+            raise RowError(
+                f"--data-root: expected an image {image_id!r} in {self.data.name}, split '{self.data.split}', found none",
+                code="E-ROW-OTHER-DATA",
             )
         return self.data[self.data.ids.index(image_id)]
 
@@ -126,8 +130,9 @@ def draw_panel_of(drawn: Drawing, out: Path, rows: list[ScoreRow]) -> Figure:
     """Draw best, median and worst images of the tuned row (else of the last row chosen), one column per segmenter."""
     row = drawn.chosen.tuned or drawn.chosen.present[-1]
     if not row.images:
-        raise ValueError(
-            f"--maps: row {row.name!r} has no per-image CSV beside it, so no images can be chosen; score it again"
+        raise RowError(
+            f"--maps: row {row.name!r} has no per-image CSV beside it, so no images can be chosen; score it again",
+            code="E-ROW-IMAGES",
         )
     by_name = {drawn.chosen.by_role[role].name: (drawn.chosen.by_role[role], f) for role, f in drawn.folders.items()}
     panel_rows = []
@@ -167,12 +172,13 @@ def load_data(row: ScoreRow, roots: Sequence[str], *, fingerprint: str) -> Any:
         options = loader_options(name, config.get("options") or {})
         data = load_dataset(name, root=root, split=row.split.partition(" +")[0], **options)  # without noise
         if fingerprint and data.fingerprint() != fingerprint:
-            raise ValueError(
+            raise RowError(
                 f"--data-root: expected the images that {row.name!r} was scored on, got others (data fingerprint "
-                f'{data.fingerprint()[:8]} is not {fingerprint[:8]}); pass --data-root "{row.dataset}=DIR"'
+                f'{data.fingerprint()[:8]} is not {fingerprint[:8]}); pass --data-root "{row.dataset}=DIR"',
+                code="E-ROW-OTHER-DATA",
             )
     except UserError as error:
-        raise ValueError(str(error)) from error
+        raise RowError(text_of(error), code=code_of(error, "E-ROW-OTHER-DATA")) from error
     return data
 
 

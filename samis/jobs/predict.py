@@ -39,14 +39,20 @@ def load_model(model: str | Path, overrides: Sequence[str] = ()) -> LoadedModel:
         kept = [override for override in overrides if override.startswith(OF_A_RUN)]
         return _loaded_run(find_run(config.segmenter.run or ""), [*kept, f"segmenter.tta={config.segmenter.tta}"])
     if config.segmenter.name != "sam":
-        raise ConfigError(f"{path}: segmenter.name: expected sam or run to predict with, got {config.segmenter.name}")
+        raise ConfigError(
+            f"{path}: segmenter.name: expected sam or run to predict with, got {config.segmenter.name}",
+            code="E-CONFIG-NETWORK",
+        )
     return LoadedModel(build_segmenter(config), config, SAMS_OWN, "SAM's own", {"model": str(path)})
 
 
 def _loaded_run(folder: Path, overrides: Sequence[str]) -> LoadedModel:
     for override in overrides:
         if override.partition("=")[0] not in OF_A_RUN:
-            raise ConfigError(f"{override}: a run is used as it was tuned; only {', '.join(OF_A_RUN)} may differ")
+            raise ConfigError(
+                f"{override}: a run is used as it was tuned; only {', '.join(OF_A_RUN)} may differ",
+                code="E-PREDICT-OVERRIDE",
+            )
     asked: Experiment | None = load_config(folder / "config.yaml", overrides) if overrides else None
     run = load_run(folder, tta=asked.segmenter.tta if asked else None)
     tuned = tuned_side(run.provenance.get("photo_px"), run.config)

@@ -59,7 +59,7 @@ def ship(
         UserError: no adapter of the embedded SAM, one that is too large, or data that the threshold needs and that is not here.
     """
     if not name.isidentifier():
-        raise UserError(f"--name: expected a word of letters, digits and _, got {name!r}")
+        raise UserError(f"--name: expected a word of letters, digits and _, got {name!r}", code="E-EXPORT-NAME")
     folder = find_run(run)
     config = _config(folder, name)
     birth = _birth(folder, config)
@@ -100,13 +100,16 @@ def _config(folder: Path, name: str) -> Experiment:
     config: Experiment = copy.deepcopy(load_config(folder / CONFIG))
     s, adapter = config.segmenter, folder / "best" / "samis_adapter.json"
     if s.name != "sam" or not adapter.is_file():
-        raise UserError(f"{folder}: expected the run of a tuned SAM to ship, got one of {s.name}")
+        raise UserError(
+            f"{folder}: expected the run of a tuned SAM to ship, got one of {s.name}", code="E-EXPORT-NETWORK"
+        )
     base = read_record(folder / "best")[1]
     own = file_sha256(find_weights(EMBEDDED) or "")
     if (base.get("architecture"), base.get("weights_sha256")) != (EMBEDDED, own):
         raise UserError(
             f"{adapter}: expected an adapter of the embedded {EMBEDDED} (sha256 {own[:12]}...), got one of "
-            f"{base.get('architecture')} ({str(base.get('weights_sha256'))[:12]}...); tune again with segmenter.weights=null"
+            f"{base.get('architecture')} ({str(base.get('weights_sha256'))[:12]}...); tune again with segmenter.weights=null",
+            code="E-EXPORT-OTHER-BASE",
         )
     config.experiment = name
     config.segmenter = replace(s, weights=None)
@@ -126,7 +129,10 @@ def _birth(folder: Path, config: Experiment) -> dict[str, Any]:
     epochs = [json.loads(line) for line in curve.read_text(encoding="utf-8").splitlines()] if curve.is_file() else []
     best = [epoch for epoch in epochs if epoch.get("best")]
     if not best:
-        raise UserError(f"{folder}: expected provenance.json, or validation.jsonl with a best epoch, got neither")
+        raise UserError(
+            f"{folder}: expected provenance.json, or validation.jsonl with a best epoch, got neither",
+            code="E-EXPORT-NO-PROVENANCE",
+        )
     fingerprint = load_training(config).fingerprint()
     cut = f"ended before its time, last validated at epoch {epochs[-1]['epoch']} of {config.training.epochs}"
     return {
@@ -154,7 +160,8 @@ def _copy(best: Path, target: Path) -> None:
     if size > LIMIT_MB:
         raise UserError(
             f"{best / WEIGHTS}: expected at most {LIMIT_MB:g} MB in half precision, got {size:.1f}; tune with a lower "
-            "adapter.rank or fewer modules in adapter.encoder"
+            "adapter.rank or fewer modules in adapter.encoder",
+            code="E-EXPORT-TOO-LARGE",
         )
 
 

@@ -102,7 +102,8 @@ def _search(
         ranked = page.ranked(found)
         if not ranked or ranked[0].state.name != "COMPLETE":
             raise ConfigError(
-                f"{out}: expected a trial that trains, but all failed; the reasons are above, the logs there"
+                f"{out}: expected a trial that trains, but all failed; the reasons are above, the logs there",
+                code="E-SWEEP-FAILED",
             )
         words = [*words, *ranked[0].user_attrs["overrides"]]
         best = shlex.join(["samis", *words])

@@ -140,7 +140,7 @@ def load_data(config: Experiment, accelerator: Accelerator, log: RunLog) -> Trai
     fingerprints: dict[str, str] = {}
     with collective_guard(accelerator):
         for finding in shared_ids({config.data.train: training, config.data.val: whole}):  # also with data.check=false
-            raise UserError(finding.message)
+            raise UserError(finding.message, code="E-DATA-SHARED")
         if accelerator.is_main_process:
             checked = check_data(config.data, training, whole) if config.data.check else ""
             check_selection(config, training, watched)

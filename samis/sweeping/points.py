@@ -66,9 +66,12 @@ def parse_axes(arguments: Sequence[str]) -> tuple[Axes, list[str]]:
         key, equals, text = argument.partition("=")
         values = [value.strip() for value in re.split(r",(?![^\[{]*[\]}])", text)]
         if not equals or not key or not all(values):
-            raise ConfigError(f"{argument!r}: expected key=value or key=value,value,..., such as adapter.rank=4,8,16")
+            raise ConfigError(
+                f"{argument!r}: expected key=value or key=value,value,..., such as adapter.rank=4,8,16",
+                code="E-SWEEP-KEYS",
+            )
         if len(set(values)) < len(values) or key in axes or key in fixed:
-            raise ConfigError(f"{argument!r}: expected each key once with values that differ")
+            raise ConfigError(f"{argument!r}: expected each key once with values that differ", code="E-SWEEP-KEYS")
         ends = re.fullmatch(r"([-+\d.eE]*\d)\.\.([-+\d.eE]+)", text)
         if ends:
             axes[key] = _range(argument, *ends.groups())
@@ -77,7 +80,9 @@ def parse_axes(arguments: Sequence[str]) -> tuple[Axes, list[str]]:
         else:
             axes[key] = values
     if not axes:
-        raise ConfigError("sweep: expected at least one key with several values, such as adapter.rank=4,8,16")
+        raise ConfigError(
+            "sweep: expected at least one key with several values, such as adapter.rank=4,8,16", code="E-SWEEP-KEYS"
+        )
     return axes, list(fixed.values())
 
 
@@ -87,7 +92,10 @@ def _range(argument: str, low: str, high: str) -> Range:
     except ValueError:
         found = Range(0, 0, False)
     if not found.low < found.high < math.inf:
-        raise ConfigError(f"{argument!r}: expected a range key=low..high with low < high, such as optim.lr=1e-4..1e-2")
+        raise ConfigError(
+            f"{argument!r}: expected a range key=low..high with low < high, such as optim.lr=1e-4..1e-2",
+            code="E-SWEEP-RANGE",
+        )
     return found
 
 
@@ -103,7 +111,9 @@ def plan(axes: Axes, *, draws: int = 0, seed: int = 0) -> list[dict[str, Any]]:
     ranges = [key for key, values in axes.items() if isinstance(values, Range)]
     rng = random.Random(seed)
     if ranges and not draws:
-        raise ConfigError(f"sweep: {ranges[0]} is a range, which has no grid; add --random N or --tpe N")
+        raise ConfigError(
+            f"sweep: {ranges[0]} is a range, which has no grid; add --random N or --tpe N", code="E-SWEEP-RANGE"
+        )
     if ranges:
         return [
             {k: v.draw(rng) if isinstance(v, Range) else rng.choice(v) for k, v in axes.items()} for _ in range(draws)

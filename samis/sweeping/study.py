@@ -62,7 +62,9 @@ def opened(
             yield study
     except (sqlalchemy.exc.SQLAlchemyError, ImportError, optuna.exceptions.StorageInternalError) as error:
         told = str(error.__cause__ or error).strip().splitlines()[0]
-        raise ConfigError(f"{url}: expected a database for the study, but {told}; see --storage in --help") from error
+        raise ConfigError(
+            f"{url}: expected a database for the study, but {told}; see --storage in --help", code="E-SWEEP-STORAGE"
+        ) from error
 
 
 def queue(study: Study, points: Sequence[dict[str, Any]], *, failed: bool) -> None:

@@ -98,7 +98,8 @@ class Objective:
         """Tell Optuna of a validation."""
         if self.metric not in record["metrics"]:
             raise ConfigError(
-                f"keep_best: expected one of the validation's metrics ({', '.join(record['metrics'])}), got {self.metric}"
+                f"keep_best: expected one of the validation's metrics ({', '.join(record['metrics'])}), got {self.metric}",
+                code="E-CONFIG-KEEP-BEST",
             )
         if math.isfinite(record["metrics"][self.metric]):
             trial.report(record["metrics"][self.metric], record["epoch"])
@@ -132,5 +133,6 @@ def read_validations(folder: Path) -> list[dict[str, Any]]:
         return [{"epoch": int(record["epoch"]), "metrics": dict(record["metrics"])} for record in records]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
-            f"{path}: expected the validations of a run, got trouble ({error}); delete the folder to try again"
+            f"{path}: expected the validations of a run, got trouble ({error}); delete the folder to try again",
+            code="E-SWEEP-RECORD",
         ) from error

@@ -14,15 +14,6 @@ SOURCES = sorted([*ROOT.glob("samis/**/*.py"), *ROOT.glob("pretraining/**/*.py")
 CODE = re.compile(r"E(-[A-Z0-9]+){2,4}")
 # Packages whose errors have no codes yet; shrinks to nothing.
 PENDING = [
-    "samis/api.py",
-    "samis/cli",
-    "samis/config",
-    "samis/core",
-    "samis/evaluation",
-    "samis/factory.py",
-    "samis/jobs",
-    "samis/sweeping",
-    "samis/tta.py",
 ]
 
 

@@ -31,7 +31,8 @@ def run(arguments: argparse.Namespace) -> None:
     if config.segmenter.name in ("sam", "run", "saved_maps"):
         raise ConfigError(
             f"{arguments.config}: segmenter.name: expected a network such as unet, got {config.segmenter.name}; "
-            "tune SAM with samis train (train/adapt.py)"
+            "tune SAM with samis train (train/adapt.py)",
+            code="E-CONFIG-NETWORK",
         )
     from samis.jobs.train import train  # heavy imports come after the cheap checks
 

@@ -29,7 +29,8 @@ def run(arguments: argparse.Namespace) -> None:
         import shtab
     except ImportError as error:
         raise UserError(
-            "samis completion: expected the package shtab, got none; pip install 'samis[completion]'"
+            "samis completion: expected the package shtab, got none; pip install 'samis[completion]'",
+            code="E-CONFIG-PACKAGE",
         ) from error
     print(shtab.complete(whole(), arguments.shell))
 

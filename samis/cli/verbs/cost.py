@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from samis.cli.parser import Parser
-from samis.errors import ConfigError
+from samis.errors import ConfigError, code_of, text_of
 
 EXAMPLES = (
     "samis cost reports/rows                 every row below the folder",
@@ -32,11 +32,14 @@ def run(arguments: argparse.Namespace) -> None:
         path for place in arguments.rows for path in (sorted(place.rglob("*.json")) if place.is_dir() else [place])
     ]
     if not paths:
-        raise ConfigError(f"{arguments.rows[0]}: expected score rows (*.json) in here, found none; name another folder")
+        raise ConfigError(
+            f"{arguments.rows[0]}: expected score rows (*.json) in here, found none; name another folder",
+            code="E-ROW-MISSING",
+        )
     from samis.jobs.cost import add_costs  # heavy imports come after the cheap checks
 
     try:
         for line in add_costs(paths, latency=not arguments.no_latency, overwrite=arguments.overwrite):
             print(line, flush=True)
     except ValueError as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(text_of(error), code=code_of(error, "E-ROW-FORMAT")) from error

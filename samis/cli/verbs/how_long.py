@@ -37,7 +37,10 @@ def split(words: list[str]) -> list[tuple[str, list[str]]]:
     found = [command for command in commands if command]
     for command in found:
         if len(command) < 2 or not (command[0] in ("train", "baseline") or command[0].endswith(".py")):
-            raise ConfigError(f"{' '.join(command)!r}: expected train CONFIG key=value ..., or baseline CONFIG ...")
+            raise ConfigError(
+                f"{' '.join(command)!r}: expected train CONFIG key=value ..., or baseline CONFIG ...",
+                code="E-CONFIG-OPTION",
+            )
     return [(command[1], command[2:]) for command in found]
 
 
@@ -49,7 +52,9 @@ def run(arguments: argparse.Namespace) -> None:
     """
     commands = split(arguments.commands)
     if not commands:
-        raise ConfigError("expected training commands, such as train steel_lora training.epochs=50, got none")
+        raise ConfigError(
+            "expected training commands, such as train steel_lora training.epochs=50, got none", code="E-CONFIG-OPTION"
+        )
     from samis.config import Experiment, load_config
     from samis.core.shipped import find_config
 

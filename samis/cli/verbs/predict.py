@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
     overrides = [word for word in arguments.photos if is_key.match(word) and not Path(word).exists()]
     patterns = [word for word in arguments.photos if word not in overrides]
     if not patterns:
-        raise ConfigError("expected photos: files, folders or quoted globs, got none")
+        raise ConfigError("expected photos: files, folders or quoted globs, got none", code="E-CONFIG-OPTION")
     from samis.config import Experiment, load_config
     from samis.core.shipped import CONFIG, find_model
 

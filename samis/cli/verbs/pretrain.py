@@ -56,7 +56,8 @@ def _job() -> Any:
     if root is None or not (root / "pretraining" / "job.py").is_file():
         raise UserError(
             "samis pretrain: needs the checkout, since the folder pretraining/ is not in the wheel; clone the "
-            "repository and run it there"
+            "repository and run it there",
+            code="E-CONFIG-CHECKOUT",
         )
     if str(root) not in sys.path:
         sys.path.append(str(root))

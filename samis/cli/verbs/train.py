@@ -33,7 +33,8 @@ def run(arguments: argparse.Namespace) -> None:
     if config.segmenter.name != "sam":
         raise ConfigError(
             f"{arguments.config}: segmenter.name: expected sam here, got {config.segmenter.name}; use samis baseline "
-            "(train/baseline.py)"
+            "(train/baseline.py)",
+            code="E-CONFIG-NETWORK",
         )
     from samis.jobs.train import train  # heavy imports come after the cheap checks
 

@@ -96,7 +96,7 @@ def test_a_run_ships_in_half_precision_with_its_card_and_again_with_new_rows(tmp
     assert (config.experiment, config.data.root, config.training.workers) == ("mine", None, 0)
     card = (folder / "README.md").read_text()
     assert "0.1235" in card and "a lathe" in card and "Only on Mondays." in card and "0.375" in card
-    assert "No score on a test split" in card
+    assert "There is no score on a test split" in card
     training = load_run(folder).provenance
     row = {"kind": "tuned", "dataset": "d", "split": "test", "n_images": 7, "prompt": "empty", "mask_rule": "single"}
     for number, birth in ((0.4321, training), (0.8765, {**training, "validation": {"s_measure": 0.5}})):
