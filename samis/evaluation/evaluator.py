@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,8 @@ from samis.core.progress import Progress
 from samis.decision.image_rules import IMAGE_RULES, image_threshold
 from samis.decision.verdicts import DIRECTIONS as VERDICT_DIRECTIONS
 from samis.decision.verdicts import ImageDecision, summarise_verdicts
-from samis.errors import Interrupted, NotFiniteError, PeerError, UserError, code_of, text_of
+from samis.errors import NotFiniteError, UserError
+from samis.evaluation.gathering import RankResult, gather_results, several_processes
 from samis.evaluation.intervals import bootstrap
 from samis.metrics import (
     FEW_LEVELS,
@@ -47,18 +47,6 @@ NamedMaps = dict[str, list[Tensor]]
 
 ROUNDING = 1e-3
 """A map's values may leave [0, 1] by so much, as resizing in half precision lets them."""
-Rows = dict[str, dict[str, dict[str, Any]]]
-"""Name of a segmenter or mask rule -> image id -> what was measured."""
-
-
-@dataclass
-class _Share:
-    """What one process brings to the gathering."""
-
-    rows: Rows = field(default_factory=dict)
-    seconds: float = 0.0
-    signal: int = 0
-    failure: Exception | None = None
 
 
 class Evaluator:
@@ -120,15 +108,15 @@ class Evaluator:
             UserError: a map of another size than its truth, a sample without truth, or an image that no process scored.
             PeerError: another process failed. Interrupted: some process was asked to stop.
         """
-        share = _Share()
+        result = RankResult()
         try:
             for batch in self._shown():
-                share.signal = self.stop()
-                if share.signal:
+                result.signal = self.stop()
+                if result.signal:
                     break
                 start = time.perf_counter()
                 named = predict(batch.to(self.device))
-                share.seconds += time.perf_counter() - start
+                result.seconds += time.perf_counter() - start
                 for name, maps in named.items():
                     if len(maps) != len(batch.ids):
                         raise UserError(
@@ -138,17 +126,17 @@ class Evaluator:
                         )
                     for number, values in enumerate(maps):
                         row = self._row(name, batch, number, values)
-                        share.rows.setdefault(name, {})[row["id"]] = row
+                        result.rows.setdefault(name, {})[row["id"]] = row
         except Exception as error:
-            if self.alone or not _several():
+            if self.alone or not several_processes():
                 raise
-            share.failure = error
-        gathered, seconds = _gather(share, alone=self.alone)
+            result.failure = error
+        gathered, seconds = gather_results(result, alone=self.alone)
         return {name: self._evaluation(found, seconds) for name, found in gathered.items()}
 
     def _shown(self) -> Iterator[Batch]:
         """Yield the batches, and show how many of this process's images are done."""
-        world = torch.distributed.get_world_size() if _several() and not self.alone else 1
+        world = torch.distributed.get_world_size() if several_processes() and not self.alone else 1
         progress = Progress(math.ceil(len(self.ids) / world), unit="images", active=self.progress)
         try:
             for batch in self.batches:
@@ -265,39 +253,3 @@ def _flat(row: dict[str, Any], *, found: bool) -> dict[str, Any]:
         numbers["found"] = bool(judged.detected)
     numbers["image_score"] = row["decision"].score
     return {"id": row["id"], "class_name": row["class_name"], **{name: float(value) for name, value in numbers.items()}}
-
-
-def _several() -> bool:
-    """Return whether several processes share the evaluation."""
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
-
-
-def _gather(mine: _Share, *, alone: bool = False) -> tuple[Rows, float]:
-    """Join the processes' rows by id (an id scored twice counts once) and their seconds.
-
-    A failure or a stop of one ends all of them, and nobody waits for rows that will not come.
-    """
-    shares = [mine]
-    if _several() and not alone:
-        world, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
-        failure, mine.failure = (
-            mine.failure,
-            mine.failure and PeerError(text_of(mine.failure), code=code_of(mine.failure)),
-        )
-        gathered: list[Any] = [None] * world
-        torch.distributed.all_gather_object(gathered, mine)
-        shares = gathered
-        failed = [number for number, share in enumerate(shares) if share.failure is not None]
-        if failure is not None and failed[0] == rank:
-            raise failure
-        if failed:
-            other = shares[failed[0]].failure
-            raise PeerError(f"process {failed[0]}: {text_of(other)}", code=code_of(other))
-    signal = max(share.signal for share in shares)
-    if signal:
-        raise Interrupted(signal)
-    joined: Rows = {}
-    for share in shares:
-        for name, found in share.rows.items():
-            joined.setdefault(name, {}).update(found)
-    return joined, float(sum(share.seconds for share in shares))

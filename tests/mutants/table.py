@@ -482,8 +482,8 @@ MUTANTS = [
     Mutant(
         "fault_of_an_override_names_the_file",
         "samis/config/faults.py",
-        "found[overridden]",
-        "found[False]",
+        "lines[overridden]",
+        "lines[False]",
         CONFIG_TESTS,
     ),
     # What is refused, or said, before it costs something

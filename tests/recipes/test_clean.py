@@ -101,5 +101,5 @@ def test_a_share_of_photos_that_are_not_there(tmp_path):
 
 def test_flips_of_what_computes_nothing_are_refused():
     config = Experiment(segmenter=SegmenterConfig(name="otsu_box", tta="flips"))
-    with pytest.raises(UserError, match=r"segmenter.tta: expected none for otsu_box"):
+    with pytest.raises(UserError, match=r"otsu_box.*E-CONFIG-TTA"):
         build_segmenter(config)

@@ -90,7 +90,7 @@ def test_a_nan_in_the_adapter_is_no_verdict(run: Path, photos: Path, tmp_path: P
     code, out, err = predict(bad, photos, "--out", tmp_path / "out")
     assert code == 2 and name in err and ADAPTER in err and "defective" not in out
     for call in (lambda: samis.load_run(bad), lambda: load_model(bad)):
-        with pytest.raises(UserError, match="NaN or infinity in tensor"):
+        with pytest.raises(UserError, match="E-FILE-NOT-FINITE"):
             call()
     for script in ("score", "export"):
         done = subprocess.run(

@@ -105,7 +105,7 @@ def test_the_console_script(installed, tmp_path):
     done = run(installed, tmp_path, "samis", "--version")
     assert done.returncode == 0 and done.stdout.startswith("samis 0.")
     done = run(installed, tmp_path, "samis", "pretrain", "pretrain")
-    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "needs the checkout" in done.stderr
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "E-CONFIG-CHECKOUT" in done.stderr
 
 
 @pytest.mark.parametrize("fault", ["missing", "pointer"])

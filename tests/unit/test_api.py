@@ -73,17 +73,17 @@ def test_the_best_is_of_one_data_set_and_the_gap_that_of_the_report(rows, tmp_pa
     for row in (empty, after, *made):
         row.save(tmp_path / f"{row.name.replace(' ', '_')}.json")
     found = samis.read_rows(tmp_path)
-    with pytest.raises(UserError, match=r"one data set.*steel \(test.*procedural.*\(val.*dataset="):
+    with pytest.raises(UserError, match=r"steel \(test.*procedural.*\(val.*E-ROW-SEVERAL"):
         found.best("s_measure")
-    with pytest.raises(UserError, match="split="):
+    with pytest.raises(UserError, match=r"split=.*E-ROW-SEVERAL"):
         found.best("s_measure", dataset=empty.dataset)
     best = found.best("s_measure", dataset=empty.dataset, split="test")
     assert best.name == "here" and found.best("s_measure", dataset="steel").name == "better elsewhere"
-    with pytest.raises(UserError, match=r"expected dataset out of steel, .*got 'rail'"):
+    with pytest.raises(UserError, match=r"'rail'.*E-ROW-CHOICE"):
         found.best("s_measure", dataset="rail")
-    with pytest.raises(UserError, match=r"expected kinds out of zero_shot, .*got 'network'"):
+    with pytest.raises(UserError, match=r"'network'.*E-ROW-CHOICE"):
         found.best("s_measure", kinds="network")
-    with pytest.raises(UserError, match="expected a score row as best, got None"):
+    with pytest.raises(UserError, match=r"best.*E-ROW-OBJECT"):
         samis.gap_closed(empty, empty, found.best("kappa"))
     read = {row.name: row for row in found}
     gap = samis.gap_closed(read[empty.name], read["tuned"], best)
@@ -120,19 +120,19 @@ def test_any_object_that_predicts_is_scored():
 
     row = samis.score(Described(), test, name="mine")
     assert (row.name, row.kind, row.provenance["weights_sha256"]) == ("mine", "tuned", "abc")
-    with pytest.raises(UserError, match=r"predict\(batch\), got int"):
+    with pytest.raises(UserError, match=r"int.*E-ROW-OBJECT"):
         samis.score(3, test)
 
 
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (lambda truth: truth * np.uint8(255), r"values in \[0, 1\], got 0..255; apply the sigmoid, or divide by 255"),
-        (lambda truth: truth * 20.0 - 10, r"values in \[0, 1\], got -10..10"),
-        (lambda truth: truth * 1j, r"numbers in \[0, 1\], got one of torch.complex128"),
-        (lambda truth: None, r"numbers in \[0, 1\], got one of NoneType"),
-        (lambda truth: truth[1:], "the mask's size"),
-        (lambda truth: np.where(truth, np.nan, 0), "finite numbers, got NaN"),
+        (lambda truth: truth * np.uint8(255), r"0\.\.255.*E-MAP-RANGE"),
+        (lambda truth: truth * 20.0 - 10, r"-10\.\.10.*E-MAP-RANGE"),
+        (lambda truth: truth * 1j, "complex128.*E-ROW-OBJECT"),
+        (lambda truth: None, "NoneType.*E-ROW-OBJECT"),
+        (lambda truth: truth[1:], "E-MAP-SIZE"),
+        (lambda truth: np.where(truth, np.nan, 0), "E-MAP-NOT-FINITE"),
     ],
 )
 def test_maps_of_an_object_that_are_none_are_refused(answer, said):
@@ -156,17 +156,17 @@ def test_a_map_for_each_image_is_expected(answers_of):
         def predict(self, batch):
             return answers_of([truth * 1.0 for truth in batch.truths])
 
-    with pytest.raises(UserError, match=r"expected a (map for each of the 2 images of a batch, got [14]|list of)"):
+    with pytest.raises(UserError, match=r"E-(MAP-COUNT|ROW-OBJECT)"):
         samis.score(Wrong(), test)
 
 
 @pytest.mark.parametrize(
     ("said", "word"),
     [
-        ({"kind": "magic"}, "expected kind out of zero_shot"),
-        ({"oracle": "no"}, "expected oracle as bool, got 'no'"),
-        ({"weights": np.float32(1)}, "plain values that JSON has, got float32 for 'weights'"),
-        ([1], "expected a dict, got list"),
+        ({"kind": "magic"}, "kind .*E-ROW-OBJECT"),
+        ({"oracle": "no"}, "oracle .*E-ROW-OBJECT"),
+        ({"weights": np.float32(1)}, "float32 .*weights.*E-ROW-OBJECT"),
+        ([1], "list.*E-ROW-OBJECT"),
     ],
 )
 def test_what_an_object_says_of_itself_must_fit_a_row(said, word):
@@ -215,7 +215,7 @@ def test_train_takes_a_name_and_predict_its_run(tmp_path):
     assert run == tmp_path / "run" and (run / "provenance.json").is_file()
     picture = np.full((40, 50, 3), 90, np.uint8)
     assert np.array_equal(samis.predict(run, picture), samis.load_run(run).predict(picture))
-    with pytest.raises(UserError, match="did you mean steel_lora"):
+    with pytest.raises(UserError, match=r"steel_lora.*E-CONFIG-MISSING"):
         samis.train("steel_lorra")
 
 

@@ -33,100 +33,100 @@ def refused(tmp_path, *overrides, schema=Experiment):
     return str(caught.value)
 
 
+def places(error):
+    """Return (place and key, or the whole line, and code) of each line of an error."""
+    pairs = [line.removesuffix("]").rpartition(" [") for line in str(error).splitlines()]
+    return [(text.partition(": expected ")[0], code) for text, _, code in pairs]
+
+
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "code", "word"),
     [
-        ("optim.lr=-1", "optim.lr: expected a number above 0, got -1.0"),
-        ("optim.lr=0", "optim.lr: expected a number above 0, got 0.0"),
-        ("optim.warmup_share=2", "optim.warmup_share: expected a number at least 0 and at most 1, got 2.0"),
-        ("optim.beta2=1", "optim.beta2: expected a number at least 0 and below 1, got 1.0"),
-        ("optim.weight_decay=-0.1", "at least 0"),
-        ("loss.focal=-20", "loss.focal: expected a number at least 0, got -20.0"),
-        ("loss.balance=1.5", "at most 1"),
-        ("training.accumulation=0", "training.accumulation: expected a number at least 1, got 0"),
-        ("training.validate_every=0", "training.validate_every: expected a number at least 1, got 0"),
-        ("training.log_every=0", "training.log_every: expected a number at least 1, got 0"),
-        ("training.workers=-1", "training.workers: expected a number at least 0 and at most 1024, got -1"),
-        ("training.prefetch=0", "training.prefetch: expected a number at least 1, got 0"),
-        ("training.epochs=-1", "training.epochs: expected a number at least 1, got -1"),
-        ("training.batch_size=0", "at least 1"),
-        (
-            "training.mixed_precision=fp32",
-            "training.mixed_precision: expected one of auto, no, bf16, fp16, got 'fp32'; did you mean no?",
-        ),
-        ("training.on_nan=ignore", "expected one of stop, skip, got 'ignore'"),
-        ("seed=-1", "seed: expected a number at least 0, got -1"),
-        ("data.limit=-3", "data.limit: expected a number at least 0, got -3"),
-        ("data.clean_share=0.95", "at least 0 and at most 0.9"),
-        ("data.calibration_share=1", "at least 0 and at most 0.9"),
-        ("data.salt_pepper=1", "at least 0 and below 1"),
-        ("data.name=sd-saliency-900", "did you mean sd_saliency_900?"),
-        ("training.compile=true", "got True; did you mean default?"),
-        ("training.compile=false", "got False; did you mean no?"),
-        ("segmenter.tta=4", "segmenter.tta: expected one of none, flips, got 4"),
-        ("experiment=../x", "experiment: expected a name of a folder, without / and"),
-        ("experiment=.x", "with no dot at its beginning, got '.x'"),
-        ("experiment=a\\b", "experiment: expected a name of a folder"),
-        ("experiment=''", "experiment: expected a name of a folder"),
-        ("data.augment=strong", "expected one of none, light, default, got 'strong'"),
-        ("frame.overlap=1", "frame.overlap: expected a number at least 0 and below 1, got 1.0"),
-        ("frame.tile_px=-160", "frame.tile_px: expected a number at least 0"),
-        (
-            "prompt.kind=gird",
-            "prompt.kind: expected one of empty, grid, whole, box, point, got 'gird'; did you mean grid?",
-        ),
-        ("prompt.points_per_side=0", "at least 1"),
-        ("prompt.per=defect", "expected one of component, image, got 'defect'"),
-        ("segmenter.name=u-net", "did you mean unet?"),
-        ("segmenter.mask_rule=best", "segmenter.mask_rule: expected one of top_iou, "),
-        ("segmenter.architecture=vit-b", "got 'vit-b'; did you mean vit_b?"),
-        ("segmenter.min_iou=88", "segmenter.min_iou: expected a number at least 0 and at most 1, got 88.0"),
-        ("segmenter.tta=flip", "did you mean flips?"),
-        ("adapter.name=Lora", "did you mean lora?"),
-        ("adapter.encoder=qkv", "adapter.encoder: expected list, got 'qkv'; write [qkv]"),
-        ("adapter.encoder=q,v", "; write [q, v]"),
-        ("adapter.encoder=[q, w]", "adapter.encoder[1]: expected one of q, k, v, qkv, proj, mlp, stem, neck, got 'w'"),
-        ("adapter.decoder=[atention]", "did you mean attention?"),
-        ("adapter.rank=0", "adapter.rank: expected a number at least 1 and at most 4096, got 0"),
-        ("adapter.dropout=1", "at least 0 and below 1"),
-        ("adapter.preset=all", "expected one of decoder, norm, full, got 'all'"),
-        ("adapter.method=lockr", "adapter.method: expected one of lora, dora, rslora, "),
-        ("adapter.method=lockr", "got 'lockr'; did you mean lokr?"),
-        ("adapter.options=[1]", "adapter.options: expected"),
-        ("metrics.protocol=pysod_", "did you mean pysod?"),
-        ("metrics.bootstrap=-1", "at least 0"),
-        ("metrics.image_rule=mean", "expected one of max, top_1_percent_mean, region_area, got 'mean'"),
-        ("cache.embeddings=sometimes", "expected one of auto, always, never, got 'sometimes'"),
-        ("cache.limit_gb=0", "above 0"),
-        ("seed=99999999999999999999", "seed: expected a whole number below 2147483648, got 99999999999999999999"),
-        ("training.epochs=2147483648", "training.epochs: expected a whole number below 2147483648"),
-        ("adapter.rank=99999999", "adapter.rank: expected a number at least 1 and at most 4096"),
-        ("prompt.points_per_side=99999", "at most 256"),
-        ("epochs=5", "unknown key epochs; did you mean training.epochs?"),
-        ("batch_size=5", "did you mean training.batch_size or metrics.batch_size?"),
+        ("optim.lr=-1", "E-CONFIG-RANGE", ""),
+        ("optim.lr=0", "E-CONFIG-RANGE", ""),
+        ("optim.warmup_share=2", "E-CONFIG-RANGE", ""),
+        ("optim.beta2=1", "E-CONFIG-RANGE", ""),
+        ("optim.weight_decay=-0.1", "E-CONFIG-RANGE", ""),
+        ("loss.focal=-20", "E-CONFIG-RANGE", ""),
+        ("loss.balance=1.5", "E-CONFIG-RANGE", ""),
+        ("training.accumulation=0", "E-CONFIG-RANGE", ""),
+        ("training.validate_every=0", "E-CONFIG-RANGE", ""),
+        ("training.log_every=0", "E-CONFIG-RANGE", ""),
+        ("training.workers=-1", "E-CONFIG-RANGE", "1024"),
+        ("training.prefetch=0", "E-CONFIG-RANGE", ""),
+        ("training.epochs=-1", "E-CONFIG-RANGE", ""),
+        ("training.batch_size=0", "E-CONFIG-RANGE", ""),
+        ("training.mixed_precision=fp32", "E-CONFIG-CHOICE", "no"),
+        ("training.on_nan=ignore", "E-CONFIG-CHOICE", "stop, skip"),
+        ("seed=-1", "E-CONFIG-RANGE", ""),
+        ("data.limit=-3", "E-CONFIG-RANGE", ""),
+        ("data.clean_share=0.95", "E-CONFIG-RANGE", "0.9"),
+        ("data.calibration_share=1", "E-CONFIG-RANGE", "0.9"),
+        ("data.salt_pepper=1", "E-CONFIG-RANGE", ""),
+        ("data.name=sd-saliency-900", "E-CONFIG-CHOICE", "sd_saliency_900"),
+        ("training.compile=true", "E-CONFIG-CHOICE", "default"),
+        ("training.compile=false", "E-CONFIG-CHOICE", "no"),
+        ("segmenter.tta=4", "E-CONFIG-CHOICE", "none, flips, got 4"),
+        ("experiment=../x", "E-CONFIG-RANGE", ""),
+        ("experiment=.x", "E-CONFIG-RANGE", ""),
+        ("experiment=a\\b", "E-CONFIG-RANGE", ""),
+        ("experiment=''", "E-CONFIG-RANGE", ""),
+        ("data.augment=strong", "E-CONFIG-CHOICE", "none, light, default"),
+        ("frame.overlap=1", "E-CONFIG-RANGE", ""),
+        ("frame.tile_px=-160", "E-CONFIG-RANGE", ""),
+        ("prompt.kind=gird", "E-CONFIG-CHOICE", "grid"),
+        ("prompt.points_per_side=0", "E-CONFIG-RANGE", ""),
+        ("prompt.per=defect", "E-CONFIG-CHOICE", "component, image"),
+        ("segmenter.name=u-net", "E-CONFIG-CHOICE", "unet"),
+        ("segmenter.mask_rule=best", "E-CONFIG-CHOICE", "top_iou"),
+        ("segmenter.architecture=vit-b", "E-CONFIG-CHOICE", "vit_b"),
+        ("segmenter.min_iou=88", "E-CONFIG-RANGE", ""),
+        ("segmenter.tta=flip", "E-CONFIG-CHOICE", "flips"),
+        ("adapter.name=Lora", "E-CONFIG-CHOICE", "lora"),
+        ("adapter.method=lockr", "E-CONFIG-CHOICE", "lokr"),
+        ("adapter.options=[1]", "E-CONFIG-TYPE", ""),
+        ("adapter.encoder=qkv", "E-CONFIG-TYPE", "[qkv]"),
+        ("adapter.encoder=q,v", "E-CONFIG-TYPE", "[q, v]"),
+        ("adapter.encoder=[q, w]", "E-CONFIG-CHOICE", "q, k, v, qkv, proj, mlp, stem, neck"),
+        ("adapter.decoder=[atention]", "E-CONFIG-CHOICE", "attention"),
+        ("adapter.rank=0", "E-CONFIG-RANGE", "4096"),
+        ("adapter.dropout=1", "E-CONFIG-RANGE", ""),
+        ("adapter.preset=all", "E-CONFIG-CHOICE", "decoder, norm, full"),
+        ("metrics.protocol=pysod_", "E-CONFIG-CHOICE", "pysod"),
+        ("metrics.bootstrap=-1", "E-CONFIG-RANGE", ""),
+        ("metrics.image_rule=mean", "E-CONFIG-CHOICE", "max, top_1_percent_mean, region_area"),
+        ("cache.embeddings=sometimes", "E-CONFIG-CHOICE", "auto, always, never"),
+        ("cache.limit_gb=0", "E-CONFIG-RANGE", ""),
+        ("seed=99999999999999999999", "E-CONFIG-RANGE", "2147483648"),
+        ("training.epochs=2147483648", "E-CONFIG-RANGE", "2147483648"),
+        ("adapter.rank=99999999", "E-CONFIG-RANGE", "4096"),
+        ("prompt.points_per_side=99999", "E-CONFIG-RANGE", "256"),
+        ("epochs=5", "E-CONFIG-KEY", "training.epochs"),
+        ("batch_size=5", "E-CONFIG-KEY", "metrics.batch_size"),
     ],
 )
-def test_a_bad_value_is_refused_in_one_line(override, told, tmp_path):
+def test_a_bad_value_is_refused_in_one_line(override, code, word, tmp_path):
     message = refused(tmp_path, override)
     assert message.startswith("override")
     assert override.partition("=")[0] in message
-    assert told in message
+    assert message.endswith(f"[{code}]") and word in message
     assert "\n" not in message
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "code", "word"),
     [
-        ("architecture=samis-lite", "did you mean samis_lite?"),
-        ("pretrained=image_net", "did you mean imagenet?"),
-        ("keep_best=iou_boxes", "did you mean iou_box?"),
-        ("scenes.boxes=0", "scenes.boxes: expected a number at least 1, got 0"),
-        ("scenes.jitter=-1", "at least 0"),
-        ("frame_px=8", "frame_px: expected a number at least 16 and at most 4096, got 8"),
+        ("architecture=samis-lite", "E-CONFIG-CHOICE", "samis_lite"),
+        ("pretrained=image_net", "E-CONFIG-CHOICE", "imagenet"),
+        ("keep_best=iou_boxes", "E-CONFIG-CHOICE", "iou_box"),
+        ("scenes.boxes=0", "E-CONFIG-RANGE", ""),
+        ("scenes.jitter=-1", "E-CONFIG-RANGE", ""),
+        ("frame_px=8", "E-CONFIG-RANGE", "4096"),
     ],
 )
-def test_pretraining_is_held_to_its_rules(override, told, tmp_path):
-    assert told in refused(tmp_path, override, schema=Pretraining)
+def test_pretraining_is_held_to_its_rules(override, code, word, tmp_path):
+    message = refused(tmp_path, override, schema=Pretraining)
+    assert message.endswith(f"[{code}]") and word in message
 
 
 def test_the_file_is_named_and_each_fault_has_a_line(tmp_path):
@@ -134,10 +134,10 @@ def test_the_file_is_named_and_each_fault_has_a_line(tmp_path):
     path.write_text("optim: {lr: -1}\ntraining: {epochs: 0}\n")
     with pytest.raises(ConfigError) as caught:
         load_config(path, ["seed=-2"])
-    assert str(caught.value).splitlines() == [
-        "override: seed: expected a number at least 0, got -2",
-        f"{path}: optim.lr: expected a number above 0, got -1.0",
-        f"{path}: training.epochs: expected a number at least 1, got 0",
+    assert places(caught.value) == [
+        ("override: seed", "E-CONFIG-RANGE"),
+        (f"{path}: optim.lr", "E-CONFIG-RANGE"),
+        (f"{path}: training.epochs", "E-CONFIG-RANGE"),
     ]
 
 
@@ -145,7 +145,7 @@ def test_configs_made_in_python_are_checked_too():
     config = Experiment()
     check(config)
     config.prompt.kind = "gird"
-    with pytest.raises(ConfigError, match=r"config: prompt\.kind: .*did you mean grid\?"):
+    with pytest.raises(ConfigError, match=r"config: prompt\.kind: .*grid.*E-CONFIG-CHOICE"):
         check(config)
 
 
@@ -213,27 +213,27 @@ def test_limits(key, allowed, refused):
             None if text == "null" else float(text)
         )
     for text in refused:
-        with pytest.raises(ConfigError, match=f"override: {key}: expected "):
+        with pytest.raises(ConfigError, match=f"override: {key}: .*E-CONFIG-(TYPE|RANGE|CHOICE)"):
             apply_overrides(Experiment(), [f"{key}={text}"])
 
 
-def test_all_mistakes_are_told_each_with_its_place(tmp_path):
+def test_all_mistakes_are_listed_each_with_its_place_and_code(tmp_path):
     path = tmp_path / "own.yaml"
     path.write_text("epochs: 3\nadapter: {rnak: 3, encoder: qkv}\ndata: {options: {1: 2}}\ntraining: 5\nloss:\n")
     with pytest.raises(ConfigError) as caught:
         load_config(path, ["optim.lr=-1", "adaptor.rank=3", "optim.betas=1"])
-    message = str(caught.value).splitlines()
-    assert sorted(message[:3]) == [
-        "override: optim.lr: expected a number above 0, got -1.0",
-        "override: unknown key adaptor; did you mean adapter?",
-        "override: unknown key optim.betas; did you mean beta2?",
+    lines = places(caught.value)
+    assert sorted(lines[:3]) == [
+        ("override: optim.lr", "E-CONFIG-RANGE"),
+        ("override: unknown key adaptor; did you mean adapter?", "E-CONFIG-KEY"),
+        ("override: unknown key optim.betas; did you mean beta2?", "E-CONFIG-KEY"),
     ]
-    assert sorted(message[3:]) == [
-        f"{path}: adapter.encoder: expected list, got 'qkv'; write [qkv]",
-        f"{path}: data.options: expected names as keys, got 1",
-        f"{path}: training: expected keys and values, got 5",
-        f"{path}: unknown key adapter.rnak; did you mean rank?",
-        f"{path}: unknown key epochs; did you mean training.epochs?",
+    assert sorted(lines[3:]) == [
+        (f"{path}: adapter.encoder", "E-CONFIG-TYPE"),
+        (f"{path}: data.options", "E-CONFIG-TYPE"),
+        (f"{path}: training", "E-CONFIG-TYPE"),
+        (f"{path}: unknown key adapter.rnak; did you mean rank?", "E-CONFIG-KEY"),
+        (f"{path}: unknown key epochs; did you mean training.epochs?", "E-CONFIG-KEY"),
     ]
 
 
@@ -243,24 +243,24 @@ def test_the_name_meant_is_found_without_case_and_dashes():
 
 def test_an_old_record_of_a_section_alone_is_read():
     assert from_dict(AdapterConfig, {"rank": 4}).rank == 4
-    with pytest.raises(ConfigError, match=r"there: unknown key rnak; did you mean rank\?"):
+    with pytest.raises(ConfigError, match=r"there: .*rnak.*rank.*E-CONFIG-KEY"):
         from_dict(AdapterConfig, {"rnak": 4}, where="there")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "word"),
     [
-        (["--epochs", "5"], "--epochs: unknown option; write training.epochs=5"),
-        (["--epochs=5"], "--epochs: unknown option; write training.epochs=5"),
-        (["--mixed-precision", "bf16"], "write training.mixed_precision=bf16"),
-        (["--batch-size"], "write training.batch_size=VALUE or metrics.batch_size=VALUE"),
-        (["--nothing", "1"], "--nothing: unknown option; --help lists"),
+        (["--epochs", "5"], "training.epochs=5"),
+        (["--epochs=5"], "training.epochs=5"),
+        (["--mixed-precision", "bf16"], "training.mixed_precision=bf16"),
+        (["--batch-size"], "training.batch_size=VALUE or metrics.batch_size=VALUE"),
+        (["--nothing", "1"], "--nothing"),
     ],
 )
-def test_an_option_that_is_a_key_is_answered_with_the_override(arguments, told):
-    with pytest.raises(ConfigError) as caught:
+def test_an_option_that_is_a_key_is_answered_with_the_override(arguments, word):
+    with pytest.raises(ConfigError, match="E-CONFIG-OPTION") as caught:
         build("train").read(["configs/demo.yaml", *arguments])
-    assert told in str(caught.value)
+    assert word in str(caught.value)
 
 
 def test_nothing_heavy_is_imported_to_refuse():
@@ -277,17 +277,17 @@ def test_nothing_heavy_is_imported_to_refuse():
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "expected"),
     [
-        (["keep_best=smeasure"], "did you mean s_measure?"),
-        (["keep_best=image_auroc"], "keep_best: expected one of "),
-        (["metrics.names=[iou]", "keep_best=s_measure"], "got 's_measure'"),
-        (["metrics.names=[weighted]"], "did you mean weighted_f?"),
-        (["data.options={pair: a.csv}"], "data.options: unknown key pair; known are surface, count, clean_share, seed"),
-        (["data.name=folder", "data.options={pairs: a.csv}"], "data set folder: data.options: unknown key pairs"),
+        (["keep_best=smeasure"], "s_measure.*E-CONFIG-KEEP-BEST"),
+        (["keep_best=image_auroc"], "E-CONFIG-KEEP-BEST"),
+        (["metrics.names=[iou]", "keep_best=s_measure"], "'s_measure'.*E-CONFIG-KEEP-BEST"),
+        (["metrics.names=[weighted]"], "weighted_f.*E-METRIC-NAME"),
+        (["data.options={pair: a.csv}"], "pair.*surface, count, clean_share, seed.*E-DATA-OPTION"),
+        (["data.name=folder", "data.options={pairs: a.csv}"], "folder.*pairs.*E-DATA-OPTION"),
     ],
 )
-def test_a_dry_run_refuses_before_anything_is_loaded(overrides, told, monkeypatch):
+def test_a_dry_run_refuses_before_anything_is_loaded(overrides, expected, monkeypatch):
     """What the tables of metrics and data sets know; no network is built and no image is read."""
     from samis.errors import UserError
     from samis.jobs import train as job
@@ -295,9 +295,8 @@ def test_a_dry_run_refuses_before_anything_is_loaded(overrides, told, monkeypatc
     monkeypatch.setattr(job, "build_learner", None)
     monkeypatch.setattr(job, "load_training", None)
     config = load_config(ROOT / "configs" / "demo.yaml", ["data.options={}", *overrides])
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError, match=expected) as caught:
         job.train(config, dry_run=True)
-    assert told in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -13,8 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted([*ROOT.glob("samis/**/*.py"), *ROOT.glob("pretraining/**/*.py")])
 CODE = re.compile(r"E(-[A-Z0-9]+){2,4}")
 # Packages whose errors have no codes yet; shrinks to nothing.
-PENDING = [
-]
+PENDING = []
 
 
 def _error_classes() -> set[str]:

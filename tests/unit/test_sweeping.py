@@ -80,12 +80,12 @@ def test_points_of_a_range_are_within_it_on_its_scale():
     "wrong", [["a"], ["a="], ["a=1,,2"], ["a=1,1"], ["a=1,2", "a=3"], ["=1,2"], ["a=2..1"], ["a=1..e5"], ["a=1"], []]
 )
 def test_mistakes_are_told(wrong):
-    with pytest.raises(ConfigError, match="expected"):
+    with pytest.raises(ConfigError, match=r"E-SWEEP-(KEYS|RANGE)"):
         parse_axes(wrong)
 
 
 def test_a_range_has_no_grid():
-    with pytest.raises(ConfigError, match="add --random N or --tpe N"):
+    with pytest.raises(ConfigError, match="E-SWEEP-RANGE"):
         plan({"optim.lr": Range(1, 2, False)})
 
 
@@ -196,7 +196,7 @@ def test_a_metric_that_validation_lacks_and_a_damaged_record_are_reasons(tmp_pat
     ranked, _ = search(tmp_path, {"a": ["x"]}, metric="s_measure")
     assert "keep_best: expected one of the validation's metrics (iou, mae)" in ranked[0].user_attrs["reason"]
     (tmp_path / "validation.jsonl").write_text("{")
-    with pytest.raises(ConfigError, match="delete the folder"):
+    with pytest.raises(ConfigError, match="E-SWEEP-RECORD"):
         trial.read_validations(tmp_path)
     assert trial.read_validations(tmp_path / "none") == []
 
@@ -204,7 +204,7 @@ def test_a_metric_that_validation_lacks_and_a_damaged_record_are_reasons(tmp_pat
 @pytest.mark.parametrize("url", ["nonsense", "sqlite:////no/such/folder/study.db", "nodriver://host/name"])
 def test_a_database_that_cannot_be_used_is_told_in_one_line(tmp_path, url):
     with (
-        pytest.raises(ConfigError, match="expected a database") as told,
+        pytest.raises(ConfigError, match="E-SWEEP-STORAGE") as told,
         study.opened(tmp_path, "test", url=url, higher_is_better=True),
     ):
         pass

@@ -73,7 +73,7 @@ def test_what_must_agree():
 
 
 def test_an_unknown_kind_is_refused():
-    with pytest.raises(ValueError, match="kind must be one of zero_shot, tuned"):
+    with pytest.raises(ValueError, match="E-ROW-FORMAT"):
         make(kind="magic")
 
 
@@ -88,7 +88,7 @@ def test_a_folder_is_read_in_order_with_its_subfolders(tmp_path):
     for name in ("b/x.json", "a.json"):
         make(name=name).save(tmp_path / name)
     assert [row.name for row in read_measured([tmp_path]).values()] == ["a.json", "b/x.json"]
-    with pytest.raises(ValueError, match="found nothing"):
+    with pytest.raises(ValueError, match=r"E-(ROW-MISSING|FILE-UNREADABLE)"):
         read_measured([tmp_path / "nothing"])
 
 
@@ -112,17 +112,15 @@ def test_a_row_that_does_not_say_which_way_is_better_is_refused(tmp_path, direct
     content = json.loads(path.read_text())
     del content["directions"]
     path.write_text(json.dumps(content | ({"directions": directions} if directions else {})))
-    with pytest.raises(
-        ValueError, match=r"old\.json: expected the row to say whether more or less .* is better.*score it again"
-    ):
+    with pytest.raises(ValueError, match=r"old\.json: .*E-ROW-DIRECTION"):
         read_row(path)
 
 
 def test_directions_of_rows_agree(tmp_path):
     assert direction("mae", [make(), make(directions={})]) == -1
-    with pytest.raises(ValueError, match="differ in whether more mae is better"):
+    with pytest.raises(ValueError, match=r"mae.*E-ROW-DIRECTION"):
         direction("mae", [make(), make(directions={"mae": 1})])
-    with pytest.raises(ValueError, match="no row says"):
+    with pytest.raises(ValueError, match="E-ROW-DIRECTION"):
         direction("iou", [make()])
 
 
@@ -146,7 +144,7 @@ def test_a_budget_is_kept_and_another_word_is_told(tmp_path):
         "a", "baseline", "mt", "test", 1, "none", None, False, "pysod", {"mae": 0.1}, {"mae": -1}, budget="short"
     )
     assert read_row(row.save(tmp_path / "a.json")).budget == "short"
-    with pytest.raises(ValueError, match="budget must be short or smoke or absent, got 'long'"):
+    with pytest.raises(ValueError, match=r"'long'.*E-ROW-FORMAT"):
         dataclasses.replace(row, budget="long")
 
 
@@ -157,7 +155,7 @@ def test_a_metric_that_is_no_finite_number_is_refused(tmp_path, value):
     metric = next(iter(content["metrics"]))
     content["metrics"][metric] = value
     path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=rf"odd\.json: expected {metric} to be a finite number"):
+    with pytest.raises(ValueError, match=rf"odd\.json: .*{metric}.*E-ROW-VALUE"):
         read_row(path)
 
 

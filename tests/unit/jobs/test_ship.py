@@ -125,20 +125,18 @@ def test_a_run_that_was_cut_takes_what_its_validation_says_and_a_threshold(tmp_p
 class TestRefused:
     def test_an_adapter_of_other_weights(self, tmp_path):
         run = made_run(tmp_path / "run", weights="random")
-        with pytest.raises(
-            UserError, match=r"expected an adapter of the embedded .*tune again with segmenter.weights=null"
-        ):
+        with pytest.raises(UserError, match="E-EXPORT-OTHER-BASE"):
             ship(run, "mine", tmp_path / "tuned")
         assert not (tmp_path / "tuned").exists()
 
     def test_one_that_is_too_large_leaves_nothing(self, tmp_path, monkeypatch):
         monkeypatch.setattr(shipping, "LIMIT_MB", 0.001)
-        with pytest.raises(UserError, match=r"expected at most 0.001 MB in half precision"):
+        with pytest.raises(UserError, match="E-EXPORT-TOO-LARGE"):
             ship(made_run(tmp_path / "run"), "mine", tmp_path / "tuned")
         assert list((tmp_path / "tuned").iterdir()) == []
 
     def test_a_name_with_a_path_in_it(self, tmp_path):
-        with pytest.raises(UserError, match="expected a word of letters"):
+        with pytest.raises(UserError, match="E-EXPORT-NAME"):
             ship(tmp_path, "../mine", tmp_path)
 
 
@@ -169,7 +167,7 @@ def test_an_unknown_name_lists_the_known_ones_and_says_what_a_run_folder_is(scri
 
 
 def test_the_same_from_python():
-    with pytest.raises(UserError, match="rail, steel, tile"):
+    with pytest.raises(UserError, match=r"rail, steel, tile.*E-TRAIN-NO-RUN"):
         samis.load_run("steeel")
-    with pytest.raises(UserError, match="rail, steel, tile"):
+    with pytest.raises(UserError, match=r"rail, steel, tile.*E-TRAIN-NO-RUN"):
         load_run("steeel")
