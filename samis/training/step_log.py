@@ -33,7 +33,7 @@ class StepLog:
         self, accelerator: Accelerator, training: TrainingConfig, run: RunState, tracker: Tracker, progress: Progress
     ) -> None:
         self.accelerator, self.training, self.run = accelerator, training, run
-        self.tracker, self.progress, self.readings = tracker, progress, PendingSteps()
+        self.tracker, self.progress, self.pending = tracker, progress, PendingSteps()
         self.loss = math.nan  # running mean
         self.begin_window()
 
@@ -62,7 +62,6 @@ class StepLog:
         images: int,
         waited: float,
         left_s: float,
-        optimizer: torch.optim.Optimizer,
     ) -> None:
         """Write the numbers of the step that was just made; here, and not at other steps, the host waits for the device.
 
@@ -72,30 +71,29 @@ class StepLog:
             images: of the step, on all processes.
             waited: seconds for data since the last line.
             left_s: seconds left of a limited time.
-            optimizer: whose groups' learning rates are written.
         """
         state, took = self.run.state, max(1e-9, time.monotonic() - self._since)
         numbers = AsyncValues(torch.stack([value.detach().float() for value in parts.values()])).read()
-        values = dict(zip(parts, numbers, strict=True)) | {"rate": lr} | self.read_all()
-        values |= {"wait_share": waited / took, "images_per_s": images * self._steps / took}
+        values = dict(zip(parts, numbers, strict=True)) | {"lr": lr} | self.read_all()
+        values |= {"data_wait_percent": 100 * waited / took, "images_per_s": images * self._steps / took}
         self.tracker.scalars({f"training/{name}": value for name, value in values.items()}, step=state.step)
-        self.tracker.machine(optimizer, self.accelerator.device, step=state.step)
+        self.tracker.machine(self.accelerator.device, step=state.step)
         self.progress.note(
-            f"epoch {state.epoch} step {state.step}/{self.progress.bar.total} loss {self.loss:.4f} lr {lr:.2e} "
-            f"gradient norm {values.get('gradient_norm', math.nan):.3g} images/s {values['images_per_s']:.3g} "
-            f"data wait {values['wait_share']:.0%} left {self.progress.left(left_s)}"
+            f"step {state.step}/{self.progress.bar.total} loss {self.loss:.4f} lr {lr:.2e} gradient norm "
+            f"{values.get('gradient_norm', math.nan):.3g} data wait {values['data_wait_percent']:.0f}% "
+            f"left {self.progress.left(left_s)}"
         )
         self.begin_window()
 
     def add(self, result: StepResult) -> None:
         """Add a step that was just enqueued."""
-        self.readings.add(result)
+        self.pending.add(result)
 
     def read_ready(self) -> bool:
         """Read what has arrived, without waiting; return whether a step is not finite, which ``read_all`` must handle."""
-        for result in self.readings.take_finite():
+        for result in self.pending.take_finite():
             self._record(result)
-        return self.readings.oldest_failed()
+        return self.pending.oldest_failed()
 
     def read_all(self) -> dict[str, float]:
         """Read every step made so far, on all processes together; return the last one's numbers, for the log.
@@ -103,7 +101,7 @@ class StepLog:
         Raises:
             UserError: a step is not finite, and the run ends for it.
         """
-        waiting = self.readings.take_all()
+        waiting = self.pending.take_all()
         failures = {result.step: message for result in waiting if (message := result.non_finite())}
         if sync.largest(self.accelerator, bool(failures))[0]:
             failures = merge_failures(sync.gather(self.accelerator, failures))

@@ -1,12 +1,13 @@
-"""TensorBoard: what a run learns, how it scores beside zero-shot SAM and the best specialised network, what it waits for.
+"""TensorBoard: the losses of a run, its scores next to those of zero-shot SAM and the best specialised network, its speed.
 
-``docs/tensorboard.md`` says which page answers which question. Numbers and config also go to Accelerate's other trackers.
+``docs/tensorboard.md`` lists which page answers which question. Numbers and config also go to Accelerate's other trackers.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,14 @@ from samis.core.contracts import Evaluation
 from samis.errors import UserError
 
 PR_THRESHOLDS = 127
-"""As many as torch's writer declares at most; with more, TensorBoard would tell wrong thresholds."""
+"""The most that torch's writer declares; with more, TensorBoard would show wrong thresholds."""
 
-FINAL = ("s_measure", "weighted_f", "mae", "f_mean", "e_mean", "iou")
-"""Final scores that stand beside the hyper-parameters, if a run has them; each is a chart of one point as well."""
+SHOWN = ("s_measure", "weighted_f", "mae", "f_mean", "e_mean", "iou")
+"""Scores of the best epoch on the HPARAMS page, if a run has them."""
+BEST_EPOCH = "values_of_best_epoch"
+"""Prefix of their tags. HPARAMS needs a chart of one point for each; under this name they sort after all other charts."""
+NAMED = 6
+"""Kinds of parameters that the text lists of one group at most."""
 
 
 def check_trackers(names: Sequence[str]) -> None:
@@ -41,17 +46,17 @@ def check_trackers(names: Sequence[str]) -> None:
 
 
 class Tracker:
-    """Writes what one run shows; on other processes than the first it writes nothing.
+    """Writes the numbers, pictures and texts of one run; on other processes than the first it writes nothing.
 
     Args:
         folder: where TensorBoard's events go.
         active: False makes every call a no-op.
-        purge_step: hide what an earlier process wrote from this step on.
-        references: name -> metrics of rows to draw beside the validation, each as a run of its own below
+        purge_step: hide an earlier process's events from this step on.
+        references: name -> metrics of rows to draw together with the validation, each as a run of its own below
             `folder`, under the same tags: TensorBoard draws runs that share a tag into one chart.
         names: ``training.trackers``.
-        accelerator: of the run, which the trackers besides TensorBoard belong to.
-        config: the resolved config, which they show.
+        accelerator: of the run; it holds the trackers other than TensorBoard.
+        config: the resolved config, for these trackers.
 
     Raises:
         UserError: as ``check_trackers``.
@@ -102,27 +107,24 @@ class Tracker:
         self._send(values, step)
 
     def learner(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, *, step: int) -> None:
-        """Write how much of a model is trained, and what each of the optimizer's groups holds."""
+        """Write how much of a model is trained, and what each of the optimizer's groups is.
+
+        Args:
+            model: whose parameters the optimizer has.
+            optimizer: its groups have a learning rate and a weight decay of their own.
+            step: of the run.
+        """
         if not self._active:
             return
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        everything = sum(p.numel() for p in model.parameters())
-        counts = {"trained": trained, "all": everything, "trained_share": trained / max(1, everything)}
+        total = sum(p.numel() for p in model.parameters())
+        counts = {"trained": trained, "all": total, "trained_share": trained / max(1, total)}
         self.scalars({f"parameters/{name}": float(value) for name, value in counts.items()}, step=step)
-        lines = ["| group | tensors | parameters | base lr | weight decay |", "|---|---:|---:|---:|---:|"]
-        for number, group in enumerate(optimizer.param_groups):
-            size = sum(p.numel() for p in group["params"])
-            rate, decay = group.get("base_lr", group["lr"]), group.get("weight_decay", 0.0)
-            lines.append(f"| group_{number} | {len(group['params'])} | {size:,} | {rate:g} | {decay:g} |")
-        self.text("learning_rate/groups", "\n".join(lines), step=step)
+        self.text("parameters/groups", group_table(model, optimizer), step=step)
 
-    def machine(self, optimizer: torch.optim.Optimizer, device: torch.device, *, step: int) -> None:
-        """Write each group's learning rate, and the GPU memory at its highest since the last call (on CUDA only)."""
-        if not self._active:
-            return
-        rates = {f"learning_rate/group_{n}": float(group["lr"]) for n, group in enumerate(optimizer.param_groups)}
-        self.scalars(rates, step=step)
-        if device.type == "cuda":
+    def machine(self, device: torch.device, *, step: int) -> None:
+        """Write the GPU memory at its highest since the last call (on CUDA only)."""
+        if self._active and device.type == "cuda":
             gib = 1024**3
             memory = {
                 "allocated": torch.cuda.max_memory_allocated(device),
@@ -132,7 +134,7 @@ class Tracker:
             torch.cuda.reset_peak_memory_stats(device)
 
     def evaluation(self, evaluation: Evaluation, *, step: int) -> None:
-        """Write a validation: each metric, beside those of the references, each class's, clean images, the mean PR curve."""
+        """Write a validation: each metric, with those of the references, each class's, clean images, the mean PR curve."""
         if not self._active:
             return
         numbers = {f"validation/{name}": value for name, value in evaluation.metrics.items()}
@@ -155,16 +157,17 @@ class Tracker:
                 self._writer.add_image(f"gallery/{name}", picture, step, dataformats="HWC")
 
     def text(self, name: str, text: str, *, step: int) -> None:
-        """Write a line for people, on TensorBoard's TEXT page."""
+        """Write Markdown on TensorBoard's TEXT page."""
         if self._writer:
             self._writer.add_text(name, text, step)
 
     def hyperparameters(self, config: dict[str, Any], results: dict[str, float]) -> None:
-        """Write the flattened config beside the final scores, for TensorBoard's HPARAMS page."""
-        shown = [name for name in FINAL if name in results] or list(results)
-        self._send({f"final/{name}": results[name] for name in shown}, None)
+        """Write the flattened config with the scores of the best epoch, for TensorBoard's HPARAMS page."""
+        shown = [name for name in SHOWN if name in results] or list(results)
+        values = {f"{BEST_EPOCH}/{name}": results[name] for name in shown}
+        self._send(values, None)
         if self._writer:
-            self._writer.add_hparams(flattened(config), {f"final/{k}": results[k] for k in shown}, run_name=".")
+            self._writer.add_hparams(flattened(config), values, run_name=".")
 
     def close(self) -> None:
         """Flush and close."""
@@ -177,7 +180,7 @@ class Tracker:
                 writer.close()
 
     def _send(self, values: dict[str, float], step: int | None) -> None:
-        """Send numbers to the trackers besides TensorBoard; one that fails, as without a network, costs no run."""
+        """Send numbers to the trackers other than TensorBoard; where one fails, as without a network, the run goes on."""
         if self._others:
             try:
                 self._others.log({re.sub(r"[^\w./ -]", "_", name): value for name, value in values.items()}, step=step)
@@ -188,11 +191,41 @@ class Tracker:
     def _pr_curve(self, precision: np.ndarray, recall: np.ndarray, step: int) -> None:
         # Curves run from threshold 255 down, TensorBoard's from 0 up, in at most 127 steps.
         kept = np.linspace(len(precision) - 1, 0, min(len(precision), PR_THRESHOLDS)).round().astype(int)
-        # TensorBoard wants counts as well; only precision and recall are drawn, so ones stand in.
+        # TensorBoard wants counts as well; only precision and recall are drawn, so these are ones.
         ones = np.ones(len(kept))
         self._writer.add_pr_curve_raw(
             "validation/pr", ones, ones, ones, ones, precision[kept], recall[kept], step, num_thresholds=len(kept)
         )
+
+
+def group_table(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> str:
+    """Return a Markdown table of an optimizer's groups: what each trains, its learning rate and its weight decay.
+
+    Args:
+        model: whose parameters the optimizer has.
+        optimizer: of one or more groups.
+
+    >>> model = torch.nn.ModuleList([torch.nn.Linear(2, 3), torch.nn.Linear(2, 3)])
+    >>> print(group_table(model, torch.optim.SGD(model.parameters(), lr=0.1)).splitlines()[-1])
+    | 1 | 4 tensors, 18 numbers: `*.weight` (2), `*.bias` (2) | 0.1 | 0 |
+    """
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    lines = [
+        "Each row is a group of parameters that share a learning rate and a weight decay. `*` replaces the numbers in names; "
+        "in brackets: how many tensors have such a name. `training/lr` is the learning rate of groups at the full `optim.lr`.",
+        "",
+        "| group | what it trains | highest lr | weight decay |",
+        "|---|---|---:|---:|",
+    ]
+    for number, group in enumerate(optimizer.param_groups, 1):
+        kinds = Counter(re.sub(r"\b\d+\b", "*", names.get(id(p), "without a name")) for p in group["params"])
+        listed = ", ".join(f"`{kind}` ({count})" for kind, count in kinds.most_common(NAMED))
+        more = f" and {len(kinds) - NAMED} more" if len(kinds) > NAMED else ""
+        size = sum(p.numel() for p in group["params"])
+        content = f"{len(group['params'])} tensors, {size:,} numbers: {listed}{more}"
+        lr, decay = group.get("base_lr", group["lr"]), group.get("weight_decay", 0.0)
+        lines.append(f"| {number} | {content} | {lr:g} | {decay:g} |")
+    return "\n".join(lines)
 
 
 def flattened(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -191,7 +191,7 @@ class Trainer:
             folder, active=self._main, purge_step=purge, references=self.references, names=self.training.trackers,
             accelerator=self.accelerator, config=to_dict(self.config) if self.config else {},
         )  # fmt: skip
-        self.tracker.learner(self.learner, self.optimizer, step=self.state.step)
+        self.tracker.learner(self.shards.trains, self.optimizer, step=self.state.step)
         self.steps = StepLog(self.accelerator, self.training, self.run, self.tracker, progress)
         try:
             while not self._over():
@@ -234,9 +234,7 @@ class Trainer:
             self.state.step += 1
             self.steps.count_step(lr, left_s=self.time_limit.left_s)
             if log:
-                self.steps.log(
-                    parts, lr=lr, images=images, waited=waited, left_s=self.time_limit.left_s, optimizer=self.optimizer
-                )
+                self.steps.log(parts, lr=lr, images=images, waited=waited, left_s=self.time_limit.left_s)
                 waited = 0.0
             since = time.monotonic()
         self.steps.read_all()

@@ -60,7 +60,7 @@ def test_run_folder_is_as_promised(alone):
         assert (alone / name).exists(), name
     assert not (alone / "resume").exists(), "nothing goes on from a finished run's"
     log = (alone / "log.txt").read_text()
-    for told in ("10 training images", "epoch 0 step 3/6 ", "validation after epoch 2: ", "best validation: "):
+    for told in ("10 training images", "step 3/6 ", "validation after epoch 2: ", "best validation: "):
         assert told in log, told
     assert (alone / "best" / "adapter_config.json").exists(), "peft's own format"
     threshold = json.loads((alone / "provenance.json").read_text())["threshold"]

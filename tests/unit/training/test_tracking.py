@@ -1,5 +1,6 @@
 """What a run writes for TensorBoard, read back through TensorBoard's own event reader."""
 
+import re
 from pathlib import Path
 from typing import ClassVar
 
@@ -84,7 +85,7 @@ def run(tmp_path_factory):
     return folder / "tensorboard"
 
 
-def test_references_lie_beside_the_validation_under_the_same_tags(run):
+def test_references_have_the_tags_of_the_validation(run):
     assert scalars(read(run), "validation/s_measure") == [(3, 0.6), (6, 0.7)]
     zero, best = read(run / "zero_shot_on_test_a"), read(run / "best_specialised_on_val_b")
     assert scalars(zero, "validation/s_measure") == [(3, 0.5), (6, 0.5)]
@@ -97,14 +98,13 @@ def test_references_lie_beside_the_validation_under_the_same_tags(run):
 def test_what_is_trained_and_how_fast(run):
     events = read(run)
     assert scalars(events, "parameters/trained_share") == [(0, 0.25)]
-    rates = scalars(events, "learning_rate/group_0")
-    assert rates[0] == (1, 0.05) and rates[-1] == (6, 0.0005)  # half of lr, from its peak to its hundredth
+    rates = scalars(events, "training/lr")
+    assert rates[0] == (1, 0.1) and rates[-1] == (6, 0.001)  # from its peak to its hundredth
+    assert [tag for tag in events.Tags()["scalars"] if re.search("lr|rate", tag)] == ["training/lr"]
     assert len(scalars(events, "training/images_per_s")) == 6
-    assert all(0 <= share <= 1 for _, share in scalars(events, "training/wait_share"))
-    table = (
-        tensor_util.make_ndarray(events.Tensors("learning_rate/groups/text_summary")[0].tensor_proto).item().decode()
-    )
-    assert "| group_0 | 1 | 1 | 0.05 | 0 |" in table
+    assert all(0 <= percent <= 100 for _, percent in scalars(events, "training/data_wait_percent"))
+    table = tensor_util.make_ndarray(events.Tensors("parameters/groups/text_summary")[0].tensor_proto).item().decode()
+    assert "| 1 | 1 tensors, 1 numbers: `trained` (1) | 0.05 | 0 |" in table
 
 
 def test_the_same_picture_at_each_validation(run):
@@ -121,15 +121,17 @@ def test_the_precision_recall_curve_has_rising_thresholds(run):
     assert recall[at] == pytest.approx(0.5, abs=0.003) and precision[at] == pytest.approx(0.75, abs=0.003)
 
 
-def test_hyperparameters_stand_beside_the_final_scores(run):
+def test_hyperparameters_come_with_the_scores_of_the_best_epoch(run):
     events = read(run)
-    assert scalars(events, "final/s_measure")[-1][1] == 0.7
+    assert scalars(events, "values_of_best_epoch/s_measure")[-1][1] == 0.7
+    groups = sorted({tag.partition("/")[0] for tag in events.Tags()["scalars"]})
+    assert groups[-1] == "values_of_best_epoch" and "final" not in groups, "not among the first charts"
     content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
     written = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
     assert written["adapter.rank"].number_value == 8 and written["experiment"].string_value == "point"
 
 
-def test_a_resumed_run_hides_what_it_writes_anew(tmp_path):
+def test_a_resumed_run_hides_what_it_writes_again(tmp_path):
     for purge, steps in ((None, (1, 2, 3)), (2, (2, 3))):
         tracker = Tracker(tmp_path, purge_step=purge, references={"zero": {"mae": 0.3}})
         for step in steps:
@@ -155,7 +157,7 @@ def test_other_processes_write_nothing(tmp_path):
     tracker = Tracker(tmp_path / "tb", active=False, references={"zero": {"mae": 0.3}})
     tracker.evaluation(Evaluation({"mae": 0.1}), step=1)
     tracker.learner(Point(), torch.optim.SGD([torch.zeros(1)], lr=1), step=0)
-    tracker.machine(torch.optim.SGD([torch.zeros(1)], lr=1), torch.device("cpu"), step=0)
+    tracker.machine(torch.device("cpu"), step=0)
     tracker.close()
     assert not (tmp_path / "tb").exists()
 
@@ -168,7 +170,7 @@ def test_gpu_memory_is_its_highest_since_the_last_line(tmp_path):
     for step, mib in ((1, 256), (2, 16)):
         block = torch.zeros(mib, 1024, 256, device=device)  # 1 MiB each
         del block
-        tracker.machine(torch.optim.SGD([torch.zeros(1)], lr=1), device, step=step)
+        tracker.machine(device, step=step)
     tracker.close()
     (_, first), (_, second) = scalars(read(tmp_path), "machine/gpu_memory_allocated_gib")
     assert first == pytest.approx(0.25, abs=0.05) and second == pytest.approx(0.016, abs=0.01)
@@ -269,7 +271,7 @@ def test_another_tracker_gets_config_and_numbers_beside_tensorboard(tmp_path, fa
     numbers = [(name, step, value) for kind, step, values in fake.sent[2:-1] for name, value in values.items()]
     assert ("validation/s_measure", 3, 0.6) in numbers and ("validation_iou/pit _a_", 3, 0.5) in numbers
     assert {step for name, step, _ in numbers if name == "training/loss"} == {1, 2, 3}
-    assert ("final/s_measure", None, 0.6) in numbers
+    assert ("values_of_best_epoch/s_measure", None, 0.6) in numbers
     assert scalars(read(tmp_path / "own_run" / "tensorboard"), "validation/s_measure") == [(3, 0.6)]
     assert "parameters/trained" in {name for name, _, _ in numbers}
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import pytest
 import torch
@@ -232,9 +233,19 @@ def test_tensorboard_holds_what_the_run_did(tmp_path):
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     tags = events.Tags()
-    assert {"training/loss", "training/rate", "training/images_per_s", "validation/error"} <= set(tags["scalars"])
+    assert {"training/loss", "training/lr", "training/images_per_s", "validation/error"} <= set(tags["scalars"])
     assert "validation/pr" in tags["tensors"]
     assert [event.step for event in events.Scalars("validation/error")] == [6, 12, 18, 24]
+
+
+def test_a_line_of_the_training_log_has_six_labelled_figures(tmp_path):
+    trainer(tmp_path, log_every=6, epochs=1).fit()
+    lines = [line for line in (tmp_path / "log.txt").read_text().splitlines() if line.startswith("step ")]
+    assert lines and all(
+        re.findall(r"([a-z][a-z ]*?) (?:\d|nan|inf|\?)", line)
+        == ["step", "loss", "lr", "gradient norm", "data wait", "left"]
+        for line in lines
+    ), lines
 
 
 def test_flattened():
