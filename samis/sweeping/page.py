@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from samis.evaluation.labels import label
+from samis.reporting.analysis.chart import Axis, Curve, Drawing, LineChart, axis_to, round_up
 from samis.reporting.analysis.table import BEST, SECOND, Block, Cell, Line, Table
-from samis.reporting.render.charts import Chart, Curve, Histogram, Plot
 from samis.reporting.render.document import Document, Section
 from samis.reporting.render.html import render_page
 
@@ -108,7 +108,7 @@ def render(study: Study, metric: str, *, title: str, command: str) -> str:
     return render_page(Document(title, [], sections, footer=footer, headline=answer))
 
 
-def _plots(trials: Sequence[FrozenTrial], metric: str) -> list[Chart | Plot | Histogram]:
+def _plots(trials: Sequence[FrozenTrial], metric: str) -> list[Drawing]:
     """Draw the validation value over the epoch, of the first trials."""
     drawn = [trial for trial in trials if trial.intermediate_values][:_DRAWN]
     values = [value for trial in drawn for value in trial.intermediate_values.values()]
@@ -117,12 +117,13 @@ def _plots(trials: Sequence[FrozenTrial], metric: str) -> list[Chart | Plot | Hi
     low, high, end = min(values), max(values), max(max(trial.intermediate_values) for trial in drawn)
     curves = []
     for place, trial in enumerate(drawn):
-        points = [
-            f"{100 * epoch / end:.1f},{100 - 100 * (value - low) / max(high - low, 1e-12):.1f}"
-            for epoch, value in sorted(trial.intermediate_values.items())
-        ]
+        epochs, heights = zip(*sorted(trial.intermediate_values.items()), strict=True)
         name, role = " ".join(trial.user_attrs["overrides"]), ("tuned", "best", "zero_shot")[place // 4]
-        curves.append(Curve(name, role, place % 4, " ".join(points)))
+        curves.append(Curve(name, role, place % 4, tuple(map(float, epochs)), tuple(heights)))
     described = f"{label(metric)} on validation over the epoch, from {low:.4f} to {high:.4f}, for {len(drawn)} trials"
-    axis = f"{label(metric)}, {low:.4f} to {high:.4f}"
-    return [Plot("Validation over the epoch", "epoch", axis, str(end), curves, described)]
+    if high <= low:
+        low, high = low - 0.01, high + 0.01
+    y = Axis(label(metric), low, high, tuple(low + (high - low) * part / 4 for part in range(5)))
+    return [
+        LineChart("Validation over the epoch", axis_to(round_up(end), label="epoch", whole=True), y, curves, described)
+    ]

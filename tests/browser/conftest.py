@@ -77,7 +77,7 @@ def page_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     published = [number | {"source": "a paper", "caution": "Trained on images scored here."}]
     with pytest.MonkeyPatch.context() as patch:  # the page draws its own charts; those on disk only take time
-        for name in ("draw_gap", "draw_precision_recall", "draw_threshold"):
+        for name in ("draw_lanes", "draw_lines"):
             patch.setattr(report, name, lambda _, path, **__: Path(path))
         document, _ = build_document(rows, out, metrics=["s_measure", "mae"], published=published, pictures=pictures)
     write_document(document, rows, out)

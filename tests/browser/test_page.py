@@ -137,6 +137,27 @@ def test_small_screens_do_not_scroll_sideways(open_page, width):
     assert page.locator(".scroll").first.evaluate("e => getComputedStyle(e).overflowX") == "auto"
 
 
+@pytest.mark.parametrize("width", [390, 1400])
+def test_axes_have_numbers_that_are_apart_and_inside_their_chart(open_page, width):
+    page = open_page(viewport={"width": width, "height": 900})
+    page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true })")
+    script = """charts => charts.map(chart => [...chart.querySelectorAll("svg[role=img], .scale svg")].map(svg => {
+        const box = one => { const r = one.getBoundingClientRect(); return [r.left, r.right, r.top, r.bottom] };
+        return {chart: box(chart), ticks: [...svg.querySelectorAll(".tick")].map(one => [one.textContent, ...box(one)])};
+    }))"""
+    for name, fewest in (("gap", 4), ("plot", 10), ("bars", 4)):
+        charts = page.locator(f".chart.{name}").evaluate_all(script)
+        drawn = [svg for chart in charts for svg in chart if svg["ticks"]]
+        assert len(drawn) >= len(charts) >= 2
+        for svg in drawn:
+            ticks, (left, right, *_) = svg["ticks"], svg["chart"]
+            assert len(ticks) >= fewest and all(float(text) >= 0 for text, *_ in ticks)
+            assert all(x0 >= left and x1 <= right for _, x0, x1, *_ in ticks)
+            for n, (_, x0, x1, y0, y1) in enumerate(ticks):
+                others = ticks[n + 1 :]
+                assert not any(x0 < b and a < x1 and y0 < d and c < y1 for _, a, b, c, d in others), (name, ticks)
+
+
 def test_latex_is_copied(open_page):
     page = open_page(permissions=["clipboard-read", "clipboard-write"])
     page.locator(".contents a").last.click()  # the published numbers

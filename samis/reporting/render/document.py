@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from samis.reporting.analysis.chart import Drawing
 from samis.reporting.analysis.table import Table
-from samis.reporting.render.charts import Chart, Histogram, Plot
 from samis.reporting.render.exhibits import Exhibit
 from samis.reporting.render.markup import escape_markdown, to_markdown
 
@@ -35,7 +35,7 @@ class Section:
     title: str
     items: list[Table | Figure] = field(default_factory=list)
     text: str = ""
-    drawings: list[Chart | Plot | Histogram] = field(default_factory=list)
+    drawings: list[Drawing] = field(default_factory=list)
     folded: bool = False
 
     @property

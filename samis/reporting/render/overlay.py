@@ -12,7 +12,7 @@ import numpy as np
 from samis.errors import UserError
 from samis.evaluation.labels import label, number
 from samis.reporting.analysis.gap import CLEAN
-from samis.reporting.render.curves import WIDTH_IN, new_figure, save_figure
+from samis.reporting.render.png import WIDTH_IN, new_figure, save_figure
 
 TRUTH_COLOUR = "#00E5FF"
 TRUTH_RGB = (0, 200, 230)

@@ -18,6 +18,14 @@ from samis.evaluation.rows import TableKey, choose, group_metrics, group_rows
 from samis.evaluation.score_row import ScoreRow
 from samis.reporting.analysis.answer import Answer, answers, titles
 from samis.reporting.analysis.answer_tables import gap_table
+from samis.reporting.analysis.charts import (
+    area_histogram,
+    class_chart,
+    gap_chart,
+    notable_rows,
+    precision_recall_chart,
+    threshold_charts,
+)
 from samis.reporting.analysis.comparator import repeats_table
 from samis.reporting.analysis.costs import cheaper_sentence
 from samis.reporting.analysis.sentences import headline, sentence
@@ -32,12 +40,11 @@ from samis.reporting.analysis.table import (
     published_tables,
 )
 from samis.reporting.analysis.verdict_table import escapes_table, verdict_table
-from samis.reporting.render.charts import area_histogram, class_chart, gap_chart, plots
-from samis.reporting.render.curves import draw_gap, draw_precision_recall, draw_threshold, notable_rows
 from samis.reporting.render.document import Document, Figure, Section, document_markdown
 from samis.reporting.render.exhibits import Exhibit
 from samis.reporting.render.html import render_page
 from samis.reporting.render.markup import to_latex
+from samis.reporting.render.png import draw_lanes, draw_lines
 
 TITLE = "SAM on industrial surface defects: how far it is from the specialised networks, and how much tuning closes"
 PUBLISHED = "Published numbers, not measured here"
@@ -139,10 +146,11 @@ def build_document(
 
 
 def _gap_section(groups: Sequence[Sequence[Answer]], path: Path) -> Section:
-    picture = draw_gap(groups, path)
+    charts = [gap_chart(group) for group in groups]
+    picture = draw_lanes(charts, path)
     caption = "Zero-shot SAM, tuned SAM and the best specialised row, by data set and metric, with 95 % intervals."
     items: list[Table | Figure] = [Figure(picture, caption), *(gap_table(group) for group in groups)]
-    return Section("The gap", items, drawings=[gap_chart(group) for group in groups], folded=True)
+    return Section("The gap", items, drawings=list(charts), folded=True)
 
 
 def _section(
@@ -167,14 +175,16 @@ def _section(
     section = Section(title, [table for table in tables if table is not None], cheaper_sentence(rows, metrics))
     shown = notable_rows(rows, lead)
     chosen = choose(rows, lead, tuned=tuned)
-    drawings = [class_chart(chosen, lead), area_histogram(areas, chosen, lead), *plots(title, shown)]
+    curves = precision_recall_chart(title, shown)
+    by_threshold = threshold_charts(title, shown)
+    drawings = [class_chart(chosen, lead), area_histogram(areas, chosen, lead), curves, *by_threshold]
     section.drawings = [drawing for drawing in drawings if drawing is not None]
-    curve = draw_precision_recall(shown, stem.with_name(f"{stem.name}_precision_recall.png"), title=title)
-    if curve:
-        section.items.append(Figure(curve, f"{title}: precision over recall at 256 thresholds, means over images."))
-    curve = draw_threshold(shown, stem.with_name(f"{stem.name}_threshold.png"), title=title)
-    if curve:
-        section.items.append(Figure(curve, f"{title}: F- and E-measure over the threshold, means over images."))
+    if curves:
+        path = draw_lines([curves], stem.with_name(f"{stem.name}_precision_recall.png"), title=title)
+        section.items.append(Figure(path, f"{title}: precision over recall at 256 thresholds, means over images."))
+    if by_threshold:
+        path = draw_lines(by_threshold, stem.with_name(f"{stem.name}_threshold.png"), title=title)
+        section.items.append(Figure(path, f"{title}: F- and E-measure over the threshold, means over images."))
     return section
 
 

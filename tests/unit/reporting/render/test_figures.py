@@ -1,4 +1,4 @@
-"""Figures are drawn, the same each time, also from odd rows; images are chosen and maps read."""
+"""Images are chosen, maps read, and panels drawn, also from odd rows."""
 
 from __future__ import annotations
 
@@ -7,44 +7,12 @@ import pytest
 from PIL import Image
 
 from samis.errors import UserError
-from samis.reporting.analysis.answer import answers
-from samis.reporting.render.curves import draw_gap, draw_precision_recall, draw_threshold, notable_rows
 from samis.reporting.render.overlay import PanelRow, choose_images, draw_panel, is_long, overlaid, read_map, score_text
 
 
 def size(path):
     with Image.open(path) as image:
         return image.size
-
-
-def test_gap_bars(three_rows, make_row, tmp_path):
-    lonely = make_row("zero_shot", metrics={"s_measure": 0.4}, dataset="rail")
-    groups = list(answers([*three_rows, lonely], ["s_measure", "mae"]).values())
-    first = draw_gap(groups, tmp_path / "figures" / "gap.png")
-    second = draw_gap(groups, tmp_path / "again.png")
-    assert first.read_bytes() == second.read_bytes()
-    assert [p.name for p in first.parent.iterdir()] == ["gap.png"]  # nothing half-written is left
-    with pytest.raises(ValueError, match="at least one"):
-        draw_gap([], tmp_path / "none.png")
-
-
-def test_curves(make_row, tmp_path):
-    down = list(np.linspace(1, 0, 256))
-    full = make_row(
-        "tuned", metrics={"s_measure": 0.5}, curves={"precision": down, "recall": down[::-1], "e_measure": down}
-    )
-    bare = make_row("baseline", metrics={"s_measure": 0.5})
-    assert size(draw_precision_recall([full, bare], tmp_path / "pr.png", title="steel"))[0] == 1328
-    assert draw_threshold([full, bare], tmp_path / "t.png").exists()
-    assert draw_precision_recall([bare], tmp_path / "none.png") is None
-    assert draw_threshold([bare], tmp_path / "none.png") is None
-    assert not (tmp_path / "none.png").exists()
-
-
-def test_only_the_best_few_are_drawn(make_row):
-    rows = [make_row("zero_shot", metrics={"mae": m}, name=str(m)) for m in (0.5, 0.1, 0.3, 0.2, 0.4)]
-    rows.append(make_row("zero_shot", metrics={"mae": 0.0}, name="oracle", oracle=True))
-    assert [row.name for row in notable_rows(rows, "mae")] == ["0.1", "0.2", "0.3", "0.4"]
 
 
 def test_best_median_worst():
