@@ -1,4 +1,4 @@
-"""Time an epoch of decoder tuning: the frozen encoder asked again for every image, against embeddings kept on disk.
+"""Time an epoch of decoder tuning: the frozen encoder run again for every image, against embeddings kept on disk.
 
   python benchmarks/embeddings.py            vit_b at 1024, 4 images
   python benchmarks/embeddings.py --quick    vit_b at 512, 2 images
@@ -36,7 +36,7 @@ from samis.sam.forward import Embed, embed
 from samis.sam.tuning import SamTuning
 from samis.sam.weights import load_sam
 
-NAMES = ("encoder asked every epoch", "embeddings kept")
+NAMES = ("encoder run every epoch", "embeddings kept")
 
 
 def extend(parser: argparse.ArgumentParser) -> None:
@@ -101,13 +101,13 @@ def main() -> None:
         runs[1]()  # the first epoch fills the cache
         if cuda:
             runs[0]()  # kernels are loaded, loader processes started
-        asked, kept = measure(*runs, rounds=1 if options.quick else 2, device=options.device)
+        computed, kept = measure(*runs, rounds=1 if options.quick else 2, device=options.device)
         assert cache.computed == images, f"expected {images} views encoded once, got {cache.computed}"
-    equal = all(abs(one - other) < 2e-3 * abs(one) for one, other in zip(asked.result, kept.result, strict=True))
-    print(f"losses {asked.result[:4]} and {kept.result[:4]}")
+    equal = all(abs(one - other) < 2e-3 * abs(one) for one, other in zip(computed.result, kept.result, strict=True))
+    print(f"losses {computed.result[:4]} and {kept.result[:4]}")
     name = f"embeddings: decoder tuning, {options.architecture} at {frame_px}, {options.dtype}, {options.device}"
     name += f", {options.workers} loader processes"
-    finish(options, report(name, asked, kept, equal=equal, per=images, unit="s/image", names=NAMES))
+    finish(options, report(name, computed, kept, equal=equal, per=images, unit="s/image", names=NAMES))
 
 
 if __name__ == "__main__":

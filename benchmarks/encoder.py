@@ -8,7 +8,7 @@ A quarter is what vit_b repeats four times: two windowed blocks and a global one
 through all four at 1024). On CUDA the whole encoder runs both ways, by default in bfloat16 autocast, and torch.compile is
 measured too (``--compile`` on a CPU), each case in a process of its own, which is ended when ``--seconds`` are over, be it
 compiling. The first batch comes first, eager both ways, then compiled; the other batches follow in the same order. A case that
-does not fit the memory, or the time, says so in its row. The table comes also when the script is stopped (SIGTERM, Ctrl-C), of
+does not fit the memory, or the time, is marked in its row. The table comes also when the script is stopped (SIGTERM, Ctrl-C), of
 what was measured until then. TF32 is off. Results are compared for the first image: in float32 with stock, to ``TOLERANCE`` of
 the largest value; in half precision no result may be further from stock's float32 than ``HALF_FACTOR`` times stock's own half.
 """
@@ -74,7 +74,7 @@ def encoders(architecture: str, frame_px: int, *, quarter: bool, device: str) ->
 
 
 def run(encoder: Callable[[Tensor], Tensor], images: Tensor, *, backward: bool, dtype: torch.dtype) -> list[Tensor]:
-    """Return the first image's output, and its gradient where asked; no image changes another's."""
+    """Return the first image's output, and its gradient where requested; no image changes another's."""
     given = images.clone().requires_grad_(backward)
     half = dtype != torch.float32
     with torch.set_grad_enabled(backward), torch.autocast(images.device.type, dtype if half else None, enabled=half):
@@ -86,9 +86,9 @@ def run(encoder: Callable[[Tensor], Tensor], images: Tensor, *, backward: bool, 
     return [out[0].detach().float(), given.grad[0]]
 
 
-def apart(found: list[Tensor], wanted: list[Tensor]) -> list[float]:
+def apart(ours: list[Tensor], theirs: list[Tensor]) -> list[float]:
     """Return the largest difference of each pair, as a share of the largest value."""
-    return [float((a - b).abs().max() / b.abs().max()) for a, b in zip(found, wanted, strict=False)]
+    return [float((a - b).abs().max() / b.abs().max()) for a, b in zip(ours, theirs, strict=False)]
 
 
 def prepared(side: str, stock: nn.Module, ours: nn.Module) -> Callable[[Tensor], Tensor]:
@@ -168,7 +168,7 @@ def measured_apart(row: Row, options: argparse.Namespace, until: float) -> Row:
         torch.cuda.empty_cache()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as child:
         try:
-            told, _ = child.communicate(timeout=max(0.0, until - time.monotonic()))
+            output, _ = child.communicate(timeout=max(0.0, until - time.monotonic()))
         except subprocess.TimeoutExpired:
             row.why = "stopped, the time was over"
             return row
@@ -178,7 +178,7 @@ def measured_apart(row: Row, options: argparse.Namespace, until: float) -> Row:
     if child.returncode:
         row.why = f"{FAILED} with code {child.returncode}"
         return row
-    return Row(**json.loads(told.splitlines()[-1]))
+    return Row(**json.loads(output.splitlines()[-1]))
 
 
 @contextmanager

@@ -59,7 +59,7 @@ class Remembered(nn.Module):
 def big_sam(images: int, device: str) -> tuple[Sam, Tensor]:
     """Return a decoder of vit_b's size whose random masks are blobs, and smooth random embeddings for it."""
     sam = build_sam("vit_b")
-    sam.image_encoder.blocks = nn.ModuleList()  # never asked
+    sam.image_encoder.blocks = nn.ModuleList()  # never run
     spread(sam.mask_decoder, 0.02)
     coarse = torch.randn(images, 256, 6, 6)
     embeddings = nn.functional.interpolate(coarse, (64, 64), mode="bicubic", align_corners=False)
@@ -150,8 +150,8 @@ def compare(
     measured = measure(stock, ours, rounds=3 if device == "cuda" else 1, device=device, until=until)
     theirs = mine = same = 0
     for records, (logits, _) in zip(measured[0].result, measured[1].result, strict=True):
-        found = agreement(records, logits, samples[0].image.shape[:2])
-        theirs, mine, same = theirs + found[0], mine + found[1], same + found[2]
+        agreed = agreement(records, logits, samples[0].image.shape[:2])
+        theirs, mine, same = theirs + agreed[0], mine + agreed[1], same + agreed[2]
     print(f"{name}: {theirs} masks kept by stock, {mine} by ours, {same} the same (IoU >= 0.99)")
     # Ours takes most boxes from the mask at low resolution: of two whose boxes overlap by 0.9508 (limit 0.95) stock kept one,
     # ours both. So one mask, or one in twenty, may differ.

@@ -126,7 +126,7 @@ def compare(maps: Sequence[Path], masks: Path, names: Path, rounds: int, compile
 
 
 def main() -> None:
-    """Run the comparisons asked for."""
+    """Run the chosen comparisons."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--maps", type=Path, nargs="+", help="folders of maps (default: drawn ones)")
     parser.add_argument("--truth", type=Path, help="folder of masks, with --maps")

@@ -4,7 +4,7 @@
   python benchmarks/memory.py --quick    samis_lite
   python benchmarks/memory.py --device cuda --batch 2
 
-One step is forward, loss, backward and AdamW, one image at a time unless said otherwise; float32 on a CPU, bfloat16
+One step is forward, loss, backward and AdamW, one image at a time unless stated otherwise; float32 on a CPU, bfloat16
 autocast on CUDA. These are the figures of the table in train/README.md. Losses of the two ways must agree.
 """
 

@@ -82,10 +82,10 @@ def agrees(image: np.ndarray, truth: np.ndarray) -> bool:
     theirs = (pysod.MAE(), pysod.WeightedFmeasure(), pysod.Smeasure())
     for metric in theirs:
         metric.step(image, truth)
-    found = [metric.get_results()[key] for metric, key in zip(theirs, ("mae", "wfm", "sm"), strict=True)]
+    expected = [metric.get_results()[key] for metric, key in zip(theirs, ("mae", "wfm", "sm"), strict=True)]
     ours = score_image(image, truth, ("mae", "weighted_f", "s_measure")).values
     return all(
-        abs(ours[name] - value) < 1e-9 for name, value in zip(("mae", "weighted_f", "s_measure"), found, strict=True)
+        abs(ours[name] - value) < 1e-9 for name, value in zip(("mae", "weighted_f", "s_measure"), expected, strict=True)
     )
 
 
@@ -98,7 +98,7 @@ def compare(side: int, images: int, rounds: int) -> dict[str, Any]:
     tasks: dict[str, Callable[[int], object]] = {
         "PySODMetrics": lambda i: reference(*pairs[i]),
         "ours, truths kept": lambda i: score_image(*pairs[i], SAME, truth_fields=kept[i]),
-        "ours, truths anew": lambda i: score_image(*pairs[i], SAME),
+        "ours, truths again": lambda i: score_image(*pairs[i], SAME),
         "ours, truths kept, with overlap ratio and Pratt": lambda i: score_image(*pairs[i], truth_fields=kept[i]),
     }
     times = alternate(tasks, rounds, images)
@@ -156,7 +156,7 @@ def folders(number: int, side: int = 200) -> None:
 
 
 def main() -> None:
-    """Run the comparisons asked for."""
+    """Run the chosen comparisons."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--sides", type=int, nargs="*", default=[200, 1024], help="image sides in px")
     parser.add_argument("--images", type=int, default=10, help="images per size")

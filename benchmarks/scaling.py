@@ -82,9 +82,9 @@ def work(options: argparse.Namespace) -> None:
 
 def launch(processes: int, options: argparse.Namespace) -> dict[str, Any]:
     """Run a group of processes and return what its first one printed."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    with socket.socket() as results:
+        results.bind(("127.0.0.1", 0))
+        port = results.getsockname()[1]
     command = [
         sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={processes}", f"--master_port={port}", __file__,
         "--worker", f"--steps={options.steps}", f"--batch={options.batch}", f"--architecture={options.architecture}",
@@ -107,21 +107,21 @@ def main() -> None:
         return work(options)
     most = torch.cuda.device_count() if options.device == "cuda" else 2
     sizes = [size for size in (1, 2, 4, 8) if size <= max(1, most)]
-    found: dict[int, list[dict[str, Any]]] = {size: [] for size in sizes}
+    results: dict[int, list[dict[str, Any]]] = {size: [] for size in sizes}
     for _ in range(1 if options.quick else 3):
         for size in sizes:
-            found[size].append(launch(size, options))
-    rates = {size: statistics.median(line["rate"] for line in lines) for size, lines in found.items()}
+            results[size].append(launch(size, options))
+    rates = {size: statistics.median(line["rate"] for line in lines) for size, lines in results.items()}
     print(
         f"scaling: {options.architecture}, LoRA on encoder and decoder, {options.device}, {options.threads} threads each"
     )
     for size, rate in rates.items():
         print(f"  {size} processes {rate:9.2f} images/s, efficiency {rate / rates[1] / size:.2f}")
-    equal = all(line["equal"] for lines in found.values() for line in lines)
+    equal = all(line["equal"] for lines in results.values() for line in lines)
     largest = sizes[-1]
     line = {
         "name": f"scaling: {largest} processes against 1, {options.device}", "ratio": round(rates[largest] / rates[1], 3),
-        "peak_memory_ratio": round(found[1][0]["peak"] / found[largest][0]["peak"], 3), "equal": equal,
+        "peak_memory_ratio": round(results[1][0]["peak"] / results[largest][0]["peak"], 3), "equal": equal,
     }  # fmt: skip
     if options.json:
         print(json.dumps(line))

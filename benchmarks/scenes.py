@@ -64,25 +64,25 @@ def main() -> None:
     rounds = iter(range(1000))
 
     def drawn_before() -> list[tuple[float, ...]]:
-        found: list[tuple[float, ...]] = []
+        means: list[tuple[float, ...]] = []
         number = next(rounds)
         for k in range(count):
             scene = before.prompted(np.random.default_rng([number, k]), chosen.side, mix_before)
-            found.append((scene["image"].mean(), scene["image"].std(), scene["salient"].mean()))
-        return found
+            means.append((scene["image"].mean(), scene["image"].std(), scene["salient"].mean()))
+        return means
 
     def drawn_now() -> list[tuple[float, ...]]:
-        found: list[tuple[float, ...]] = []
+        means: list[tuple[float, ...]] = []
         number = next(rounds)
         for k in range(count):
             scene = draw_prompts(np.random.default_rng([number, k]), chosen.side, mix, small=NO_SMALL)
-            found.append((scene.image.mean(), scene.image.std(), scene.salient.mean()))
-        return found
+            means.append((scene.image.mean(), scene.image.std(), scene.salient.mean()))
+        return means
 
     old, new = measure(drawn_before, drawn_now, rounds=3)
     line = report(
         f"scene of {chosen.side} px with {mix.prompts} questions, one core",
-        old, new, equal=agree(old.result, new.result), unit="s a scene", per=count, names=("drawn anew", "from the bank"),
+        old, new, equal=agree(old.result, new.result), unit="s a scene", per=count, names=("drawn again", "from the bank"),
     )  # fmt: skip
     each = count / new.seconds
     print(

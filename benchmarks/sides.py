@@ -55,8 +55,11 @@ def measure(
     On a CPU the clock is the process's own processor time, which other work on the machine does not lengthen.
 
     Args:
-        rounds: at most; one at least. until: of ``time.monotonic``; no round begins that, as long as the longest before,
-            would end after it.
+        stock: the side to compare with.
+        ours: our side.
+        rounds: at most; at least one.
+        device: ``cuda`` measures wall time.
+        until: time of ``time.monotonic``; no round begins that would end after it if it took as long as the longest before.
     """
     clock = time.perf_counter if device == "cuda" else time.process_time
     times: tuple[list[float], list[float]] = ([], [])
@@ -112,7 +115,7 @@ def read_peak(device: str) -> int | None:
 def report(
     name: str, stock: Measured, ours: Measured, *, equal: bool, unit: str = "s", per: int = 1, names: tuple[str, str]
 ) -> dict[str, Any]:
-    """Print both sides and their ratios; return what the line for machines says."""
+    """Print both sides and their ratios; return the line for machines as a dict."""
     ratio = stock.seconds / ours.seconds
     known = stock.peak is not None and ours.peak is not None and ours.peak > 0
     memory = stock.peak / ours.peak if known else None  # type: ignore[operator]
@@ -131,7 +134,7 @@ def report(
 
 
 def finish(options: argparse.Namespace, line: dict[str, Any]) -> None:
-    """Print the line for machines if it was asked for; end with code 1 where results differ."""
+    """Print the line for machines if requested; end with code 1 where results differ."""
     if options.json:
         print(json.dumps(line))
     raise SystemExit(0 if line["equal"] else 1)

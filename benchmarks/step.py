@@ -172,20 +172,20 @@ def main() -> None:
     os.environ["ACCELERATE_USE_CPU"] = str(options.device == "cpu").lower()
     overrides = [f"training.compile={options.compile}"] if options.compile else []
     profiler = profiled(options.device, options.tree, overrides)
-    found = counts(profiler)
+    figures = counts(profiler)
     if options.device == "cuda":
-        found["gpu_busy"] = busy(profiler)
+        figures["gpu_busy"] = busy(profiler)
     print(
         f"one training step, batch 16, {options.device}"
         + (f", training.compile={options.compile}" if options.compile else "")
     )
-    for name, value in found.items():
+    for name, value in figures.items():
         before = f"   31d036d on a CPU {BEFORE[name]:,}" if name in BEFORE else ""
         print(f"  {name:10s} {value:10,.2f}{before}")
     if options.json:
-        ratio = BEFORE["copies"] / max(1.0, found["copies"])
+        ratio = BEFORE["copies"] / max(1.0, figures["copies"])
         line = {"name": "step", "ratio": ratio, "peak_memory_ratio": 1.0, "equal": True}
-        print(json.dumps(line | found))
+        print(json.dumps(line | figures))
 
 
 if __name__ == "__main__":

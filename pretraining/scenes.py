@@ -30,7 +30,8 @@ class SmallObjects:
     """How often objects are small: a box of 2 to 8 px at its longer side, at any side of the scene.
 
     Attributes:
-        share: chance that an object is small. scenes: chance of a scene of 2 to 12 objects that are mostly small.
+        share: chance that an object is small.
+        scenes: chance of a scene of 2 to 12 objects that are mostly small.
         share_there: chance that an object of such a scene is small.
     """
 
@@ -50,7 +51,7 @@ class Scene:
 
     Attributes:
         image: (H, W) uint8.
-        objects: (K, H, W) bool, what of each object is visible; a part is its own object besides.
+        objects: (K, H, W) bool, what of each object is visible; a part is an object of its own too.
         salient: (H, W) bool, the union of all objects: the target of the empty prompt.
     """
 

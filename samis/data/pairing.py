@@ -54,15 +54,15 @@ class PairingError(UserError):
 
     Args:
         faults: all faults, at least one.
-        sound: the complete pairs by id.
+        complete: the complete pairs by id.
         code: of the error.
     """
 
-    def __init__(self, faults: list[Fault], sound: dict[str, Pair], *, code: str) -> None:
+    def __init__(self, faults: list[Fault], complete: dict[str, Pair], *, code: str) -> None:
         more = f" (and {len(faults) - 1} more of this kind or others)" if len(faults) > 1 else ""
         super().__init__(faults[0].message + more, code=code)
         self.faults = faults
-        self.sound = sound
+        self.complete = complete
 
 
 @dataclass

@@ -176,7 +176,7 @@ def open_picture(path: Path) -> Image.Image:
             raise
         except BROKEN as error:
             raise FileError(
-                f"{path}: expected a whole picture, got a damaged one ({error}); copy it again",
+                f"{path}: expected a complete picture, got a damaged one ({error}); copy it again",
                 code="E-FILE-DAMAGED",
             ) from error
         upright.format = picture.format

@@ -39,13 +39,13 @@ def every_moment(folder: Path, *, stride: int = 1) -> str:
         codes = Ranks(lambda n=moment, w=work: (_arm(n), w())).wait()
         assert codes in ([-9], [0]), codes
         if codes == [0]:
-            assert killed > 10, f"only {killed} moments found"
+            assert killed > 10, f"only {killed} moments"
             return f"killed at {killed} moments of {moment}: each run ended as the uncut one"
         killed += 1
         _check_readable(cut, moment)
         finish(work)
-        found = differences(whole, cut)
-        assert not found, f"killed at moment {moment}: " + "; ".join(found[:5])
+        problems = differences(whole, cut)
+        assert not problems, f"killed at moment {moment}: " + "; ".join(problems[:5])
         shutil.rmtree(cut)
         moment += stride
 

@@ -59,11 +59,11 @@ class Ranks:
         self.lines: list[str] = []
         self._output = os.fdopen(read, encoding="utf-8", errors="replace")
 
-    def wait_for(self, found: Callable[[str], bool]) -> bool:
+    def wait_for(self, matches: Callable[[str], bool]) -> bool:
         """Read output until a line is as wanted; return False if the run ends first."""
         for line in self._output:
             self.lines.append(line.rstrip("\n"))
-            if found(line):
+            if matches(line):
                 return True
         return False
 
@@ -105,7 +105,7 @@ def adapt(folder: Path, *overrides: str) -> Callable[[], None]:
 
 
 def finish(work: Callable[[], Any], world: int = 1) -> list[str]:
-    """Run to the end and return the output; a failure is told with it."""
+    """Run to the end and return the output; a failure includes it."""
     ranks = Ranks(work, world)
     codes = ranks.wait()
     if any(codes):

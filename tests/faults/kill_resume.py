@@ -64,8 +64,8 @@ def kill_and_resume(
         targets = sorted(rng.sample(range(1, 1 + int(0.7 * total)), min(kills - done, int(0.7 * total))))
         done += cut.kill(place, targets, rng)
         finish(cut.work(place), processes)
-        found = differences(whole, place)
-        assert not found, f"after {done} kills at steps {targets}: " + "; ".join(found[:10])
+        problems = differences(whole, place)
+        assert not problems, f"after {done} kills at steps {targets}: " + "; ".join(problems[:10])
         if done == kills:
             break
     assert done == kills, f"{done} kills of {kills} in {MOST_RUNS} runs"
@@ -140,7 +140,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     a = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
-        told = kill_and_resume(
+        summary = kill_and_resume(
             a.kills,
             processes=a.processes,
             accumulation=a.accumulation,
@@ -149,7 +149,7 @@ def main(argv: list[str] | None = None) -> None:
             learner=a.learner,
             folder=Path(folder),
         )
-    print(told)
+    print(summary)
 
 
 if __name__ == "__main__":

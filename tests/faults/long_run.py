@@ -2,7 +2,7 @@
 
   python tests/faults/long_run.py                      # 2,000 steps, 5,000 images
   python tests/faults/long_run.py --steps 200 --images 300
-  python tests/faults/long_run.py --leak               # keeps what should be let go, to see that it would be found
+  python tests/faults/long_run.py --leak               # keeps what should be let go, to see that it would be reported
 
 The loop and the evaluator are the real ones; the learner is four numbers with a heavy batch, the segmenter draws its maps.
 """
@@ -55,8 +55,8 @@ class Gauge:
         slope = self.slope()
         assert slope <= limit, f"{slope:.0f} bytes a {what}, at most {limit:.0f} allowed"
         assert max(files) - files[0] <= 1, f"open files grew from {files[0]} to {max(files)}"
-        told = f"{self.numbers[-1][0]} {what}s: {slope:+.0f} bytes a {what} (a kept batch or image would be"
-        return f"{told} {4 * BALLAST if what == 'step' else HW[0] * HW[1]}), {files[-1]} open files"
+        line = f"{self.numbers[-1][0]} {what}s: {slope:+.0f} bytes a {what} (a kept batch or image would be"
+        return f"{line} {4 * BALLAST if what == 'step' else HW[0] * HW[1]}), {files[-1]} open files"
 
 
 def steps(folder: Path, count: int, *, leak: bool = False) -> str:
@@ -123,7 +123,7 @@ def images(count: int, *, leak: bool = False) -> str:
 
 
 def leaks_are_found(folder: Path) -> str:
-    """Keep every batch and every truth, and see that both are found.
+    """Keep every batch and every truth, and see that both are reported.
 
     Raises:
         AssertionError: they are not, so that the measurement above would prove nothing.
@@ -132,11 +132,11 @@ def leaks_are_found(folder: Path) -> str:
         ranks = Ranks(lambda w=work, a=arguments: w(*a, leak=True))
         codes = ranks.wait()
         assert codes == [1] and any("allowed" in line for line in ranks.lines), ranks.lines[-5:]
-    return "a loop that keeps its batches, and an evaluator that keeps its truths, are found"
+    return "a loop that keeps its batches, and an evaluator that keeps its truths, are reported"
 
 
 def in_a_process(work: Any, *arguments: Any, **options: Any) -> str:
-    """Run one of the two in a fresh process, whose memory nothing else has touched; return what it says."""
+    """Run one of the two in a fresh process, whose memory nothing else has touched; return its output."""
     ranks = Ranks(lambda: print(work(*arguments, **options)))
     codes = ranks.wait()
     assert codes == [0], "\n".join(ranks.lines[-5:])

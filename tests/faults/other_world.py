@@ -1,4 +1,4 @@
-"""Resume a run on another number of processes, or with other batches: it goes on where it stood, and says what changes.
+"""Resume a run on another number of processes, or with other batches: it goes on where it stood, and reports what changes.
 
 python tests/faults/other_world.py
 """
@@ -19,7 +19,7 @@ def other_processes(folder: Path) -> str:
     """Stop a run of two processes in its second epoch and end it on one, and the other way round.
 
     Raises:
-        AssertionError: an epoch's images were not taken up where they were left, or nothing was said.
+        AssertionError: an epoch's images were not taken up where they were left, or nothing was reported.
     """
     for before, after in ((2, 1), (1, 2)):
         run = folder / f"from_{before}"
@@ -37,7 +37,7 @@ def other_processes(folder: Path) -> str:
         assert steps[0][:2] == (cut_epoch, cut_epoch * epoch_steps + images_seen // (2 * after) + 1), (saved, steps[0])
         epochs = [json.loads(line)["epoch"] for line in (run / "validation.jsonl").read_text().splitlines()]
         assert epochs == [1, 2, 3]
-    return "a run of 2 processes ends on 1, and one of 1 on 2; each says what changes"
+    return "a run of 2 processes ends on 1, and one of 1 on 2; each reports what changes"
 
 
 def _stop(run: Path, world: int) -> int:

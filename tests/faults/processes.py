@@ -176,8 +176,8 @@ def one_nan_skips_all(folder: Path) -> str:
     assert torch.equal(one, two) and torch.isfinite(one).all()
     ranks = Ranks(lambda: cli.run(lambda: tiny.train(folder / "stop", spoil=spoil) and None), 2)
     codes = ranks.wait()
-    told = [line for line in ranks.lines if line.startswith("error:")]
-    assert codes == [2, 2] and len(told) == 1 and "point_1_5, point_1_7" in told[0], (codes, ranks.lines)
+    errors = [line for line in ranks.lines if line.startswith("error:")]
+    assert codes == [2, 2] and len(errors) == 1 and "point_1_5, point_1_7" in errors[0], (codes, ranks.lines)
     return "a NaN on one of two ranks: both skip and stay equal, or both stop and name its images"
 
 
@@ -195,11 +195,11 @@ def _record_writes(folder: Path) -> None:
     run = folder / "run"
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        told = str(arguments[0]) if arguments else ""
+        text = str(arguments[0]) if arguments else ""
         if event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
-            writes.append(told) if told.startswith(str(run)) else None
-        elif event in ("os.rename", "os.mkdir", "os.remove", "shutil.rmtree") and told.startswith(str(run)):
-            writes.append(told)
+            writes.append(text) if text.startswith(str(run)) else None
+        elif event in ("os.rename", "os.mkdir", "os.remove", "shutil.rmtree") and text.startswith(str(run)):
+            writes.append(text)
 
     sys.addaudithook(hook)
     tiny.train(run)

@@ -11,24 +11,24 @@ import torch
 
 def differences(one: Path, two: Path) -> list[str]:
     """Return how two run folders differ: weights and validations byte for byte, the resume point value by value."""
-    found = []
+    problems = []
     compared = 0
     for name in ("best", "last", "validation.jsonl"):
         files = sorted(p.relative_to(one) for p in (one / name).rglob("*")) if (one / name).is_dir() else [Path(name)]
         others = sorted(p.relative_to(two) for p in (two / name).rglob("*")) if (two / name).is_dir() else [Path(name)]
         if files != others:
-            found.append(f"{name}: {files} and {others}")
+            problems.append(f"{name}: {files} and {others}")
             continue
         for path in files:
             compared += 1
             if (one / path).read_bytes() != (two / path).read_bytes():
-                found.append(f"{path} differs")
+                problems.append(f"{path} differs")
     if compared < 3:
-        found.append(f"only {compared} files to compare")
+        problems.append(f"only {compared} files to compare")
     states = [torch.load(run / "resume" / "state.pt", weights_only=True) for run in (one, two)]
-    found += _unequal(*states, "state")
+    problems += _unequal(*states, "state")
     strays = [str(p.relative_to(two)) for p in two.rglob(".*") if not p.name.startswith(".lock")]
-    return found + [f"left behind: {stray}" for stray in strays]
+    return problems + [f"left behind: {stray}" for stray in strays]
 
 
 def _unequal(one: Any, two: Any, where: str) -> list[str]:

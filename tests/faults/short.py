@@ -41,10 +41,10 @@ def main() -> None:
         start = sum(os.times()[:4])
         with tempfile.TemporaryDirectory() as folder:
             try:
-                told, fine = SHORT[name](Path(folder)), True
+                message, fine = SHORT[name](Path(folder)), True
             except Exception as error:
-                told, fine = f"{type(error).__name__}: {error}", False
-        result = {"name": name, "fine": fine, "told": told, "cpu_seconds": round(sum(os.times()[:4]) - start, 1)}
+                message, fine = f"{type(error).__name__}: {error}", False
+        result = {"name": name, "fine": fine, "message": message, "cpu_seconds": round(sum(os.times()[:4]) - start, 1)}
         print(json.dumps(result), flush=True)
 
 

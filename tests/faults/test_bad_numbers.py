@@ -1,4 +1,4 @@
-"""NaN, infinite, leaping and dead numbers: told by name, skipped or stopped as asked, never kept as the best."""
+"""NaN, infinite, leaping and dead numbers: reported by name, skipped or stopped as configured, never kept as the best."""
 
 import json
 import math
@@ -102,9 +102,9 @@ def test_a_nan_validation_is_never_the_best(tmp_path):
 def events(folder):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    found = EventAccumulator(str(folder / "tensorboard"))
-    found.Reload()
-    return found
+    accumulator = EventAccumulator(str(folder / "tensorboard"))
+    accumulator.Reload()
+    return accumulator
 
 
 def test_a_leaping_gradient_is_told(tmp_path, capsys):
@@ -114,12 +114,12 @@ def test_a_leaping_gradient_is_told(tmp_path, capsys):
         return batch
 
     tiny.train(tmp_path, spoil=spoil, epochs=5, patience=0)
-    told = [line for line in capsys.readouterr().out.splitlines() if "times the running median" in line]
-    assert any(line.startswith("step 27: gradient norm") and "point_4_6, point_4_7" in line for line in told), told
-    found = events(tmp_path)
-    spikes = {event.step: event.value for event in found.Scalars("training/gradient_norm_spike")}
+    lines = [line for line in capsys.readouterr().out.splitlines() if "times the running median" in line]
+    assert any(line.startswith("step 27: gradient norm") and "point_4_6, point_4_7" in line for line in lines), lines
+    accumulator = events(tmp_path)
+    spikes = {event.step: event.value for event in accumulator.Scalars("training/gradient_norm_spike")}
     assert spikes[27] > 100
-    assert len(found.Scalars("training/gradient_norm_ratio")) == 10  # from the 21st step on
+    assert len(accumulator.Scalars("training/gradient_norm_ratio")) == 10  # from the 21st step on
 
 
 @pytest.mark.parametrize("kind", ["nothing", "everything"])
@@ -127,10 +127,10 @@ def test_a_collapse_is_told_after_k_validations(tmp_path, capsys, kind):
     shares = iter([1.0, 0.2, 1.0, 0.97, 1.0])
     validate = lambda _: Evaluation({"error": 1.0}, **{kind: next(shares)})  # noqa: E731
     tiny.train(tmp_path, validate=validate, epochs=5, patience=0, collapse_after=3)
-    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("WARNING: collapsed")]
-    assert len(told) == 1
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("WARNING: collapsed")]
+    assert len(lines) == 1
     words = {"nothing": "without any defect", "everything": "as defect everywhere"}
-    assert f"predicted {words[kind]}, in 3 validations in a row" in told[0]
+    assert f"predicted {words[kind]}, in 3 validations in a row" in lines[0]
     assert "warning/text_summary" in events(tmp_path).Tags()["tensors"]
 
 
@@ -152,5 +152,5 @@ def test_the_evaluator_sees_maps_that_say_nothing_or_everything():
     batch = Batch(
         names, torch.zeros(4, 3, 16, 16), placements, class_names=["a"] * 4, truths=[truth, truth, truth, clean]
     )
-    found = Evaluator([batch], names, names=["mae"])(Given())
-    assert (found.nothing, found.everything) == (pytest.approx(1 / 3), pytest.approx(1 / 3))
+    evaluation = Evaluator([batch], names, names=["mae"])(Given())
+    assert (evaluation.nothing, evaluation.everything) == (pytest.approx(1 / 3), pytest.approx(1 / 3))

@@ -64,10 +64,10 @@ def report(folder: Path, names: dict[str, str], monkeypatch: pytest.MonkeyPatch)
     for number, (key, name) in enumerate(names.items()):
         kind = ("zero_shot", "tuned", "baseline")[number % 3]
         images = [
-            {"id": f"{said} {image}", "class_name": said, "mae": 0.02 * image + 0.01 * number}
-            for image, said in enumerate(names.values())
+            {"id": f"{other} {image}", "class_name": other, "mae": 0.02 * image + 0.01 * number}
+            for image, other in enumerate(names.values())
         ]
-        per_class = {said: {"mae": 0.1, "n_images": 1} for said in names.values()}
+        per_class = {other: {"mae": 0.1, "n_images": 1} for other in names.values()}
         ScoreRow(
             name=f"{name} {key}", kind=kind, dataset="steel", split=f"test {names['script']}", n_images=len(images),
             prompt=name if kind == "zero_shot" else "none", mask_rule=name, oracle=False, protocol="pysod",

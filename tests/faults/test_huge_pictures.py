@@ -69,6 +69,6 @@ def test_bombs_cost_no_memory(tmp_path: Path) -> None:
         [sys.executable, "-c", MEASURED, str(tmp_path / "sound"), str(tmp_path / "hostile")],
         cwd=ROOT, capture_output=True, text=True, timeout=3600, check=True,
     )  # fmt: skip
-    told = json.loads(done.stdout)
-    assert told["found"] == ["talk.png damaged", "wide.png too_large"]
-    assert told["mb"] < 60, "30,000 x 30,000 pixels take 900 MB, the text 200 MB"
+    result = json.loads(done.stdout)
+    assert result["found"] == ["talk.png damaged", "wide.png too_large"]
+    assert result["mb"] < 60, "30,000 x 30,000 pixels take 900 MB, the text 200 MB"

@@ -66,15 +66,15 @@ def test_killed_while_writing_rows(tmp_path: Path) -> None:
             lambda first=first: f'"version {first}"' not in path.read_text(encoding="utf-8"),
             after=chance.random() * 0.03,
         )
-        found = read_row(path)
-        version = int(found.metrics["mae"])
+        saved = read_row(path)
+        version = int(saved.metrics["mae"])
         assert first < version < first + 1000
-        assert found.name == f"version {version}" and found.curves["precision"] == [version] * 256
+        assert saved.name == f"version {version}" and saved.curves["precision"] == [version] * 256
         lines = path.with_suffix(".csv").read_text(encoding="utf-8").splitlines()
         assert len(lines) == 301
         values = {line.rpartition(",")[2] for line in lines[1:]}
         assert len(values) == 1, "half of one table, half of another"
-        assert [each.name for each in map(read_row, tmp_path.glob("*.json"))] == [found.name]
+        assert [each.name for each in map(read_row, tmp_path.glob("*.json"))] == [saved.name]
         if values == {str(version)}:
             assert next(iter(read_measured([tmp_path]).values())).images[0]["mae"] == version
         else:  # killed between the two files
@@ -147,7 +147,7 @@ WEIGHTS = bytes(range(256)) * 20_000
 
 
 class Slow(BaseHTTPRequestHandler):
-    """Serves WEIGHTS from where it is asked to, slowly at first."""
+    """Serves WEIGHTS from the requested byte, slowly at first."""
 
     def do_GET(self) -> None:
         start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").rstrip("-"))

@@ -50,7 +50,7 @@ NEEDED = {
     "np.load": ("allow_pickle", False),
     "numpy.load": ("allow_pickle", False),
 }
-"""Calls that must say so themselves, whatever a library's default is."""
+"""Calls that must state it themselves, whatever a library's default is."""
 
 
 def name_of(node: ast.expr) -> str:
@@ -62,16 +62,16 @@ def name_of(node: ast.expr) -> str:
 
 def faults(source: str) -> list[str]:
     """Return what a source does that none of ours may."""
-    found = []
+    problems = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             named = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-            found += [
+            problems += [
                 f"import {name}: {MODULES[name.split('.')[0]]}" for name in named if name.split(".")[0] in MODULES
             ]
             if isinstance(node, ast.ImportFrom):  # from os import system
                 dotted = [f"{node.module}.{alias.name}" for alias in node.names]
-                found += [
+                problems += [
                     f"from import {name}: call it by its full name"
                     for name in dotted
                     if name in CALLS or name in NEEDED
@@ -79,27 +79,29 @@ def faults(source: str) -> list[str]:
         if not isinstance(node, ast.Call):
             continue
         name = name_of(node.func)
-        said = {word.arg: word.value.value if isinstance(word.value, ast.Constant) else ... for word in node.keywords}
+        keywords = {
+            word.arg: word.value.value if isinstance(word.value, ast.Constant) else ... for word in node.keywords
+        }
         if name in CALLS:
-            found.append(f"{name}: {CALLS[name]}")
-        if name in NEEDED and said.get(NEEDED[name][0]) is not NEEDED[name][1]:
-            found.append(f"{name} without {NEEDED[name][0]}={NEEDED[name][1]}")
-        if said.get("shell", False) is not False:
-            found.append(f"{name} with a shell")
-        if said.get("trust_remote_code", False) is not False:
-            found.append(f"{name} with code from elsewhere")
+            problems.append(f"{name}: {CALLS[name]}")
+        if name in NEEDED and keywords.get(NEEDED[name][0]) is not NEEDED[name][1]:
+            problems.append(f"{name} without {NEEDED[name][0]}={NEEDED[name][1]}")
+        if keywords.get("shell", False) is not False:
+            problems.append(f"{name} with a shell")
+        if keywords.get("trust_remote_code", False) is not False:
+            problems.append(f"{name} with code from elsewhere")
         if name.startswith("subprocess.") and node.args and isinstance(node.args[0], ast.Constant | ast.JoinedStr):
-            found.append(f"{name}: the command is a text")
-        if name.endswith("Environment") and said.get("autoescape") is not True:
-            found.append(f"{name} without autoescape=True")
-    return found
+            problems.append(f"{name}: the command is a text")
+        if name.endswith("Environment") and keywords.get("autoescape") is not True:
+            problems.append(f"{name} without autoescape=True")
+    return problems
 
 
 def test_none_of_our_sources_can_run_foreign_code() -> None:
     sources = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
     assert len(sources) > 80
     wrong = {str(path.relative_to(ROOT)): faults(path.read_text(encoding="utf-8")) for path in sources}
-    assert {path: found for path, found in wrong.items() if found} == {}
+    assert {path: problems for path, problems in wrong.items() if problems} == {}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The data doctor finds every planted fault, with the right severity, at the right file, and nothing besides.
 
-A fault is one line of a table: a name, what plants it into three sound samples, and all that must be found.
+A fault is one line of a table: a name, what plants it into three valid samples, and all findings that must be reported.
 """
 
 from __future__ import annotations
@@ -286,13 +286,13 @@ def examine(root: Path, *splits: str, name: str = "") -> Examination:
         return examine_named(load_folder, splits or ["all"], root=place)
 
 
-def told(found: Examination) -> list[str]:
-    """Return what was found as "severity code file", and hold every finding to its form."""
-    severities = [finding.severity for finding in found.findings]
+def findings_of(report: Examination) -> list[str]:
+    """Return the findings as "severity code file", and check the form of each."""
+    severities = [finding.severity for finding in report.findings]
     assert severities == sorted(severities, key=["error", "warning", "note"].index)
-    assert found.exit_code == (2 if "error" in severities else int("warning" in severities))
+    assert report.exit_code == (2 if "error" in severities else int("warning" in severities))
     lines = []
-    for finding in found.findings:
+    for finding in report.findings:
         assert "\n" not in finding.message
         name = "" if finding.code == "does_not_load" else Path(finding.file).name
         assert ascii(name)[1:-1] in finding.message or name in finding.message
@@ -305,7 +305,7 @@ def test_faults_of_an_image(root: Path, name: str) -> None:
     ending, plant, expected = OF_IMAGES[name]
     (root / IMAGE).unlink()
     plant((root / IMAGE).with_suffix(ending))
-    assert told(examine(root, name=name)) == sorted(f"{line} a{ending}" for line in expected)
+    assert findings_of(examine(root, name=name)) == sorted(f"{line} a{ending}" for line in expected)
 
 
 @pytest.mark.parametrize("name", OF_MASKS)
@@ -313,33 +313,33 @@ def test_faults_of_a_mask(root: Path, name: str) -> None:
     ending, plant, expected = OF_MASKS[name]
     (root / MASK).unlink()
     plant((root / MASK).with_suffix(ending))
-    assert told(examine(root, name=name)) == sorted(f"{line} a{ending}" for line in expected)
+    assert findings_of(examine(root, name=name)) == sorted(f"{line} a{ending}" for line in expected)
 
 
 @pytest.mark.parametrize("name", OF_TREES)
 def test_faults_of_a_tree(root: Path, name: str) -> None:
     plant, expected = OF_TREES[name]
     plant(root)
-    assert told(examine(root, name=name)) == sorted(expected)
+    assert findings_of(examine(root, name=name)) == sorted(expected)
 
 
 @pytest.mark.parametrize("name", SOUND)
 def test_sound_data_has_no_findings(root: Path, name: str) -> None:
     SOUND[name](root)
-    assert told(examine(root)) == []
+    assert findings_of(examine(root)) == []
 
 
 def test_one_photo_in_two_splits(root: Path) -> None:
     same_photo(root, same_mask=True)
     into_splits(root, train="a", test="b")
-    assert told(examine(root, "train", "test")) == ["error leak b.png"]
+    assert findings_of(examine(root, "train", "test")) == ["error leak b.png"]
 
 
 def test_one_surface_in_two_splits(root: Path) -> None:
     darker = np.clip(np.asarray(Image.open(root / IMAGE)) * 0.9 + 20, 0, 255).astype(np.uint8)
     put(root / "images/b.png", darker)
     into_splits(root, train="a", test="b")
-    assert told(examine(root, "train", "test")) == ["warning near_leak b.png"]
+    assert findings_of(examine(root, "train", "test")) == ["warning near_leak b.png"]
 
 
 def test_at_least_30_faults_of_at_least_25_codes_are_planted() -> None:

@@ -1,4 +1,4 @@
-"""A disk that is too small is told before the run; one that fills up during it costs no finished step."""
+"""A disk that is too small is reported before the run; one that fills up during it costs no finished step."""
 
 import errno
 import os
@@ -82,16 +82,16 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "--lazy", str(folder)], check=True)  # TensorBoard may hold its file a little longer
 
 
-@pytest.mark.parametrize("room", [0, 1500, 9000])
-def test_a_disk_that_really_fills_up(small_disk, tmp_path, room):
-    """In the second epoch all but `room` bytes of a real file system are taken."""
+@pytest.mark.parametrize("free_bytes", [0, 1500, 9000])
+def test_a_disk_that_really_fills_up(small_disk, tmp_path, free_bytes):
+    """In the second epoch all but `free_bytes` bytes of a real file system are taken."""
     tiny.train(tmp_path / "whole", save_every_steps=1)
     filler = small_disk / "filler"
 
     def fill(epoch, index, batch):
         if (epoch, index) == (1, 2):
             free = shutil.disk_usage(small_disk).free
-            filler.write_bytes(bytes(max(0, free - room)))
+            filler.write_bytes(bytes(max(0, free - free_bytes)))
         return batch
 
     run = small_disk / "run"

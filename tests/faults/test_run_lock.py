@@ -1,4 +1,4 @@
-"""Two runs on one folder: the second stops and says who holds it; a lock left by a dead run does not."""
+"""Two runs on one folder: the second stops and names the process that holds it; a lock left by a dead run does not."""
 
 import errno
 import fcntl
@@ -40,10 +40,10 @@ def holder(tmp_path):
 
 
 def test_the_second_run_is_told_who_holds_the_folder(holder, tmp_path):
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as caught:
         tiny.train(tmp_path)
     for word in (str(holder.pid), socket.gethostname(), "2026-01-02T03:04:05", "choose another training.out"):
-        assert word in str(told.value)
+        assert word in str(caught.value)
     files = sorted(path.name for path in tmp_path.iterdir())
     assert files == [lock.NAME, lock.HOLDER], "the second run must not touch the folder"
 

@@ -28,7 +28,7 @@ def results():
 @pytest.mark.parametrize("name", NAMES)
 def test_fault(results, name):
     assert results.keys() == set(NAMES)
-    assert results[name]["fine"], results[name]["told"]
+    assert results[name]["fine"], results[name]["message"]
 
 
 @pytest.mark.slow

@@ -82,7 +82,7 @@ KEYS = properties(Experiment)
 SECTIONS = sorted({key.rpartition(".")[0] for key in KEYS})
 
 
-def told(error: ConfigError) -> None:
+def check_message(error: ConfigError) -> None:
     for line in str(error).split("\n"):
         assert line.isprintable() and ": " in line and len(line) < 1200
 
@@ -136,7 +136,7 @@ def test_any_content_is_a_config_or_a_config_error(content: Any) -> None:
     try:
         assert isinstance(from_dict(Experiment, content), Experiment)
     except ConfigError as error:
-        told(error)
+        check_message(error)
 
 
 @FEW
@@ -149,7 +149,7 @@ def test_an_unknown_key_is_always_a_config_error(section: str, key: str, value: 
     content = {section: {key: value}} if section else {key: value}
     with pytest.raises(ConfigError, match="unknown key") as caught:
         from_dict(Experiment, content)
-    told(caught.value)
+    check_message(caught.value)
 
 
 @settings(FEW, max_examples=150)
@@ -171,7 +171,7 @@ def test_any_override_is_understood_or_a_config_error(override: str) -> None:
     try:
         assert isinstance(apply_overrides(Experiment(), [override]), Experiment)
     except ConfigError as error:
-        told(error)
+        check_message(error)
 
 
 @settings(FEW, max_examples=150)
@@ -180,5 +180,5 @@ def test_any_text_is_yaml_or_a_config_error(text: str) -> None:
     try:
         read_yaml(text, where="here")
     except ConfigError as error:
-        told(error)
+        check_message(error)
         assert str(error).startswith("here: ")

@@ -42,9 +42,9 @@ def check(folder, monkeypatch, *more):
 def test_sound_photos_pass(tmp_path, monkeypatch, capsys):
     photos(tmp_path)
     assert check(tmp_path, monkeypatch, "--sheet", str(tmp_path / "sheet.png")) == 0
-    told = capsys.readouterr().out
-    assert "0 errors" in told
-    assert "train" in told
+    output = capsys.readouterr().out
+    assert "0 errors" in output
+    assert "train" in output
     assert Image.open(tmp_path / "sheet.png").width > 100
 
 
@@ -53,8 +53,8 @@ def test_planted_faults_are_found(tmp_path, monkeypatch, capsys):
     (tmp_path / "images" / "photo_3.png").write_bytes((tmp_path / "images" / "photo_3.png").read_bytes()[:200])
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "masks" / "photo_4.png")
     assert check(tmp_path, monkeypatch, "--json") == 2
-    found = json.loads(capsys.readouterr().out)
-    files = {Path(finding["file"]).name for finding in found["findings"] if finding["severity"] == "error"}
+    report = json.loads(capsys.readouterr().out)
+    files = {Path(finding["file"]).name for finding in report["findings"] if finding["severity"] == "error"}
     assert {"photo_3.png", "photo_4.png"} <= files
 
 

@@ -157,9 +157,11 @@ def examine_named(
         except PairingError as error:
             for fault in error.faults:
                 kept[f"{fault.code} {fault.file}"] = Finding("error", fault.code, str(fault.file), fault.message)
-            sound = [Record(key, pair.image_path, pair.mask_path) for key, pair in error.sound.items()]
-            if sound and not table:
-                table["all sound pairs"] = RecordDataset("data", "all sound pairs", sound, grey_masks=grey_masks)
+            complete = [Record(key, pair.image_path, pair.mask_path) for key, pair in error.complete.items()]
+            if complete and not table:
+                table["all complete pairs"] = RecordDataset(
+                    "data", "all complete pairs", complete, grey_masks=grey_masks
+                )
         except UserError as error:
             kept[str(error)] = Finding(
                 "error", "does_not_load", str(options.get("root") or ""), f"split {split}: {error}"
@@ -216,7 +218,7 @@ def _read(dataset: Dataset, index: int, record: Record | None, findings: list[Fi
         except UserError as error:
             findings.append(Finding("error", "unreadable", dataset.ids[index], error.message))
             return None
-    sound = True
+    usable = True
     paths = [(record.image_path, False), (record.mask_path, True)]
     for path, is_mask in paths:
         if path is None:
@@ -228,8 +230,8 @@ def _read(dataset: Dataset, index: int, record: Record | None, findings: list[Fi
                 findings.append(Finding(severity, code, str(path), f"{path}: {text}"))
         except FileError as error:
             findings.append(Finding("error", error.finding, str(path), error.message))
-            sound = False
-    return read_whole(dataset, index, record, findings) if sound else None
+            usable = False
+    return read_whole(dataset, index, record, findings) if usable else None
 
 
 def read_whole(dataset: Dataset, index: int, record: Record, findings: list[Finding]) -> Sample | None:

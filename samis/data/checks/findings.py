@@ -101,7 +101,7 @@ def mask_findings(sample: Sample, file: str) -> Iterable[Finding]:
         yield Finding("warning", "empty_mask", file, text)
     elif area == 1:
         yield Finding(
-            "warning", "full_mask", file, f"{file}: expected some sound surface, got an all-white mask; check it"
+            "warning", "full_mask", file, f"{file}: expected some defect-free surface, got an all-white mask; check it"
         )
     elif area > 0.5 and border.mean() > 0.9:
         text = f"{file}: expected defects in white, got {area:.0%} white along the whole edge; is the mask inverted?"

@@ -145,8 +145,8 @@ def choose_split(
     if split == "all":
         return records
     part = divide(records, given, val_share=val_share, test_share=test_share, seed=seed)
-    wanted = ("train", "val") if split == "trainval" else (split,)
-    return [record for record in records if part[record.id] in wanted]
+    parts = ("train", "val") if split == "trainval" else (split,)
+    return [record for record in records if part[record.id] in parts]
 
 
 def read_json(path: Path, *, what: str) -> Any:

@@ -75,8 +75,8 @@ def load_folder(
     records = [Record(key, p.image_path, p.mask_path, files.classes[key]) for key, p in pairs.items()]
     if split != "all":
         part = divide(records, files.splits, val_share=val_share, test_share=test_share, seed=seed)
-        wanted = ("train", "val") if split == "trainval" else (split,)
-        records = [record for record in records if part[record.id] in wanted]
+        parts = ("train", "val") if split == "trainval" else (split,)
+        records = [record for record in records if part[record.id] in parts]
     return RecordDataset("folder", split, records, grey_masks=grey_masks)
 
 

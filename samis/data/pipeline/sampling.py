@@ -119,8 +119,8 @@ class EpochSampler(Sampler[int]):
         """Return the indices that the epoch shows, not yet shuffled; equally many in every epoch."""
         if not self.clean_share:
             return list(range(len(self.dataset)))
-        wanted = max(1, round(len(self._defective) * self.clean_share / (1 - self.clean_share)))
-        rounds, rest = divmod(wanted, len(self._clean))
-        rng = np.random.default_rng((self.seed, self.dataset.epoch, len(self._clean), wanted))
+        count = max(1, round(len(self._defective) * self.clean_share / (1 - self.clean_share)))
+        rounds, rest = divmod(count, len(self._clean))
+        rng = np.random.default_rng((self.seed, self.dataset.epoch, len(self._clean), count))
         drawn = rng.permutation(len(self._clean))[:rest].tolist()
         return self._defective + rounds * self._clean + [self._clean[place] for place in drawn]

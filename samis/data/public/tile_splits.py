@@ -91,8 +91,8 @@ def divide_clean(split_of: Mapping[str, str], clean: Sequence[str], group_of: Ma
             lists[f"clean_{next(iter(splits))}"].append(key)
     kinds = dict.fromkeys(clean, CLEAN)
     for split, share in (("test", CLEAN_TEST), ("val", CLEAN_VAL)):
-        wanted = shares(list(kinds.values()), share)[CLEAN] - len(lists[f"clean_{split}"])
-        chosen = _fullest(free, kinds, group_of, {CLEAN: wanted})
+        count = shares(list(kinds.values()), share)[CLEAN] - len(lists[f"clean_{split}"])
+        chosen = _fullest(free, kinds, group_of, {CLEAN: count})
         lists[f"clean_{split}"] += chosen
         free = [key for key in free if key not in set(chosen)]
     lists["clean_train"] += free

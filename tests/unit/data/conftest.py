@@ -13,7 +13,7 @@ from PIL import Image
 
 
 def draw(path: Path, seed: int, *, mask: bool = False, hw: tuple[int, int] = (40, 48)) -> Path:
-    """Write a grey photo of noise, or the mask of one defect, as the ending says."""
+    """Write a grey photo of noise, or the mask of one defect, depending on the ending."""
     rng = np.random.default_rng(seed)
     values = rng.integers(60, 200, hw, dtype=np.uint8)
     if mask:

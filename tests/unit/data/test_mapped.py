@@ -59,8 +59,8 @@ def test_tiles_are_read_where_they_belong(tmp_path, monkeypatch, pixels, options
     tifffile.imwrite(path, pixels, tile=(16, 32), photometric=photometric, **options)
     monkeypatch.setattr(reading, "_AS_VIEW", 1)
     monkeypatch.setattr(reading, "open_picture", None)  # not by Pillow
-    found = read_image(path)
-    np.testing.assert_array_equal(found, pixels if pixels.ndim == 3 else pixels[..., None].repeat(3, 2))
+    read = read_image(path)
+    np.testing.assert_array_equal(read, pixels if pixels.ndim == 3 else pixels[..., None].repeat(3, 2))
 
 
 def test_a_damaged_strip_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,9 +125,9 @@ def test_the_peak_against_the_decoded_size(
         [sys.executable, "-c", MEASURED, str(tmp_path / f"small{Path(name).suffix}"), str(tmp_path / name)],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    told = json.loads(done.stdout)
-    assert told["shape"] == [6000, 8000, 3] and set(told["tiles"]) == {90}
-    assert told["mb"] < most * np.prod(shape) / 2**20
+    result = json.loads(done.stdout)
+    assert result["shape"] == [6000, 8000, 3] and set(result["tiles"]) == {90}
+    assert result["mb"] < most * np.prod(shape) / 2**20
 
 
 def test_grey_that_can_be_mapped_counts_a_byte_a_pixel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,9 +22,9 @@ def touch(folder: Path, *names: str) -> Path:
 def test_pairs_come_in_natural_order(tmp_path: Path) -> None:
     images = touch(tmp_path / "i", "rail_10.JPG", "rail_2.jpg", "é x.bmp", ".hidden.png", "Thumbs.db")
     masks = touch(tmp_path / "m", "rail_2.png", "rail_10.png", "é x.png")
-    found = pair_folders(images, masks).require()
-    assert list(found) == ["rail_2", "rail_10", "é x"]
-    assert found["rail_10"].image_path.name == "rail_10.JPG"
+    pairs = pair_folders(images, masks).require()
+    assert list(pairs) == ["rail_2", "rail_10", "é x"]
+    assert pairs["rail_10"].image_path.name == "rail_10.JPG"
 
 
 def test_accents_written_in_two_ways_are_one_name(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_all_faults_are_told(tmp_path: Path) -> None:
         pair_folders(images, masks).require()
     codes = sorted(fault.code for fault in caught.value.faults)
     assert codes == ["double_stem", "image_without_mask", "mask_without_image"]
-    assert list(caught.value.sound) == ["a", "b"]
+    assert list(caught.value.complete) == ["a", "b"]
     assert "2 more" in str(caught.value)
     for fault in caught.value.faults:
         assert str(fault.file) in fault.message

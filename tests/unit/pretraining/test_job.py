@@ -1,4 +1,4 @@
-"""Pretraining from its config: what it starts from, what it says, what it embeds. The nets are tiny frames of the default."""
+"""Pretraining from its config: its initial weights, its messages, what it embeds. The nets are tiny frames of the default."""
 
 import json
 import shutil
@@ -53,7 +53,7 @@ def test_goes_on_from_the_committed_weights(tmp_path):
     assert len(list(embedded.glob("stage_*_config.yaml"))) == stages + 1
     assert load_file(path)[part].dtype == torch.float16
     assert "sha256" in embedded_note(path)
-    # Made anew: the old stages go.
+    # Made again: the old stages are removed.
     (run / "config.yaml").write_text(text.replace(str(embedded), str(tmp_path / "elsewhere")))
     embed([run], embedded)
     assert sorted(p.name for p in embedded.glob("stage_*")) == ["stage_1_config.yaml", "stage_1_validation.jsonl"]
@@ -99,7 +99,7 @@ def test_the_stages_of_make_pretrain_follow_each_other():
 
 
 def test_a_cut_run_ends_as_an_uninterrupted_one(tmp_path, monkeypatch):
-    """Cut inside the second epoch; another process would draw its bank of textures anew, and so does this one."""
+    """Cut inside the second epoch; another process would draw its bank of textures again, and so does this one."""
     settings = ("training.epochs=2", "scenes.batches=3", "training.save_every_steps=1")
     whole = pretrain(configured(*settings, f"training.out={tmp_path / 'whole'}"))
     cut = configured(*settings, f"training.out={tmp_path / 'cut'}")

@@ -23,16 +23,16 @@ print(hashlib.sha256(scene.image.tobytes() + scene.objects.tobytes()).hexdigest(
 
 
 def test_scenes_keep_objects_inside_their_union():
-    found = 0
+    count = 0
     for seed in range(12):
         scene = draw_scene(np.random.default_rng(seed), 96)
         assert scene.image.shape == (96, 96)
         assert scene.image.dtype == np.uint8
         for mask in scene.objects:
-            found += 1
+            count += 1
             assert mask.sum() >= 2
             assert not (mask & ~scene.salient).any()
-    assert found > 12
+    assert count > 12
 
 
 def test_a_scene_does_not_depend_on_what_the_process_drew_before():

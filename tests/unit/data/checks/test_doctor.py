@@ -69,8 +69,8 @@ def test_grey_masks_of_a_data_set_that_does_not_load(root: Path) -> None:
     put(inner / "GroundTruth" / "a.jpg", BLOB, quality=60)
     (inner / "GroundTruth" / "a.png").unlink()
     (inner / "GroundTruth" / "b.png").unlink()
-    found = examine_named(load_rsdds, ["all"], root=root, grey_masks=True).findings
-    assert [finding.code for finding in found] == ["image_without_mask"]
+    findings = examine_named(load_rsdds, ["all"], root=root, grey_masks=True).findings
+    assert [finding.code for finding in findings] == ["image_without_mask"]
 
 
 def dataset(root: Path, split: str, *stems: str, class_name: str = "dent") -> RecordDataset:
@@ -83,11 +83,11 @@ def test_the_two_duplicate_pairs_of_rsdds() -> None:
         load_rsdds(split="all")
     except UserError as error:
         pytest.skip(str(error))
-    found = examine_named(load_rsdds, ["all"]).findings
-    pairs = {(Path(f.file).stem, f.message.split("rail_")[-1].split(".")[0]) for f in found if f.code == "duplicate"}
+    findings = examine_named(load_rsdds, ["all"]).findings
+    pairs = {(Path(f.file).stem, f.message.split("rail_")[-1].split(".")[0]) for f in findings if f.code == "duplicate"}
     assert pairs == {("rail_60", "38"), ("rail_61", "48")}
-    assert {finding.code for finding in found} == {"duplicate", "two_truths"}
-    assert {finding.severity for finding in found} == {"warning"}
+    assert {finding.code for finding in findings} == {"duplicate", "two_truths"}
+    assert {finding.severity for finding in findings} == {"warning"}
     parts = quick_check({split: load_rsdds(split=split) for split in ("train", "val", "test")})
     assert [finding.code for finding in parts.findings] == ["duplicate", "duplicate"], "each pair is on one side"
 

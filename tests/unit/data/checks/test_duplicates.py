@@ -1,4 +1,4 @@
-"""Near duplicates: found under another light, not made up from stripes."""
+"""Near duplicates: recognised under another light, not reported because of stripes."""
 
 from __future__ import annotations
 

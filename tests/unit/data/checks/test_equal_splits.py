@@ -71,13 +71,13 @@ def test_a_test_split_that_overlaps_is_refused_too(root: Path) -> None:
 
 def test_common_images_are_found_by_id_and_by_content(root: Path) -> None:
     whole = {split: load_folder(root=root, split=split) for split in ("trainval", "val", "test")}
-    for found in (examine(whole), quick_check(whole)):
-        codes = [f.code for f in found.findings if f.severity == "error"]
+    for report in (examine(whole), quick_check(whole)):
+        codes = [f.code for f in report.findings if f.severity == "error"]
         assert codes.count("shared_images") == 1 and codes.count("leak") == 4
     shutil.copy(root / "train/images/p0.png", root / "test/images/p8.png")
     parts = {split: load_folder(root=root, split=split) for split in ("train", "val", "test")}
-    for found in (examine(parts), quick_check(parts)):
-        assert [f.code for f in found.findings if f.severity == "error"] == ["leak"]
+    for report in (examine(parts), quick_check(parts)):
+        assert [f.code for f in report.findings if f.severity == "error"] == ["leak"]
 
 
 @pytest.mark.parametrize("names", EQUAL[:3])

@@ -41,12 +41,12 @@ def splits(root: Path) -> dict[str, Dataset]:
     return {split: load_folder(root=root, split=split) for split in ("train", "val", "test")}
 
 
-def found(root: Path) -> list[str]:
+def findings_of(root: Path) -> list[str]:
     return [f"{f.severity} {f.code} {Path(f.file).name}" for f in quick_check(splits(root)).findings]
 
 
 def test_sound_splits(root: Path) -> None:
-    assert found(root) == []
+    assert findings_of(root) == []
 
 
 def test_what_stops_a_training_is_found_as_the_long_examination_finds_it(root: Path, draw: Draw) -> None:
@@ -54,7 +54,7 @@ def test_what_stops_a_training_is_found_as_the_long_examination_finds_it(root: P
     (root / "train/images/p1.png").write_bytes(b"")
     draw(root / "val/masks/p5.png", 5, mask=True, hw=(40, 47))
     Image.fromarray(np.full((40, 48), 99, np.uint8)).save(root / "test/masks/p9.png")
-    assert sorted(found(root)) == [
+    assert sorted(findings_of(root)) == [
         "error empty_file p1.png",
         "error leak p8.png",
         "error mask_values p9.png",
@@ -73,7 +73,7 @@ def test_a_rotation_told_after_the_pixels_is_no_mismatch(root: Path) -> None:
     at = data.index(b"eXIf") - 4
     length = 12 + int.from_bytes(data[at : at + 4], "big")
     path.write_bytes(data[:at] + data[at + length : -12] + data[at : at + length] + data[-12:])
-    assert found(root) == []
+    assert findings_of(root) == []
 
 
 def test_a_part_of_a_split_and_drawn_surfaces(root: Path) -> None:
@@ -99,8 +99,8 @@ def test_one_line_and_an_error(root: Path) -> None:
     data = splits(root)
     assert check_data(config, data["train"], data["val"]) == "data check: train 4, val 4, test 4: nothing wrong"
     shutil.copy(root / "train/images/p0.png", root / "train/images/p2.png")
-    told = check_data(config, data["train"], data["val"])
-    assert "1 warnings, the first: " in told and "\n" not in told
+    summary = check_data(config, data["train"], data["val"])
+    assert "1 warnings, the first: " in summary and "\n" not in summary
     shutil.copy(root / "train/images/p0.png", root / "val/images/p4.png")
     with pytest.raises(UserError, match=r"1 errors, the first: .*p4\.png.*data\.check=false") as caught:
         check_data(config, data["train"], data["val"])
@@ -144,6 +144,6 @@ def test_a_photo_saved_again_in_another_format_is_a_leak(
     draw(tmp_path / "val" / "images" / "other.png", 9)
     draw(tmp_path / "val" / "masks" / "other.png", 9, mask=True)
     tables = {split: load_folder(root=tmp_path / split, split="all") for split in ("train", "val")}
-    found = [f.message for f in quick_check(tables).findings if f.code == "leak"]
-    assert len(found) == leaks and all("got the same pixels as" in text for text in found)
+    messages = [f.message for f in quick_check(tables).findings if f.code == "leak"]
+    assert len(messages) == leaks and all("got the same pixels as" in text for text in messages)
     assert sum(f.code == "leak" for f in examine(tables).findings) == 1

@@ -349,8 +349,8 @@ def test_labels_that_differ_in_spelling_are_warned_about(tmp_path: Path, names: 
     write(tmp_path / "annotations.json", value)
     with pytest.warns(UserWarning, match=f"count as {len(names)} classes"):
         dataset = load_dataset("coco", root=tmp_path, split="all")
-    for found in (examine(dataset), quick_check({"all": dataset})):
-        assert [f.severity for f in found.findings if f.code == "class_clash"] == ["warning"]
+    for report in (examine(dataset), quick_check({"all": dataset})):
+        assert [f.severity for f in report.findings if f.code == "class_clash"] == ["warning"]
 
 
 def test_class_folders_that_differ_in_spelling_are_warned_about(tmp_path: Path) -> None:
@@ -358,8 +358,8 @@ def test_class_folders_that_differ_in_spelling_are_warned_about(tmp_path: Path) 
         photo(tmp_path / "images" / kind / f"{kind}.png", len(kind))
         (tmp_path / "masks" / kind).mkdir(parents=True)
         Image.fromarray(np.eye(*HW, dtype=np.uint8) * 255).save(tmp_path / "masks" / kind / f"{kind}.png")
-    found = quick_check({"all": load_dataset("folder", root=tmp_path, split="all")})
-    assert ["'Pit' and 'pit'" in f.message for f in found.findings if f.code == "class_clash"] == [True]
+    report = quick_check({"all": load_dataset("folder", root=tmp_path, split="all")})
+    assert ["'Pit' and 'pit'" in f.message for f in report.findings if f.code == "class_clash"] == [True]
 
 
 def test_photos_that_the_file_does_not_list_are_counted(tmp_path: Path) -> None:

@@ -116,8 +116,8 @@ def test_labelme_shapes(tmp_path):
         photo(tmp_path / f"{name}.jpg", seed=n)
         labelme(tmp_path / f"{name}.json", [entry] if entry else [])
     dataset = load_dataset("labelme", root=tmp_path, split="all")
-    found = {key: int(dataset[i].mask.sum()) for i, key in enumerate(dataset.ids)}
-    assert found == {name: area for name, (_, area) in drawn.items()}
+    areas = {key: int(dataset[i].mask.sum()) for i, key in enumerate(dataset.ids)}
+    assert areas == {name: area for name, (_, area) in drawn.items()}
     assert dict(zip(dataset.ids, dataset.class_names, strict=True))["none"] == "clean"
     brushed = dataset[dataset.ids.index("mask")].mask
     assert brushed[5, 5:7].all()

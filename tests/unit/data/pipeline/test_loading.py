@@ -44,9 +44,9 @@ def batches(root: Path, **options: object) -> list[Batch]:
     return list(loader)
 
 
-def by_id(found: list[Batch]) -> dict[str, tuple[Tensor, Tensor]]:
+def by_id(collected: list[Batch]) -> dict[str, tuple[Tensor, Tensor]]:
     table = {}
-    for batch in found:
+    for batch in collected:
         assert batch.masks is not None
         for number, key in enumerate(batch.ids):
             views = [view for view, placement in enumerate(batch.placements) if placement.sample == number]
@@ -192,10 +192,10 @@ def test_processes_make_equally_many_steps_and_each_image_counts_once(
         whole = list(loader)
         assert len(loader) == len(whole)
         loader.set_epoch(1, skip=skip)
-        found = list(loader)
-        assert [batch.filler for batch in found] == [batch.filler for batch in whole[skip:]]
-        assert not any(batch.filler for batch in found[:-1])
-        lengths.add(len(found))
+        collected = list(loader)
+        assert [batch.filler for batch in collected] == [batch.filler for batch in whole[skip:]]
+        assert not any(batch.filler for batch in collected[:-1])
+        lengths.add(len(collected))
         fillers += sum(batch.filler for batch in whole)
         counted += [key for batch in whole for key in batch.ids[: batch.counted]]
     assert len(lengths) == 1

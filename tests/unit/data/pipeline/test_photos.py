@@ -82,7 +82,7 @@ def test_colours_keep_their_order(tmp_path):
 
 def test_white_of_a_12_bit_camera(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), (RAMP * 4095).round().astype(np.uint16))
-    assert read_photo(tmp_path / "a.png").max() == 16, "without being told, 16 bits are taken as 16 bits"
+    assert read_photo(tmp_path / "a.png").max() == 16, "without a value of white, 16 bits are read as 16 bits"
     assert np.abs(read_photo(tmp_path / "a.png", white=4095)[..., 0] - RAMP * 255).max() <= 1
 
 

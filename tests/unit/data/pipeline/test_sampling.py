@@ -1,4 +1,4 @@
-"""Defect-free images in an epoch: as many as asked for, by seed and epoch alone, alike on any number of processes."""
+"""Defect-free images in an epoch: as many as configured, from seed and epoch alone, the same on any number of processes."""
 
 from __future__ import annotations
 
@@ -50,20 +50,20 @@ def loader(share: float, **options: object) -> EpochLoader:
     return build_loader(Drawn(), Framing(16), clean_share=share, **settings)  # type: ignore[arg-type]
 
 
-def shown(found: EpochLoader, epoch: int, skip: int = 0) -> list[str]:
-    found.set_epoch(epoch, skip=skip)
-    return [key for batch in found for key in batch.ids]
+def shown(batches: EpochLoader, epoch: int, skip: int = 0) -> list[str]:
+    batches.set_epoch(epoch, skip=skip)
+    return [key for batch in batches for key in batch.ids]
 
 
 @pytest.mark.parametrize(("share", "clean"), [(0.2, 2), (0.3, 3), (0.5, 8), (0.9, 72)])
 def test_an_epoch_has_its_share(share: float, clean: int) -> None:
-    found = loader(share)
+    batches = loader(share)
     for epoch in range(3):
-        counts = Counter(shown(found, epoch))
+        counts = Counter(shown(batches, epoch))
         assert all(counts[key] == 1 for key in IDS if not key.startswith("clean"))
         each = [counts[key] for key in IDS if key.startswith("clean")]
         assert sum(each) == clean and max(each) - min(each) <= 1
-    assert len(found) == -(-(8 + clean) // 2)
+    assert len(batches) == -(-(8 + clean) // 2)
 
 
 def test_none_asked_for_shows_all_images_once_in_the_order_of_before() -> None:
@@ -151,9 +151,9 @@ def write_own(root: Path, layout: str) -> object:
 @pytest.mark.parametrize("layout", ["folder", "coco", "labelme"])
 def test_your_own_clean_photos_take_part(layout: str, tmp_path: Path) -> None:
     data = write_own(tmp_path, layout)
-    found = build_loader(data, Framing(16), batch_size=3, shuffle=True, training=True, clean_share=0.5)  # type: ignore[arg-type]
+    batches = build_loader(data, Framing(16), batch_size=3, shuffle=True, training=True, clean_share=0.5)  # type: ignore[arg-type]
     empty = 0
-    for batch in found:
+    for batch in batches:
         assert batch.masks is not None
         empty += int((batch.masks.flatten(1).sum(1) == 0).sum())
         assert torch.equal(batch.masks.flatten(1).any(1), torch.tensor([kind != "clean" for kind in batch.class_names]))

@@ -1,4 +1,4 @@
-"""Each data set: what it holds, which splits, and what it says when something is wrong."""
+"""Each data set: its samples, its splits, and its errors."""
 
 from __future__ import annotations
 
@@ -63,10 +63,10 @@ def test_a_division_has_its_own_lists(division: str, tmp_path: Path, monkeypatch
     monkeypatch.setattr(magnetic_tile, "find_root", lambda *_: tmp_path)
     for split in ("train", "val", "test"):
         options = loader_options("magnetic_tile", {"split": division})
-        found = load_dataset("magnetic_tile", root=tmp_path, split=split, **options).ids
-        assert sorted(found) == sorted(read_split(lists[division], split))
+        ids = load_dataset("magnetic_tile", root=tmp_path, split=split, **options).ids
+        assert sorted(ids) == sorted(read_split(lists[division], split))
         other = lists["usual" if division == "by_tile" else "by_tile"]
-        assert sorted(found) != sorted(read_split(other, split))
+        assert sorted(ids) != sorted(read_split(other, split))
 
 
 def test_the_division_is_part_of_the_name() -> None:

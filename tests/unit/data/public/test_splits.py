@@ -1,4 +1,4 @@
-"""The committed lists are disjoint and what their README says; carving is stable and keeps groups together."""
+"""The committed lists are disjoint and as in their README; drawing splits is stable and keeps groups together."""
 
 from __future__ import annotations
 
