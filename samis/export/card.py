@@ -121,9 +121,39 @@ def _clean(row: ScoreRow) -> str:
     clean = row.clean or {}
     return (
         f"Clean parts, {row.split} split, at the threshold above: {clean['kept_clean']:.0%} of {clean['n_images']:.0f} defect-free "
-        f"images kept clean (no pixel above it), {clean['defect_recall']:.0%} of the defective ones found, image AUROC "
+        f"images kept clean (no pixel above it), {clean['defect_recall']:.0%} of the defective ones detected, image AUROC "
         f"{clean['image_auroc']:.3f}."
     )
+
+
+def _shipped_table(
+    config: Mapping[str, Any], provenance: Mapping[str, Any], base: Mapping[str, Any], size_mb: float
+) -> list[str]:
+    """Return the table of a shipped adapter's card; arguments as for ``shipped_card``."""
+    data, frame, adapter, optim, training = (config[key] for key in ("data", "frame", "adapter", "optim", "training"))
+    made, versions = provenance.get("made", {}), provenance.get("versions", {})
+    torch = f"; torch {versions['torch']}" if "torch" in versions else ""
+    code = made.get("code") or f"commit `{provenance.get('commit', 'unknown')}`"
+    cut = f"; {provenance['cut']}, best epoch {provenance['best_epoch']}" if "cut" in provenance else ""
+    tiles = f"tiles of {frame['tile_px']} px, overlap {frame['overlap']:g}" if frame["tile_px"] else "images whole"
+    parts = ", ".join([*adapter["encoder"], *(f"decoder {word}" for word in adapter["decoder"])])
+    data_name = data.get("label") or data["name"]
+    side = f"{frame['frame_px']} px" if frame["frame_px"] else "the architecture's own"
+    options = f", options {dict(data['options'])}" if data["options"] else ""
+    return [
+        "| | |",
+        "|---|---|",
+        f"| base | `{base.get('architecture')}`, sha256 `{base.get('weights_sha256')}` |",
+        f"| weights | `best/adapter_model.safetensors`, {size_mb:.1f} MB in half precision (loaded as float32) |",
+        f"| data | {data_name}, split `{data['train']}`{options}; best epoch by `{config['keep_best']}` on `{data['val']}` |",
+        f"| data fingerprint | `{provenance.get('data_fingerprint', 'not recorded')}` |",
+        f"| frame | {side}, {tiles} |",
+        f"| recipe | {adapter['name']} (rank {adapter['rank']}) on {parts}; {_length(provenance, training)}, batch "
+        f"{training['batch_size']}, lr {optim['lr']:g} (pretrained weights × {optim['pretrained_lr_scale']:g}), augmentation "
+        f"`{data['augment']}`, precision {provenance.get('mixed_precision', training['mixed_precision'])}{cut} |",
+        f"| tuned on | {made.get('hardware', 'not recorded')}; {code}{torch} |",
+        f"| threshold on validation | {_threshold(provenance)} |",
+    ]
 
 
 def shipped_card(
@@ -140,16 +170,8 @@ def shipped_card(
         rows: score rows of this run; may be empty.
         size_mb: size of the weights, 10^6 bytes.
     """
-    data, frame, adapter, optim, training = (config[key] for key in ("data", "frame", "adapter", "optim", "training"))
-    made, versions = provenance.get("made", {}), provenance.get("versions", {})
-    torch = f"; torch {versions['torch']}" if "torch" in versions else ""
-    code = made.get("code") or f"commit `{provenance.get('commit', 'unknown')}`"
-    cut = f"; {provenance['cut']}, best epoch {provenance['best_epoch']}" if "cut" in provenance else ""
-    tiles = f"tiles of {frame['tile_px']} px, overlap {frame['overlap']:g}" if frame["tile_px"] else "images whole"
-    parts = ", ".join([*adapter["encoder"], *(f"decoder {word}" for word in adapter["decoder"])])
+    data = config["data"]
     data_name = data.get("label") or data["name"]
-    side = f"{frame['frame_px']} px" if frame["frame_px"] else "the architecture's own"
-    options = f", options {dict(data['options'])}" if data["options"] else ""
     lines = [
         f"# {name}: a tuned adapter",
         "",
@@ -160,18 +182,7 @@ def shipped_card(
         f"python -c \"import samis; print(samis.load_run('{name}').predict('photo.png'))\"",
         "```",
         "",
-        "| | |",
-        "|---|---|",
-        f"| base | `{base.get('architecture')}`, sha256 `{base.get('weights_sha256')}` |",
-        f"| weights | `best/adapter_model.safetensors`, {size_mb:.1f} MB in half precision (loaded as float32) |",
-        f"| data | {data_name}, split `{data['train']}`{options}; best epoch by `{config['keep_best']}` on `{data['val']}` |",
-        f"| data fingerprint | `{provenance.get('data_fingerprint', 'not recorded')}` |",
-        f"| frame | {side}, {tiles} |",
-        f"| recipe | {adapter['name']} (rank {adapter['rank']}) on {parts}; {_length(provenance, training)}, batch "
-        f"{training['batch_size']}, lr {optim['lr']:g} (pretrained weights × {optim['pretrained_lr_scale']:g}), augmentation "
-        f"`{data['augment']}`, precision {provenance.get('mixed_precision', training['mixed_precision'])}{cut} |",
-        f"| tuned on | {made.get('hardware', 'not recorded')}; {code}{torch} |",
-        f"| threshold on validation | {_threshold(provenance)} |",
+        *_shipped_table(config, provenance, base, size_mb),
         "",
         "## Scores",
         "",
@@ -182,7 +193,7 @@ def shipped_card(
         "",
         f"- Made for surfaces like those of {data_name}: on another material, camera or light it has to be tuned again.",
         "- Mask 0 is the answer; masks 1 to 3 and the predicted IoU were not tuned.",
-        *(f"- {note}" for note in made.get("limits", "").split("|") if note),
+        *(f"- {note}" for note in provenance.get("made", {}).get("limits", "").split("|") if note),
         "",
         "Licence: Apache-2.0, as the project. The images it was tuned on have licences of their own and are not included.",
         "",

@@ -89,15 +89,32 @@ def write_onnx(sam: Sam, folder: Path, *, probe: Probe) -> float:
     def session(name: str) -> Any:
         return onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
 
-    (embedding,) = session("encoder.onnx").run(None, {"x": probe.framed().numpy()})
-    decoder = session("decoder.onnx")
+    fixed = {name: tensor.numpy() for name, tensor in inputs.items()}
+    low = _masks(session("encoder.onnx"), session("decoder.onnx"), fixed, outputs, probe)
+    return probe.check(probabilities(low), "onnx", TOLERANCE)
+
+
+def _masks(encoder: Any, decoder: Any, inputs: dict[str, np.ndarray], outputs: list[str], probe: Probe) -> np.ndarray:
+    """Return the written model's logits of the probe's prompts: a box, a click, and no point.
+
+    Args:
+        encoder: session of the image encoder.
+        decoder: session of the decoder.
+        inputs: an array for each of the decoder's inputs.
+        outputs: names of the decoder's outputs.
+        probe: whose picture and prompts are used.
+
+    Raises:
+        UserError: masks of another size.
+    """
+    (embedding,) = encoder.run(None, {"x": probe.framed().numpy()})
     hw = probe.picture.shape[:2]
     corners = probe.box_xyxy.reshape(1, 2, 2)
     click = np.concatenate([probe.point_xy[None, None], np.zeros((1, 1, 2))], axis=1)
     prompts = [(corners, [[2, 3]]), (click, [[1, -1]]), (np.zeros((1, 0, 2)), np.zeros((1, 0)))]
     low = []
     for coordinates, labels in prompts:
-        feed = {name: tensor.numpy() for name, tensor in inputs.items()} | {
+        feed = inputs | {
             "image_embeddings": embedding,
             "point_coords": np.asarray(coordinates, np.float32),
             "point_labels": np.asarray(labels, np.float32),
@@ -110,7 +127,7 @@ def write_onnx(sam: Sam, folder: Path, *, probe: Probe) -> float:
                 code="E-EXPORT-SHAPE",
             )
         low.append(low_res[0, 0])
-    return probe.check(probabilities(np.stack(low)), "onnx", TOLERANCE)
+    return np.stack(low)
 
 
 def _trace(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from samis.errors import UserError
 from samis.export.merged import INSTALL, Probe, probabilities
-from samis.sam.architectures import ARCHITECTURES
+from samis.sam.architectures import ARCHITECTURES, Architecture
 
 _DOWNSCALING = {"0": "conv1", "1": "layer_norm1", "3": "conv2", "4": "layer_norm2", "6": "conv3"}
 _UPSCALING = {"0": "upscale_conv1", "1": "upscale_layer_norm", "3": "upscale_conv2"}
@@ -49,6 +49,27 @@ def transformers_name(name: str) -> str:
     return name
 
 
+def _sections(a: Architecture, frame_px: int) -> dict[str, dict[str, Any]]:
+    """Return the sections of transformers' SamConfig for an architecture."""
+    grid = frame_px // a.patch_px
+    return {
+        "vision_config": {
+            "hidden_size": a.embed_dim, "num_hidden_layers": a.depth, "num_attention_heads": a.num_heads,
+            "image_size": frame_px, "patch_size": a.patch_px, "window_size": a.window, "mlp_dim": 4 * a.embed_dim,
+            "global_attn_indexes": list(a.global_attention), "output_channels": a.prompt_dim,
+            "num_pos_feats": a.prompt_dim // 2,
+        },
+        "prompt_encoder_config": {
+            "hidden_size": a.prompt_dim, "image_size": frame_px, "patch_size": a.patch_px,
+            "image_embedding_size": grid, "mask_input_channels": a.mask_in_channels,
+        },
+        "mask_decoder_config": {
+            "hidden_size": a.prompt_dim, "mlp_dim": a.decoder_mlp_dim, "num_attention_heads": a.decoder_heads,
+            "iou_head_hidden_dim": a.iou_hidden_dim,
+        },
+    }  # fmt: skip
+
+
 def write_transformers(
     state: dict[str, Tensor], folder: Path, *, architecture: str, frame_px: int, probe: Probe
 ) -> float:
@@ -75,28 +96,11 @@ def write_transformers(
         raise UserError(
             f"transformers: it has no encoder for {architecture}; leave this format out", code="E-EXPORT-ARCHITECTURE"
         )
-    grid = frame_px // a.patch_px
-    config = SamConfig(
-        vision_config={
-            "hidden_size": a.embed_dim, "num_hidden_layers": a.depth, "num_attention_heads": a.num_heads,
-            "image_size": frame_px, "patch_size": a.patch_px, "window_size": a.window, "mlp_dim": 4 * a.embed_dim,
-            "global_attn_indexes": list(a.global_attention), "output_channels": a.prompt_dim,
-            "num_pos_feats": a.prompt_dim // 2,
-        },
-        prompt_encoder_config={
-            "hidden_size": a.prompt_dim, "image_size": frame_px, "patch_size": a.patch_px,
-            "image_embedding_size": grid, "mask_input_channels": a.mask_in_channels,
-        },
-        mask_decoder_config={
-            "hidden_size": a.prompt_dim, "mlp_dim": a.decoder_mlp_dim, "num_attention_heads": a.decoder_heads,
-            "iou_head_hidden_dim": a.iou_hidden_dim,
-        },
-    )  # fmt: skip
     renamed = {transformers_name(name): tensor for name, tensor in state.items() if not name.startswith("pixel_")}
     renamed["prompt_encoder.shared_embedding.positional_embedding"] = renamed[
         "shared_image_embedding.positional_embedding"
     ]
-    model: Any = SamModel(config)
+    model: Any = SamModel(SamConfig(**_sections(a, frame_px)))
     model.load_state_dict(renamed)
     model.save_pretrained(folder)
     longest, padded = {"longest_edge": frame_px}, {"height": frame_px, "width": frame_px}

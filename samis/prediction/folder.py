@@ -45,7 +45,7 @@ def predict_to(
         processes: those that share the photos; None is this one alone.
 
     Returns:
-        What ``predictions.json`` holds beside the settings, and ``predicted_now``, the number of photos of this run.
+        What ``predictions.json`` holds besides the settings, and ``predicted_now``, the number of photos of this run.
 
     Raises:
         UserError: the folder holds something else, or a prompt is missing.
@@ -61,37 +61,58 @@ def predict_to(
         decider = image_decider(model, options, threshold, own=source == model.threshold_from)
         promise = {"promise": kept_promise(model, options).as_dict()} if options.promise else {}
     folder, todo = _open_folder(out, settings, photos, options, processes, decider)
+    notes: dict[str, Any] = {
+        "threshold_from": source, **promise, "failed": {}, "warnings": model.warnings, "provenance": provenance(),
+    }  # fmt: skip
+    before = len(photos) - len(todo)
+    if before and processes.is_main_process and not quiet:
+        print(f"{before} of {len(photos)} photos are done already", file=sys.stderr)
     groups = [todo[start : start + options.batch_size] for start in range(0, len(todo), options.batch_size)]
     mine = [photo for group in processes.share(groups) for photo in group]
-    failed: dict[str, str] = {}
-    main = processes.is_main_process
-    before = len(photos) - len(todo)
-    if before and main and not quiet:
-        print(f"{before} of {len(photos)} photos are done already", file=sys.stderr)
     progress = Progress(  # of the main process's share
-        before + len(mine), unit="photos", done=before, active=main and not quiet
+        before + len(mine), unit="photos", done=before, active=processes.is_main_process and not quiet
     )
-    written = 0
-    notes: dict[str, Any] = {
-        "threshold_from": source, **promise, "failed": failed, "warnings": model.warnings, "provenance": provenance(),
-    }  # fmt: skip
     counts: dict[str, Any] = {}
     try:
-        with collective_guard(processes):
-            for each in predict(model, mine, options, failed=failed):
-                folder.add(each.id, each.path, each.image, each.map, each.mask, each.regions, each.scores)
-                written += 1
-                progress.advance(
-                    before + len(failed) + written - progress.bar.n, about=f"{len(failed)} failed" if failed else ""
-                )
-        shares = gather(processes, (failed, written))
-        failed.update({path: why for share, _ in shares for path, why in share.items()})
-        written = sum(number for _, number in shares)
+        written = _write_share(folder, model, mine, options, processes, progress, notes["failed"])
     finally:  # an interrupted run, too, leaves tables of all that it has
-        if main:
+        if processes.is_main_process:
             counts = folder.finish(notes)
         progress.close()
     return {"out": str(out), "threshold": threshold, **notes, **counts, "predicted_now": written}
+
+
+def _write_share(
+    folder: PredictionFolder,
+    model: LoadedModel,
+    photos: Sequence[Photo],
+    options: Options,
+    processes: Processes,
+    progress: Progress,
+    failed: dict[str, str],
+) -> int:
+    """Predict this process's photos; return how many all processes wrote, and collect their failures in `failed`.
+
+    Args:
+        folder: where the predictions go.
+        model: what predicts.
+        photos: this process's share.
+        options: how they are predicted.
+        processes: those that share the photos.
+        progress: advanced for every photo, predicted or failed.
+        failed: takes file -> reason.
+    """
+    written, before = 0, progress.bar.n
+    with collective_guard(processes):
+        for each in predict(model, photos, options, failed=failed):
+            folder.add(each.id, each.path, each.image, each.map, each.mask, each.regions, each.scores)
+            written += 1
+            progress.advance(
+                before + len(failed) + written - progress.bar.n, about=f"{len(failed)} failed" if failed else ""
+            )
+    shares = gather(processes, (failed, written))
+    failed.update({path: why for share, _ in shares for path, why in share.items()})
+    return sum(number for _, number in shares)
 
 
 def _open_folder(

@@ -58,14 +58,14 @@ def verdict_counts(lines: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def image_records(records: Sequence[Mapping[str, Any]], lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return what ``predictions.json`` says of each predicted image: verdict, score, size, and its regions' measures.
+    """Return what ``predictions.json`` holds of each predicted image: verdict, score, size, and its regions' measures.
 
     Args:
         records: of the images.
         lines: from ``image_lines``.
     """
     known = {record["file_name"]: record for record in records}
-    found = []
+    entries = []
     for line in lines:
         if line["verdict"] == NOT_PREDICTED:
             continue
@@ -73,11 +73,11 @@ def image_records(records: Sequence[Mapping[str, Any]], lines: Sequence[Mapping[
         regions = [
             {key: value for key, value in region.items() if key not in _NOT_MEASURES} for region in record["regions"]
         ]
-        found.append(
+        entries.append(
             {
                 "file_name": line["image"], "id": record["id"], "verdict": line["verdict"], "score": line["score"],
                 "scores": record["image_scores"], "height": record["height"], "width": record["width"],
                 "area_share": record["area_share"], "regions": regions,
             }
         )  # fmt: skip
-    return found
+    return entries

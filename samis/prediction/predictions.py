@@ -160,10 +160,10 @@ class PredictionFolder:
         write_atomic(self.out / "images.csv", image_csv(lines))
         verdicts = {"rule": self.image_rule, "threshold": self.image_threshold, **verdict_counts(lines)}
         counts = {"images": len(records), "defective": sum(bool(r["regions"]) for r in records), "regions": len(rows)}
-        found: dict[str, Any] = {**counts, "verdicts": verdicts, "gone": gone}
+        summary: dict[str, Any] = {**counts, "verdicts": verdicts, "gone": gone}
         of_images = image_records(records, lines)
-        self._write_summary({**found, "mm_per_px": self.mm_per_px, **notes, "image_list": of_images})
-        return found
+        self._write_summary({**summary, "mm_per_px": self.mm_per_px, **notes, "image_list": of_images})
+        return summary
 
     def _write_summary(self, notes: Mapping[str, Any]) -> None:
         content = {"settings": self.settings, **notes}

@@ -84,9 +84,8 @@ class Predictor:
         first, weight = 0, np.zeros((0, width), np.float32)  # of the rows from `first` on
         for start in range(0, len(placements), self.views_at_once):
             part = placements[start : start + self.views_at_once]
-            done = max(
-                first, min(p.crop_xyxy[1] for p in placements[start:]) - 1
-            )  # minus the pixel that `_in_window` adds
+            # minus the pixel that `_in_window` adds
+            done = max(first, min(p.crop_xyxy[1] for p in placements[start:]) - 1)
             _divide(total[first:done], weight[: done - first])
             first, weight = done, weight[done - first :]
             framed = self._framed(sample, part)

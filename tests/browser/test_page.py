@@ -190,9 +190,9 @@ def test_accessibility(open_page, scheme, width):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     page = open_page(color_scheme=scheme, viewport={"width": width, "height": 900})
     page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true })")
-    found = axe.Axe().run(page).response
-    assert len(found["passes"]) > 20
-    violations = found["violations"]  # of any impact, not only the serious and critical ones
+    result = axe.Axe().run(page).response
+    assert len(result["passes"]) > 20
+    violations = result["violations"]  # of any impact, not only the serious and critical ones
     wrong = [(one["impact"], one["id"], [node["html"][:200] for node in one["nodes"][:3]]) for one in violations]
     assert not wrong
 

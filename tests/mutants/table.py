@@ -221,8 +221,8 @@ MUTANTS = [
     Mutant(
         "weights_of_rows_still_to_come_are_dropped",
         "samis/prediction/predictor.py",
-        "- 1)  # minus the pixel that `_in_window` adds",
-        "+ 3)",
+        "min(p.crop_xyxy[1] for p in placements[start:]) - 1)",
+        "min(p.crop_xyxy[1] for p in placements[start:]) + 3)",
         "tests/unit/prediction/test_predictor.py -kblended",
     ),
     # Losses

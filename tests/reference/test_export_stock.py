@@ -77,8 +77,12 @@ def make_run(folder, architecture, adapter, weights):
     shake(learner.adapted)
     learner.save(folder / "best")
     (folder / "config.yaml").write_text(to_yaml(config))
-    birth = {"commit": "abc", "threshold": {"value": 0.25, "iou": 0.6, "images": 4}, "validation": {"s_measure": 0.7}}
-    (folder / "provenance.json").write_text(json.dumps(birth))
+    provenance = {
+        "commit": "abc",
+        "threshold": {"value": 0.25, "iou": 0.6, "images": 4},
+        "validation": {"s_measure": 0.7},
+    }
+    (folder / "provenance.json").write_text(json.dumps(provenance))
     return folder, learner.adapted
 
 
@@ -95,14 +99,14 @@ def exported(tmp_path_factory, base_file):
     folder = tmp_path_factory.mktemp("run")
     run, adapted = make_run(folder / "run", "small", TUNED, base_file)
     row = {"kind": "tuned", "dataset": "d", "split": "test", "n_images": 7, "prompt": "empty", "mask_rule": "single"}
-    birth = json.loads((run / "provenance.json").read_text())
+    provenance = json.loads((run / "provenance.json").read_text())
     ScoreRow(
         name="made",
         oracle=False,
         protocol="pysod",
         metrics={"s_measure": 0.4321},
         directions={"s_measure": 1},
-        provenance={"training": birth},
+        provenance={"training": provenance},
         **row,
     ).save(folder / "rows" / "made.json")
     written, left_out = export(run, folder / "out", rows=folder / "rows")

@@ -1,6 +1,6 @@
 """Write a folder of predictions as one page: photos by score, a threshold that recounts the verdicts, regions, a review as CSV.
 
-Style, script and data are inside the page; the pictures lie beside it and are loaded as they come into view.
+Style, script and data are inside the page; the pictures are next to it and are loaded as they come into view.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def render_predictions(
     Args:
         records: of the photos: ``id``, ``file_name``, ``height``, ``width``, ``score`` of the image in [0, 1], ``regions`` with
             ``area_px``, ``box_xywh``, ``score``. The pictures ``thumbs/ID.jpg``, ``overlays/ID.jpg``, ``maps/ID.png`` and
-            ``masks/ID.png`` lie beside the page.
+            ``masks/ID.png`` are next to the page.
         model: name of the run or adapter.
         rule: by which an image is scored.
         threshold: of the image; a photo whose score is above it is defective.

@@ -23,8 +23,8 @@ def test_equals_every_threshold_tried_by_hand():
         search.add(values, truth)
     curve = []
     for k in range(LEVELS):
-        found = [values > k / LEVELS for values, _ in pairs]
-        curve.append(np.mean([(f & t).sum() / (f | t).sum() for f, (_, t) in zip(found, pairs, strict=True)]))
+        masks = [values > k / LEVELS for values, _ in pairs]
+        curve.append(np.mean([(f & t).sum() / (f | t).sum() for f, (_, t) in zip(masks, pairs, strict=True)]))
     best = search.best()
     assert best["iou"] == pytest.approx(max(curve), abs=1e-12)
     assert curve[round(best["value"] * LEVELS)] == pytest.approx(max(curve), abs=1e-12)

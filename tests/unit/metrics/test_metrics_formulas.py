@@ -79,7 +79,7 @@ def test_gradient_edges_is_a_band_with_a_hole_on_thin_lines():
 
 
 def test_pratt_by_hand():
-    """A vertical step moved by two columns: its band of two columns lies 2 and 1 px from the truth's."""
+    """A vertical step moved by two columns: its band of two columns is 2 and 1 px from the truth's."""
     truth, image = np.zeros((4, 8), bool), np.zeros((4, 8), np.uint8)
     truth[:, 2:], image[:, 4:] = True, 255
     expected = (4 / (1 + 0.1 * 4) + 4 / (1 + 0.1 * 1)) / 8
@@ -104,8 +104,8 @@ def test_outline_leaves_out_the_image_border():
 def test_boundary_f_tolerates_two_pixels(shift, expected):
     truth = np.zeros((30, 30), bool)
     truth[5:11, 5:11] = True
-    found = boundary_f(np.roll(truth, shift, axis=0), truth)
-    assert found == pytest.approx(expected, abs=1e-12)
+    score = boundary_f(np.roll(truth, shift, axis=0), truth)
+    assert score == pytest.approx(expected, abs=1e-12)
 
 
 def test_objects_small_large_missed_and_false():

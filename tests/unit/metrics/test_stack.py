@@ -15,7 +15,7 @@ NAMES = [*PROTOCOLS["pysod"], *OPTIONAL["pysod"]]
 def pairs(protocol: str = "pysod") -> list[Pair]:
     """Return maps of many sizes and kinds: few values (ties at thresholds), constant ones, floats; empty and full truths."""
     rng = np.random.default_rng(0)
-    found = []
+    made = []
     for turn in range(90):
         hw = tuple(rng.integers(1, 30, 2))
         truth = rng.random(hw) < (0.0, 0.05, 0.4, 1.0)[turn % 4]
@@ -28,8 +28,8 @@ def pairs(protocol: str = "pysod") -> list[Pair]:
             values = np.where(truth, levels[-1], levels[0])
         if turn % 11 == 0:
             values = values.astype(np.float64) / 300
-        found.append(make_pair(values, TruthFields(truth), protocol=protocol))
-    return found
+        made.append(make_pair(values, TruthFields(truth), protocol=protocol))
+    return made
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -14,7 +14,7 @@ from samis.metrics.truth import MaskFields, TruthFields
 def masks() -> list[np.ndarray]:
     """Return specks, blobs, ellipses and one pixel in each corner, of many sizes."""
     rng = np.random.default_rng(0)
-    found = []
+    masks = []
     for turn in range(120):
         hw = tuple(rng.integers(1, 60, 2))
         if turn % 3 == 0:
@@ -26,13 +26,13 @@ def masks() -> list[np.ndarray]:
             centre = (int(rng.integers(hw[1])), int(rng.integers(hw[0])))
             cv2.ellipse(drawn, centre, (hw[1] // 4 + 1, hw[0] // 3 + 1), float(rng.integers(180)), 0, 360, 1, -1)
             mask = drawn > 0
-        found.append(mask)
+        masks.append(mask)
     for corner in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
-        found.append(np.zeros((40, 30), bool))
-        found[-1][corner] = True
+        masks.append(np.zeros((40, 30), bool))
+        masks[-1][corner] = True
     long = np.zeros((3, 700), bool)  # further than the weights differ from 2
     long[1, 4] = True
-    return [mask for mask in [*found, long, np.ones((5, 7), bool)] if mask.any()]
+    return [mask for mask in [*masks, long, np.ones((5, 7), bool)] if mask.any()]
 
 
 @pytest.mark.parametrize("part", range(4))

@@ -54,10 +54,10 @@ def test_run_lengths_are_the_masks_in_pycocotools(tmp_path, seed):
     mask = blobs(seed)
     regions = find_regions(mask, mask.astype(float))
     read = as_file(tmp_path, mask, regions, polygons=False)
-    found = read.loadAnns(read.getAnnIds())
-    assert len(found) == len(regions) > 20
+    annotations = read.loadAnns(read.getAnnIds())
+    assert len(annotations) == len(regions) > 20
     whole = np.zeros_like(mask)
-    for annotation, region in zip(found, regions, strict=True):
+    for annotation, region in zip(annotations, regions, strict=True):
         part = read.annToMask(annotation).astype(bool)
         assert part.sum() == region.area_px == annotation["area"]
         assert coco_mask.toBbox(annotation["segmentation"]).tolist() == list(region.box_xywh)
@@ -65,11 +65,13 @@ def test_run_lengths_are_the_masks_in_pycocotools(tmp_path, seed):
         whole |= part
     assert np.array_equal(whole, mask)
     assert np.array_equal(kept_mask(regions, mask.shape), mask)
-    results = read.loadRes([{k: a[k] for k in ("image_id", "category_id", "segmentation", "score")} for a in found])
-    assert len(results.getAnnIds()) == len(found)
+    results = read.loadRes(
+        [{k: a[k] for k in ("image_id", "category_id", "segmentation", "score")} for a in annotations]
+    )
+    assert len(results.getAnnIds()) == len(annotations)
 
 
-def test_polygons_are_the_outer_rims_in_pycocotools(tmp_path):
+def test_polygons_are_the_outer_boundaries_in_pycocotools(tmp_path):
     from scipy.ndimage import binary_fill_holes
 
     mask = np.zeros((60, 83), bool)
