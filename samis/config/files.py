@@ -82,9 +82,13 @@ def read_yaml(text: str, *, where: str) -> Any:
     except RecursionError:
         raise ConfigError(f"{where}: expected YAML, but it is nested too deep", code="E-CONFIG-TOO-LARGE") from None
     except (yaml.YAMLError, ValueError, LookupError, OverflowError) as error:  # PyYAML lets Python's own errors through
-        raise ConfigError(
-            f"{where}: expected YAML, but {' '.join(str(error).split())}", code="E-CONFIG-YAML"
-        ) from error
+        raise ConfigError(f"{where}: expected YAML, but {_one_line(error)}", code="E-CONFIG-YAML") from error
+
+
+def _one_line(error: Exception) -> str:
+    """Return an error's text on one line, with escapes for characters that cannot be printed."""
+    text = " ".join(str(error).split())
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = (), *, schema: type[T] = Experiment) -> T:  # type: ignore[assignment]

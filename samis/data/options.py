@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
+import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Annotated, Any
@@ -86,7 +87,8 @@ def check_values(name: str, loader: Callable[..., Any], options: Mapping[str, An
     try:
         from_dict(schema, written, where=f"data set {name}: data.options")
     except ConfigError as error:
-        raise UserError(error.message, code="E-DATA-OPTION") from None
+        lines = re.sub(r"\[E-CONFIG-[A-Z-]+\]$", "[E-DATA-OPTION]", error.message, flags=re.MULTILINE)
+        raise UserError(lines, code="E-DATA-OPTION") from None
 
 
 @lru_cache

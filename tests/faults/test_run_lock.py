@@ -42,7 +42,7 @@ def holder(tmp_path):
 def test_the_second_run_is_told_who_holds_the_folder(holder, tmp_path):
     with pytest.raises(UserError) as caught:
         tiny.train(tmp_path)
-    for word in (str(holder.pid), socket.gethostname(), "2026-01-02T03:04:05", "choose another training.out"):
+    for word in (str(holder.pid), socket.gethostname(), "2026-01-02T03:04:05", "E-TRAIN-LOCKED"):
         assert word in str(caught.value)
     files = sorted(path.name for path in tmp_path.iterdir())
     assert files == [lock.NAME, lock.HOLDER], "the second run must not touch the folder"
@@ -73,7 +73,7 @@ time.sleep(60)
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     child = int(parent.stdout.readline())
     try:
-        with pytest.raises(UserError, match=f"process {parent.pid}"):
+        with pytest.raises(UserError, match=f"process {parent.pid} .*E-TRAIN-LOCKED"):
             RunLock(tmp_path).acquire()
         parent.kill()
         parent.wait()
@@ -88,7 +88,7 @@ time.sleep(60)
 def test_twice_in_one_process(tmp_path):
     first = RunLock(tmp_path)
     assert first.acquire() is None
-    with pytest.raises(UserError, match=f"process {os.getpid()}"):
+    with pytest.raises(UserError, match=f"process {os.getpid()} .*E-TRAIN-LOCKED"):
         RunLock(tmp_path).acquire()
     first.release()
     again = RunLock(tmp_path)
@@ -128,7 +128,7 @@ def test_without_the_systems_locks_the_process_decides(tmp_path, monkeypatch, pi
         assert "is gone" in held.acquire()
         held.release()
     else:
-        with pytest.raises(UserError, match=r"if it is surely gone, delete .*\.lock"):
+        with pytest.raises(UserError, match=r"delete .*\.lock.*E-TRAIN-LOCKED"):
             held.acquire()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from samis.core.contracts import Dataset
-from samis.data import DATASETS, dataset_label, load_dataset, loader_options
+from samis.data import DATASETS, check_options, dataset_label, load_dataset, loader_options
 from samis.data.base import Record, RecordDataset, find_root, read_split
 from samis.data.own.folder import load_folder
 from samis.data.public import magnetic_tile
@@ -222,3 +222,11 @@ def test_the_fingerprint_follows_the_contents(two_folders: Path, tmp_path: Path,
     assert load_folder(root=moved, split="all").fingerprint() == first
     draw(moved / "masks" / "photo 3.png", 99, mask=True)
     assert load_folder(root=moved, split="all").fingerprint() != first
+
+
+def test_each_line_of_several_wrong_options_ends_with_the_code() -> None:
+    with pytest.raises(UserError) as caught:
+        check_options("folder", {"maks": 1, "val_share": 3})
+    lines = str(caught.value).split("\n")
+    assert len(lines) == 2 and all(line.endswith(" [E-DATA-OPTION]") for line in lines)
+    assert all(line.count("[E-") == 1 for line in lines)
