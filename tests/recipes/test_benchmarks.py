@@ -26,7 +26,13 @@ SLOW = {"scaling", "encoder", "everything", "embeddings", "memory"}
 
 
 def test_every_benchmark_is_launched_here():
-    scripts = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - {"sides", "encoder_table"}
+    scripts = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - {
+        "sides",
+        "encoder_table",
+        "peft_atlas",
+        "atlas_jobs",
+        "atlas_page",
+    }
     assert scripts == set(SMALL)
 
 
