@@ -65,7 +65,7 @@ class Exchange(nn.Module):
 
 
 class AggregateInteractionModule(nn.Module):
-    """AIM: a level and its neighbours, brought to one width, exchange once and merge at the level's size.
+    """AIM: a level and its neighbours, projected to one width, exchange once and merge at the level's size.
 
     Args:
         before: channels of the two or three levels that meet.

@@ -18,13 +18,14 @@ def stated_cost(methods: Sequence[str], path: Path = PATH) -> dict[str, Any]:
     """Return the ``cost`` of a row of saved maps; of several methods the sum, where all state it.
 
     Args:
-        methods: as the file's column ``method`` calls them.
+        methods: as in the file's column ``method``.
+        path: of the CSV file.
 
     Returns:
         ``parameters``, ``multiply_adds``, ``frame_px`` (where all have the same) and ``source``, as far as stated.
 
     Raises:
-        ValueError: a line of the file is not what it should be; names the line.
+        ValueError: a line of the file is incomplete; names the line.
 
     >>> stated_cost(["MINet-TII2024"])
     {'parameters': 280000, 'frame_px': 368, 'source': 'github.com/Kunye-Shen/MINet'}

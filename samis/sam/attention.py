@@ -128,7 +128,7 @@ def _relative_position(
 
 
 def _spare(channels: int, height: int, width: int) -> int:
-    """Return how many channels fill up: fused kernels want one width for all three, a multiple of eight."""
+    """Return the number of padding channels: fused kernels need one width for q, k and v, a multiple of eight."""
     return -(channels + height + width) % 8
 
 

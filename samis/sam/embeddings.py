@@ -104,17 +104,17 @@ class EmbeddingCache:
         encoder = self._encoder(sam)
         shape = family_of(sam).embedding_shape(sam)
         self._check_reader(batch, encoder, shape)
-        brought = batch.extras.get("embeddings", torch.empty(0))
-        self.read += len(brought)
+        supplied = batch.extras.get("embeddings", torch.empty(0))
+        self.read += len(supplied)
         if batch.images.is_meta:
-            return brought.to(device_of(sam)).float()
+            return supplied.to(device_of(sam)).float()
         paths = _paths(self.folder / encoder, keys)
         kept: dict[int, Tensor | None] = dict.fromkeys(range(len(paths)))
-        if len(brought):
-            kept |= zip(batch.extras["embedded"].nonzero()[:, 0].tolist(), brought, strict=True)
+        if len(supplied):
+            kept |= zip(batch.extras["embedded"].nonzero()[:, 0].tolist(), supplied, strict=True)
         kept = {number: _read(paths[number], shape) if each is None else each for number, each in kept.items()}
         missing = [number for number, tensor in kept.items() if tensor is None]
-        self.read, self.computed = self.read + len(kept) - len(missing) - len(brought), self.computed + len(missing)
+        self.read, self.computed = self.read + len(kept) - len(missing) - len(supplied), self.computed + len(missing)
         if missing:
             with torch.no_grad():
                 new = family_of(sam).encode(sam, batch.images[missing]).half().cpu()
@@ -130,7 +130,7 @@ class EmbeddingCache:
         """Set the encoder of the batch's reader.
 
         Raises:
-            RuntimeError: the batch brought another one's: its weights changed while the loader read ahead.
+            RuntimeError: the batch holds embeddings of another encoder: its weights changed while the loader read ahead.
         """
         if "embedded" not in batch.extras or self.reader.knows(encoder):
             return

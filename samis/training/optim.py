@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from samis.config import OptimConfig
+from samis.errors import ConfigError
 
 
 def lr_factor(step: float, total: int, *, warmup_share: float, final_share: float) -> float:
@@ -35,8 +36,12 @@ def build_optimizer(groups: list[dict[str, Any]], config: OptimConfig) -> torch.
     Each group's base lr is ``config.lr`` times its ``lr_scale``; only groups with ``decay`` decay. Parameters that need no
     gradient are left out, so that decay cannot move frozen weights.
 
+    Args:
+        groups: each with ``params``, ``lr_scale`` and ``decay``.
+        config: learning rate, weight decay and betas.
+
     Raises:
-        ValueError: nothing is left to train.
+        ConfigError: every parameter is frozen.
     """
     built = []
     for group in groups:
@@ -46,7 +51,10 @@ def build_optimizer(groups: list[dict[str, Any]], config: OptimConfig) -> torch.
             decay = config.weight_decay if group["decay"] else 0.0
             built.append({"params": trained, "lr": lr, "base_lr": lr, "weight_decay": decay})
     if not built:
-        raise ValueError("nothing to train: every parameter is frozen; choose an adapter with a target")
+        raise ConfigError(
+            "adapter: nothing to train, every parameter is frozen; choose an adapter with a target",
+            code="E-TRAIN-FROZEN",
+        )
     # One kernel for all: on a CPU a step of 37 M parameters takes a fifth of the time.
     return torch.optim.AdamW(built, lr=config.lr, betas=(0.9, config.beta2), fused=True)
 

@@ -191,7 +191,7 @@ class Tracker:
     def _pr_curve(self, precision: np.ndarray, recall: np.ndarray, step: int) -> None:
         # Curves run from threshold 255 down, TensorBoard's from 0 up, in at most 127 steps.
         kept = np.linspace(len(precision) - 1, 0, min(len(precision), PR_THRESHOLDS)).round().astype(int)
-        # TensorBoard wants counts as well; only precision and recall are drawn, so these are ones.
+        # TensorBoard needs counts as well; only precision and recall are drawn, so these are ones.
         ones = np.ones(len(kept))
         self._writer.add_pr_curve_raw(
             "validation/pr", ones, ones, ones, ones, precision[kept], recall[kept], step, num_thresholds=len(kept)

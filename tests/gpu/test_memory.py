@@ -1,4 +1,4 @@
-"""Each preset of the memory ladder makes a step within the memory that it asks for."""
+"""Each memory preset makes a step within the memory that it needs."""
 
 import gc
 

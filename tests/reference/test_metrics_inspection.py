@@ -93,7 +93,7 @@ def test_objects_equal_skimage(scores):
 
 
 def test_aupro_equals_its_definition(scores):
-    """Step through every score that occurs, from the highest down, and count pixels and regions anew."""
+    """Step through every score that occurs, from the highest down, and count pixels and regions again."""
     rates, overlaps = [0.0], [0.0]
     regions = [
         (image, region.coords) for image, truth in IMAGES for region in regionprops(label(truth, connectivity=2))

@@ -131,7 +131,7 @@ def assert_equal(image: np.ndarray, truth: np.ndarray, *, where: str = "") -> No
 
 
 def cases() -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """Return the rows of the edge-case table, drawn anew on 61 x 83 pixels."""
+    """Return the rows of the edge-case table, drawn again on 61 x 83 pixels."""
     truth = np.zeros((61, 83), np.uint8)
     truth[20:41, 27:56] = 255
     soft = cv2.GaussianBlur(np.roll(truth, 3, axis=1), (0, 0), 5)

@@ -62,7 +62,7 @@ def test_frozen_tables(table_hw, hw, few, monkeypatch):
             for output, x, module in zip(outputs, inputs, (stock, fused), strict=True)
         ]
         torch.testing.assert_close(*grads, atol=1e-4, rtol=1e-4)
-        with torch.no_grad():  # what is kept of the tables is made anew
+        with torch.no_grad():  # the cached tables are computed again
             for module in (stock, fused):
                 module.rel_pos_h += 1
 

@@ -65,7 +65,7 @@ def test_missing_and_doubled_ids_are_told(tmp_path):
         maps.check(["In_1", "In_3", "In_4"])
     with pytest.raises(UserError, match=r"In_2 \(In_2\.jpg, In_2\.png\).*E-MAP-DOUBLED"):
         maps.check(["In_1", "In_2"])
-    maps.check(["In_1"])  # a double that nobody asks for does no harm
+    maps.check(["In_1"])  # a double among images that are not scored is no error
     with pytest.raises(UserError, match=r"In_9.*E-MAP-MISSING"):
         maps.predict(batch(["In_9"]))
     with pytest.raises(UserError, match="E-MAP-DOUBLED"):

@@ -227,11 +227,11 @@ def test_a_perfect_answer_costs_nothing(name, draw_batch):
     given = draw_batch()
     network = build_baseline(name, backbone=TINY).eval()
     perfect = 100 * (2 * given.masks - 1)
-    rim = 100 * (2 * edges(given.masks) - 1)
-    outputs = {"mcnet": perfect, "tsernet": [perfect, perfect, perfect, rim]}.get(name, [perfect, perfect])
+    edge_logits = 100 * (2 * edges(given.masks) - 1)
+    outputs = {"mcnet": perfect, "tsernet": [perfect, perfect, perfect, edge_logits]}.get(name, [perfect, perfect])
     each, parts = network.loss(outputs, given, MaskLoss(LossConfig()))
     assert each.shape == (2,) and each.max() < 1e-4 and "main" in parts
-    wrong = {"mcnet": -perfect}.get(name, [-perfect, perfect, rim])
+    wrong = {"mcnet": -perfect}.get(name, [-perfect, perfect, edge_logits])
     assert network.loss(wrong, given, MaskLoss(LossConfig()))[0].min() > 1
 
 

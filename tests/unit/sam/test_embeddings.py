@@ -89,9 +89,9 @@ def test_flips_and_turns_are_eight_files_an_image_and_other_changes_none(sam, tm
         shown.add(given.images.numpy().tobytes())
         cache(sam, given)
     assert len(shown) == len(files(tmp_path)) == 8
-    anew = FramedDataset(Drawn(1), Framing(SIDE), augment=build_augment("default"), training=True)
+    augmented = FramedDataset(Drawn(1), Framing(SIDE), augment=build_augment("default"), training=True)
     crops = FramedDataset(Drawn(1), Framing(SIDE, tile_px=16), training=True)
-    for other in (anew, crops):
+    for other in (augmented, crops):
         assert not other.keyed and "view_keys" not in collate([other[0]]).extras
         cache(sam, collate([other[0]]))
     assert len(files(tmp_path)) == 8

@@ -84,7 +84,7 @@ def test_decoder_and_loss_wait_for_nothing(kind):
         on_cuda(tuning)
         tuning.embed = lambda sam, batch: torch.empty(2, 128, 4, 4, device="cuda", requires_grad=True)
         moved = given.to("cuda")
-        torch.set_autocast_enabled("cuda", True)  # torch.autocast itself asks for a device
+        torch.set_autocast_enabled("cuda", True)  # torch.autocast itself needs a device
         torch.set_autocast_dtype("cuda", torch.bfloat16)
         try:
             with HalfWeights(tuning, torch.bfloat16).swapped(), Seen() as seen:

@@ -1,4 +1,4 @@
-"""A run that is resumed on other images or masks: refused in one line, or recorded as both and selected anew."""
+"""A run that is resumed on other images or masks: refused in one line, or recorded as both, with the best epoch selected again."""
 
 import numpy as np
 import pytest

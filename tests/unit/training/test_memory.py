@@ -19,7 +19,7 @@ def test_every_preset_is_a_config_and_they_go_down():
 
 def test_no_preset_asks_for_less_than_was_measured_of_it():
     for step in PRESETS:
-        # The last stands for a CPU too and asks for nothing; it fits where the one before begins.
+        # The last is for a CPU too and needs no free memory; its peak is below what the one before needs.
         assert step.peak_gb <= (step.free_gb or PRESETS[-2].free_gb)
 
 

@@ -54,7 +54,7 @@ def test_half_weights_give_autocasts_own_numbers(dtype):
             assert one.grad is None or torch.equal(one.grad, two.grad), name
         assert all(type(each) is nn.Parameter and each.dtype == torch.float32 for each in ours.parameters())
         with torch.no_grad():
-            ours.frozen.weight += 1  # the kept copy is made anew
+            ours.frozen.weight += 1  # the kept copy is computed again
             plain.frozen.weight += 1
 
 
@@ -107,7 +107,7 @@ def test_a_constant_norm_is_folded_into_the_convolution_before_it(frozen, monkey
         assert count > 30 and none == 0
         assert len(actual) == (7 if frozen else 40)
         assert all((one - other).norm() < 1e-3 * other.norm() for one, other in zip(actual, wanted, strict=True))
-        trunk.inner.bn1.running_var.mul_(1.5)  # what is kept is made anew
+        trunk.inner.bn1.running_var.mul_(1.5)  # what is kept is computed again
 
 
 def test_half_weights_come_back_after_an_error():

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from samis.config import OptimConfig, TrainingConfig
 from samis.core.contracts import Batch, Evaluation, Learner, Loss
 from samis.core.geometry import place
-from samis.errors import NotFiniteError, UserError
+from samis.errors import ConfigError, NotFiniteError, UserError
 from samis.training.optim import build_optimizer, lr_factor
 from samis.training.tracking import flattened
 from samis.training.trainer import Selection, Trainer
@@ -31,7 +31,7 @@ class Line(torch.nn.Module):
         return Loss(error, {"error": error.detach()})
 
     def segmenter(self):
-        raise AssertionError("the loop never asks for it by itself")
+        raise AssertionError("the loop never calls it by itself")
 
     def parameter_groups(self):
         return [{"params": [self.weight, self.frozen], "lr_scale": 1.0, "decay": True}]
@@ -221,7 +221,7 @@ def test_groups_get_their_rate_and_decay():
     groups = [{"params": [one], "lr_scale": 0.1, "decay": True}, {"params": [two], "lr_scale": 1.0, "decay": False}]
     optimizer = build_optimizer(groups, OptimConfig(lr=0.01, weight_decay=0.3))
     assert [(g["lr"], g["weight_decay"]) for g in optimizer.param_groups] == [(0.001, 0.3), (0.01, 0.0)]
-    with pytest.raises(ValueError, match="nothing to train"):
+    with pytest.raises(ConfigError, match="E-TRAIN-FROZEN"):
         build_optimizer([{"params": [one.requires_grad_(False)], "lr_scale": 1.0, "decay": True}], OptimConfig())
 
 
