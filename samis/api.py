@@ -107,7 +107,9 @@ class Model:
         """Predict photos into a folder, as ``samis predict`` does; return what its ``predictions.json`` says.
 
         Args:
-            out: the folder. photos, options: as for ``predict``.
+            out: the folder.
+            photos: as for ``predict``.
+            options: likewise.
         """
         chosen = prediction.Options(**options)
         return prediction.predict_to(Path(out), self.loaded(), find_photos(photos, leave_out=Path(out)), chosen)
@@ -137,7 +139,9 @@ def load_sam(
     """Load a SAM for zero-shot use.
 
     Args:
-        architecture: vit_b, vit_l, vit_h or samis_lite. prompt: kind of prompt. mask_rule: how masks become one map.
+        architecture: vit_b, vit_l, vit_h or samis_lite.
+        prompt: kind of prompt.
+        mask_rule: how masks become one map.
         weights: file; None takes the embedded or the official ones.
     """
     segmenter = SegmenterConfig(architecture=architecture, mask_rule=mask_rule, weights=weights)
@@ -202,7 +206,8 @@ def score(model: Model | Any, dataset: Dataset, *, protocol: str = "pysod", name
             [0, 1] for each image of a ``samis.core.contracts.Batch``, and perhaps ``describe()``, which says what a row must
             (``kind``, ``prompt``, ``oracle`` ...; by default a baseline without a prompt).
         dataset: what ``load_dataset`` returned, or any ``samis.core.contracts.Dataset``.
-        protocol: of the metrics. name: of the row; None takes the model's, or its class's.
+        protocol: of the metrics.
+        name: of the row; None takes the model's, or its class's.
 
     Raises:
         UserError: the object has no ``predict``; or as ``samis.jobs.score.score``.

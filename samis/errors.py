@@ -1,4 +1,4 @@
-"""What may go wrong, as classes, and what was probably meant; imports nothing of samis and no library."""
+"""The error classes, and proposals for mistyped names; imports nothing of samis and no library."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class NotFiniteError(UserError):
 
 
 class PeerError(UserError):
-    """Another process of the run has failed and says why; this one ends without a word of its own."""
+    """Another process of the run has failed and prints why; this one ends without a message."""
 
 
 class Interrupted(SamisError):
-    """The run was asked to stop and has saved itself; scripts exit with 128 + `signal`, as shells expect.
+    """The run was stopped by a signal and has saved itself; scripts exit with 128 + `signal`, as shells expect.
 
     Args:
         signal: number of the signal, 15 for SIGTERM, 2 for SIGINT.

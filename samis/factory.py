@@ -1,4 +1,4 @@
-"""Config -> objects; the only file that knows every room."""
+"""Config -> objects; the only module that imports every package."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ FLIPS = ((False, False), (True, False), (False, True), (True, True))
 
 
 class FlippedSegmenter:
-    """Answer with the mean of four maps: of the image, mirrored left-right, top-bottom, and both (a ``Segmenter``).
+    """Predict the mean of four maps: of the image, mirrored left-right, top-bottom, and both (a ``Segmenter``).
 
     The views are mirrored where they show the image, padding stays right and below; tiles change places; points and boxes
     of the prompt are mirrored with them. Takes four times as long.

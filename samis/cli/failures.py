@@ -40,9 +40,9 @@ def run(main: Callable[[], None]) -> None:
         if isinstance(error, BrokenPipeError) and _reader_gone():
             sys.exit(128 + 13)  # as a program that SIGPIPE ends
         if out_of_memory(error):
-            said = " ".join(str(error).split())[:120]
+            reason = " ".join(str(error).split())[:120]
             fail(
-                f"out of memory ({said}); lower what grows with it: training.batch_size, metrics.batch_size, frame.frame_px, "
+                f"out of memory ({reason}); lower what grows with it: training.batch_size, metrics.batch_size, frame.frame_px, "
                 "prompt.points_per_side, adapter.rank or adapter.width",
                 code="E-TRAIN-MEMORY",
             )
@@ -63,12 +63,12 @@ def run(main: Callable[[], None]) -> None:
 
 
 def _reader_gone() -> bool:
-    """Return whether whoever read the output is gone, as in ``samis doctor | head``; then nothing is written to it any more."""
+    """Return whether the process that read the output is gone, as in ``samis doctor | head``."""
     if not hasattr(select, "poll"):
         return False
-    watch = select.poll()
-    watch.register(sys.stdout.fileno(), 0)  # a pipe without a reader is in error, whatever is asked
-    if not watch.poll(0):
+    poller = select.poll()
+    poller.register(sys.stdout.fileno(), 0)  # a pipe without a reader is in error, whatever is polled for
+    if not poller.poll(0):
         return False
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return True
@@ -76,14 +76,14 @@ def _reader_gone() -> bool:
 
 def out_of_memory(error: BaseException) -> bool:
     """Return whether memory was refused; torch says so by RuntimeErrors of its own."""
-    told = str(error)
-    return isinstance(error, MemoryError) or "allocate memory" in told or "CUDA out of memory" in told
+    message_text = str(error)
+    return isinstance(error, MemoryError) or "allocate memory" in message_text or "CUDA out of memory" in message_text
 
 
 def disk_full(error: BaseException) -> bool:
     """Return whether a full disk is behind an error; torch and safetensors wrap the system's own."""
-    told = str(error)
-    wrapped = "No space left" in told or "PytorchStreamWriter failed writing" in told
+    message_text = str(error)
+    wrapped = "No space left" in message_text or "PytorchStreamWriter failed writing" in message_text
     return wrapped or getattr(error, "errno", None) == errno.ENOSPC
 
 

@@ -63,8 +63,8 @@ class Parser(errors.Parser):
 
 def schema_of(name: str) -> type:
     """Return the dataclass of a config by its name in ``samis.config``."""
-    found: type = getattr(import_module("samis.config"), name)
-    return found
+    schema: type = getattr(import_module("samis.config"), name)
+    return schema
 
 
 def build(verb: str, *, prog: str | None = None, parser: Parser | None = None) -> Parser:

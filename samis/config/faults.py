@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a config, in our words: where, key, what was expected, what it is, what was probably meant."""
+"""Pydantic's errors as the project's own: where, key, what was expected, what the value is, which name is close."""
 
 from __future__ import annotations
 
@@ -96,5 +96,5 @@ def short(value: Any) -> str:
 
 
 def plain(key: Any) -> str:
-    """Return a key as it stands, if that is one short line."""
+    """Return a key as it is, if that is one short line."""
     return key if isinstance(key, str) and key.isprintable() and len(key) <= 80 else short(key)

@@ -135,8 +135,8 @@ def table(module: str, name: str) -> Callable[[], list[str]]:
     """Return a function that gives the names in ``module.name``, a dict, tuple or set, without importing the module."""
 
     def names() -> list[str]:
-        found = getattr(sys.modules.get(module), name, None)
-        return [str(each) for each in (_names_in_source(module, name) if found is None else found)]
+        loaded = getattr(sys.modules.get(module), name, None)
+        return [str(each) for each in (_names_in_source(module, name) if loaded is None else loaded)]
 
     return names
 
@@ -177,12 +177,12 @@ def properties(schema: type) -> dict[str, dict[str, Any]]:
 def flat(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return each dotted key of a JSON schema with its part of it."""
     sections = document.get("$defs", {})
-    found: dict[str, dict[str, Any]] = {}
+    keys: dict[str, dict[str, Any]] = {}
     for key, content in document["properties"].items():
         section = sections.get(content.get("$ref", "").rpartition("/")[2])
         inner = section["properties"].items() if section else ()
-        found |= {f"{key}.{name}": each for name, each in inner} if section else {key: content}
-    return found
+        keys |= {f"{key}.{name}": each for name, each in inner} if section else {key: content}
+    return keys
 
 
 def limits(content: dict[str, Any]) -> str:
@@ -195,8 +195,8 @@ def limits(content: dict[str, Any]) -> str:
     """
     words = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
     number = content["anyOf"][0] if "anyOf" in content else content  # the other one is null
-    found = [f"{said} {number[word]:.12g}" for word, said in words.items() if number.get(word, MAX_WHOLE) != MAX_WHOLE]
-    return f"a number {' and '.join(found)}" if found else ""
+    bounds = [f"{text} {number[word]:.12g}" for word, text in words.items() if number.get(word, MAX_WHOLE) != MAX_WHOLE]
+    return f"a number {' and '.join(bounds)}" if bounds else ""
 
 
 def keys_named(schema: type, name: str) -> list[str]:

@@ -1,7 +1,7 @@
 """YAML <-> dataclasses: safe reading, dotted overrides; pydantic validates, and each mistake becomes one line.
 
-A config may come from a stranger: it makes no objects (tags), repeats nothing by reference (a few lines of aliases can stand
-for gigabytes), and is small.
+A config may come from a stranger: it makes no objects (tags), repeats nothing by reference (a few lines of aliases can mean
+gigabytes), and is small.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAX_DEPTH = 30
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Reads texts, numbers, lists, mappings, true and false; no, off and dates stay texts, a key may stand once."""
+    """Reads texts, numbers, lists, mappings, true and false; no, off and dates stay texts, a key may occur once."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):

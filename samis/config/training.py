@@ -127,7 +127,7 @@ class TrainingConfig(Section):
     """Let a run that was cut go on though images or masks of its splits have changed; both fingerprints are recorded,
     and the best epoch is chosen again on changed validation images."""
     reference_rows: Text | None = "evaluate/results"
-    """Folder of score rows; the best zero-shot and specialised row of the data set become lines beside the validation
+    """Folder of score rows; the best zero-shot and specialised row of the data set become lines next to the validation
     in TensorBoard; null, or a folder that does not exist, draws none."""
 
 

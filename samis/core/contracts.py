@@ -1,4 +1,4 @@
-"""The words every room shares: Sample, Prompt, Placement, Batch, and the protocols Segmenter and Learner.
+"""The types that all packages share: Sample, Prompt, Placement, Batch, and the protocols Segmenter and Learner.
 
 Data pass through them in this order: image file -> Sample -> Batch (framed views + prompt) -> logits -> map at the file's own
 size -> metric -> ScoreRow -> report.
@@ -86,7 +86,7 @@ class Placement:
 
 @dataclass
 class Prompt:
-    """What SAM is asked, P prompts for each of V views, in frame pixels.
+    """The prompts of a batch, P for each of V views, in frame pixels.
 
     Attributes:
         kind: key in ``samis.prompts.PROMPTERS``.
@@ -108,7 +108,7 @@ class Prompt:
 
     @property
     def prompts_per_view(self) -> int:
-        """P, the number of prompts asked for each view."""
+        """P, the number of prompts of each view."""
         for tensor in (self.points_xy, self.boxes_xyxy):
             if tensor is not None:
                 return int(tensor.shape[1])
@@ -125,10 +125,10 @@ class Batch:
 
     Attributes:
         ids: B sample ids.
-        images: (V, 3, S, S) float32: SAM-normalised (ImageNet mean and deviation), zero-padded; V >= B views. On the meta
+        images: (V, 3, S, S) float32: SAM-normalised (ImageNet mean and standard deviation), zero-padded; V >= B views. On the meta
             device, without values, where each view's embedding came along instead (``samis.data.pipeline.batching.collate``).
         placements: V placements; ``samis.core.geometry.to_file_size`` takes maps back through them.
-        prompt: what SAM is asked about each view.
+        prompt: of each view.
         masks: (V, 1, S, S) float32 in {0, 1}, the framed truth; None without truth.
         class_names: B names.
         truths: B masks (H, W) bool at the file's own size, which is where maps are scored; None where unknown.
@@ -206,9 +206,12 @@ class Evaluation:
         metrics: name -> value over the defective images.
         directions: name -> 1 if more is better, -1 if less is, of ``metrics`` and of ``clean``.
         curves: name -> 256 means over images.
-        per_class: class name -> metrics, and ``n_images``. images: one dict an image: id, class_name, metrics.
-        intervals: name -> (low, high), 95 % bootstrap. clean: defect-free images apart, or None.
-        empty_maps: how many maps were all zero. full_maps: how many had one value above zero everywhere.
+        per_class: class name -> metrics, and ``n_images``.
+        images: one dict an image: id, class_name, metrics.
+        intervals: name -> (low, high), 95 % bootstrap.
+        clean: defect-free images apart, or None.
+        empty_maps: how many maps were all zero.
+        full_maps: how many had one value above zero everywhere.
         seconds: time spent predicting, s.
         flat_on_defects: whether the map of each defective image has one value everywhere.
         few_levels: how many maps, not flat, span few of the 256 values, see ``samis.metrics.FEW_LEVELS``.

@@ -21,7 +21,7 @@ _PIECE = 1 << 20
 
 @contextmanager
 def replacing(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
-    """Yield a temporary name beside `path` to write to; then rename it: readers see the old file or the new, never half.
+    """Yield a temporary name next to `path` to write to; then rename it: readers see the old file or the new, never half.
 
     The temporary name starts with a dot and ends in ``.tmp``, so that no reader takes it for a row or a report. If the block
     fails, nothing is left.

@@ -4,7 +4,7 @@ Paper: Kirillov et al., Segment Anything, ICCV 2023 (doi 10.1109/ICCV51070.2023.
 scaled to the frame's side, the rest is padded with zeros right and below; masks return the same way.
 SAM 2 and 3 stretch the image to the whole frame instead (``PREPROCESSING``).
 Differs: a long image may be cut into overlapping tiles, each placed in a frame of its own and blended back with weights
-that fall towards a tile's rim (a rail of 160 x 1282 px would otherwise lose its defects of a few pixels).
+that fall towards a tile's edge (a rail of 160 x 1282 px would otherwise lose its defects of a few pixels).
 """
 
 from __future__ import annotations
@@ -200,8 +200,8 @@ def to_crop(framed: Tensor, placement: Placement) -> Tensor:
 def to_file_size(framed: Tensor, placements: Sequence[Placement]) -> list[Tensor]:
     """Take (V, 1, S, S) framed values back to one (H, W) float32 tensor per image, blending tiles.
 
-    Views of one image must stand next to each other. An uncut image comes back by SAM's own inverse; tiles are averaged
-    with weights that fall linearly towards each tile's rim.
+    Views of one image must be next to each other. An uncut image comes back by SAM's own inverse; tiles are averaged
+    with weights that fall linearly towards each tile's edge.
     """
     maps: list[Tensor] = []
     groups: dict[int, list[int]] = {}
@@ -216,15 +216,15 @@ def to_file_size(framed: Tensor, placements: Sequence[Placement]) -> list[Tensor
         weight = torch.zeros_like(total)
         for view in views:
             x0, y0, x1, y1 = placements[view].crop_xyxy
-            rim = _tile_weight(y1 - y0, x1 - x0, framed.device)
-            total[y0:y1, x0:x1] += to_crop(framed[view].float(), placements[view])[0] * rim
-            weight[y0:y1, x0:x1] += rim
+            edge_weight = _tile_weight(y1 - y0, x1 - x0, framed.device)
+            total[y0:y1, x0:x1] += to_crop(framed[view].float(), placements[view])[0] * edge_weight
+            weight[y0:y1, x0:x1] += edge_weight
         maps.append(total / weight.clamp_min(1e-12))
     return maps
 
 
 def coverage(placements: Sequence[Placement]) -> Tensor:
-    """Return the (H, W) float32 sum of the weights with which views of one image count where they lie.
+    """Return the (H, W) float32 sum of the weights with which views of one image count at each pixel.
 
     ``to_file_size`` of some of an image's tiles, times this, adds up over parts of the tiles to the blend of all.
     """

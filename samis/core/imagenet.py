@@ -95,8 +95,8 @@ def _renamed(key: str, places: dict[int, tuple[int, int]]) -> str:
 def _file(name: str) -> Path:
     """Return the weights file of the package, without importing the package."""
     package = PACKAGES[name]
-    found = importlib.util.find_spec(package)
-    folders = list(found.submodule_search_locations or []) if found else []
+    spec = importlib.util.find_spec(package)
+    folders = list(spec.submodule_search_locations or []) if spec else []
     files = [path for folder in folders for path in sorted(Path(folder).glob("models/*.pth"))]
     if len(files) != 1:
         missing = package.replace("_", "-")

@@ -27,8 +27,10 @@ def bce(
     """Return binary cross-entropy per image, the weighted mean over pixels inside.
 
     Args:
-        logits, truth, inside: as the module says.
-        edge_weight: pixels near a rim count ``1 + edge_weight * |mean of truth over 31 x 31 - truth|`` (Wei et al., F3Net,
+        logits: as the module says.
+        truth: likewise.
+        inside: likewise.
+        edge_weight: pixels near an edge count ``1 + edge_weight * |mean of truth over 31 x 31 - truth|`` (Wei et al., F3Net,
             AAAI 2020, eq. 8); 0 weighs all alike. The 31 scales with the frame (31 at 352).
         balance: share in [0, 1] of class balancing: at 1 defect and surface weigh the same in each image.
         pixel_weight: (B, 1, S, S) float, further weights such as ITSD's adaptive contours; None weighs all alike.
@@ -101,8 +103,10 @@ def ssim(logits: Tensor, truth: Tensor, inside: Tensor | None = None, *, window:
     """Return 1 - SSIM of map and mask per image, the mean over pixels inside (Wang et al., IEEE TIP 2004, eq. 13).
 
     Args:
-        logits, truth, inside: as the module says.
-        window: side of the Gaussian window of deviation 1.5 pixels, odd. It is normalised over the pixels inside, so that
+        logits: as the module says.
+        truth: likewise.
+        inside: likewise.
+        window: side of the Gaussian window of standard deviation 1.5 pixels, odd. It is normalised over the pixels inside, so that
             neither padding nor the frame's border enters a mean.
 
     The constants are 0.01^2 and 0.03^2 (range 1), as in BASNet (Qin et al., CVPR 2019, eq. 4). On an empty mask an empty
@@ -130,8 +134,9 @@ def edges(truth: Tensor, inside: Tensor | None = None, *, width: int = 3) -> Ten
     """Return the rims of the truth's regions: dilation minus erosion by a square.
 
     Args:
-        truth, inside: as the module says; padding takes no part, so a region that runs into it has no rim there.
-        width: side of the square, odd; the rim is ``width - 1`` pixels thick.
+        truth: as the module says.
+        inside: likewise; padding takes no part, so a region that runs into it has no boundary there.
+        width: side of the square, odd; the boundary is ``width - 1`` pixels thick.
 
     Returns:
         (B, 1, S, S) float32 in {0, 1}; all zero on an empty mask.
@@ -224,7 +229,7 @@ def _window_sum(x: Tensor, window: int) -> Tensor:
 
 
 def _blur(x: Tensor, window: int) -> Tensor:
-    """Filter (B, C, H, W) by a Gaussian of deviation 1.5 px, zeros beyond the border.
+    """Filter (B, C, H, W) by a Gaussian of standard deviation 1.5 px, zeros beyond the border.
 
     A sum of shifted copies and no convolution: autocast and TF32 would round one so much that the variances drown.
     """

@@ -26,7 +26,8 @@ class Preprocessing:
 
     Attributes:
         stretched: whether the image is stretched to the whole frame; else its longest side fits and the rest is padded.
-        mean, std: of R, G and B in [0, 255], subtracted and divided by.
+        mean: of R, G and B in [0, 255], subtracted.
+        std: likewise, divided by.
         resize: "pil" scales as Pillow does, "torch" as torch does on 8-bit tensors; both bilinear and antialiased, up to one
             grey level apart.
     """

@@ -28,8 +28,11 @@ class Progress:
     """How far a long job is.
 
     Args:
-        total: of the whole job. unit: what is counted, in the plural. done: how many were done before. active: False shows
-            nothing. log_s: seconds between lines in a log file; infinity leaves them to ``note``.
+        total: of the whole job.
+        unit: what is counted, in the plural.
+        done: how many were done before.
+        active: False shows nothing.
+        log_s: seconds between lines in a log file; infinity leaves them to ``note``.
         record: also gets every line of ``say`` and ``note``.
     """
 
@@ -59,7 +62,7 @@ class Progress:
         )
 
     def advance(self, count: int = 1, *, about: str = "") -> None:
-        """Count what was done; `about` stands beside the bar."""
+        """Count what was done; `about` is shown next to the bar."""
         if about:
             self.bar.set_postfix_str(about, refresh=False)
         self.bar.update(count)

@@ -1,4 +1,4 @@
-"""Birth certificates: what code, versions and machine made a number."""
+"""Provenance: what code, versions and machine made a number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which kernels ``scaled_dot_product_attention`` may use; every room that builds a network with it calls this first.
+"""Which kernels ``scaled_dot_product_attention`` may use; every package that builds a network with it calls this first.
 
 On Hopper GPUs torch prefers cuDNN in half precision. Its backward pass gave NaN for SAM's attention with folded
 positions at a finite loss, where the flash, efficient and math kernels give the same finite gradient (H200, torch 2.11).

@@ -53,11 +53,11 @@ def find_checkpoint(relative: str) -> Path:
 
 def shipped_runs() -> dict[str, Path]:
     """Return name -> folder of every tuned adapter: of ``checkpoints_folder()``, and of those that come with the project."""
-    found: dict[str, Path] = {}
+    runs: dict[str, Path] = {}
     for folder in (checkpoints_folder() / "tuned", assets() / "checkpoints" / "tuned"):
         for config in sorted(folder.glob(f"*/{CONFIG}")):
-            found.setdefault(config.parent.name, config.parent)
-    return dict(sorted(found.items()))
+            runs.setdefault(config.parent.name, config.parent)
+    return dict(sorted(runs.items()))
 
 
 def find_run(model: str | Path) -> Path:

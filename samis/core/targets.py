@@ -17,7 +17,7 @@ class AdapterTargets:
     Attributes:
         encoder: word of ``adapter.encoder`` -> expression of the image encoder's linear layers.
         decoder: word of ``adapter.decoder`` -> expression of the mask decoder's linear layers.
-        encoder_whole: word of ``adapter.encoder`` -> module of the encoder that is trained whole beside the low-rank layers.
+        encoder_whole: word of ``adapter.encoder`` -> module of the encoder trained whole in addition to the low-rank layers.
         mask_0: the decoder's modules that mask 0 is made of and that ``adapter.decoder: [full]`` trains whole.
         mask_tokens: module of the (4, C) mask tokens, of which only row 0 is ever trained.
         encoder_root: name of the image encoder.
@@ -51,7 +51,7 @@ ENCODER: dict[str, str] = {
 }
 """Linear layers of the image encoder, by the word used in ``adapter.encoder``; q, k and v exist after ``split_qkv``."""
 ENCODER_WHOLE: dict[str, str] = {"stem": "image_encoder.patch_embed", "neck": "image_encoder.neck"}
-"""Parts of the image encoder that are trained whole beside the low-rank layers, by the word used in ``adapter.encoder``.
+"""Parts of the image encoder that are trained whole in addition to the low-rank layers, by the word used in ``adapter.encoder``.
 
 Their convolutions meet another kind of picture first and last: on the embedded SAM, tuned for two epochs on steel, encoder
 attention and MLP alone learnt far less than with them (``configs/adapt/steel_lora.yaml``)."""

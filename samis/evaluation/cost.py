@@ -1,4 +1,4 @@
-"""What an answer costs: parameters, multiply-adds and measured latency of a segmenter, for one image at a time.
+"""The cost of a prediction: parameters, multiply-adds and measured latency of a segmenter, for one image at a time.
 
 Everything is per image as predicted: all tiles of a cut image, all prompts, and with test-time augmentation all mirrored copies
 count. Images differ in tiles and prompts, so multiply-adds are the mean over the measured images. Reading, resizing into the frame
@@ -43,7 +43,8 @@ def measure(
     Args:
         segmenter: whose ``predict`` is measured; must not read cached embeddings.
         batches: of one image each, at least one.
-        device: where it computes. latency: whether to time it as well as to count.
+        device: where it computes.
+        latency: whether to time it as well as to count.
 
     Returns:
         What a segmenter states of itself by ``stated_cost()``, as saved maps do; else

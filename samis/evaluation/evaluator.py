@@ -53,15 +53,16 @@ class Evaluator:
     """Scores segmenters on one data set, again and again.
 
     Args:
-        batches: this process's batches, with truths; iterated anew for each evaluation.
+        batches: this process's batches, with truths; iterated again for each evaluation.
         ids: every id of the data set, in order; each must come back once, from some process.
-        protocol: key in ``samis.metrics.PROTOCOLS``. names: metrics to compute; empty computes all.
+        protocol: key in ``samis.metrics.PROTOCOLS``.
+        names: metrics to compute; empty computes all.
         bootstrap: resamples for the 95 % intervals; 0 leaves them out.
         device: where batches are sent.
         on_map: called with (name, id, (H, W) uint8 map) for each map scored by this process, or None.
-        stop: asked between batches; a number other than 0 (a signal's) ends the evaluation on every process.
+        stop: called between batches; a number other than 0 (a signal's) ends the evaluation on every process.
         threshold: map value above which a pixel is called defective, where a threshold is needed: clean images, how many
-            defective ones are found, and the ``inspection`` protocol.
+            defective ones are detected, and the ``inspection`` protocol.
         apart: ids of clean images scored in addition to a split; their empty maps are not counted.
         truth_cache: bytes of what is computed from truths to keep between evaluations; 0 where there is only one.
         alone: this process has all batches and joins nothing, though there may be others.
@@ -106,7 +107,8 @@ class Evaluator:
 
         Raises:
             UserError: a map of another size than its truth, a sample without truth, or an image that no process scored.
-            PeerError: another process failed. Interrupted: some process was asked to stop.
+            PeerError: another process failed.
+            Interrupted: a process was stopped by a signal.
         """
         result = RankResult()
         try:
@@ -132,7 +134,7 @@ class Evaluator:
                 raise
             result.failure = error
         gathered, seconds = gather_results(result, alone=self.alone)
-        return {name: self._evaluation(found, seconds) for name, found in gathered.items()}
+        return {name: self._evaluation(rows, seconds) for name, rows in gathered.items()}
 
     def _shown(self) -> Iterator[Batch]:
         """Yield the batches, and show how many of this process's images are done."""
@@ -152,19 +154,19 @@ class Evaluator:
                 f"{sample_id}: expected a mask to score against, found none; score only labelled images",
                 code="E-DATA-NO-MASK",
             )
-        found = values.detach().cpu().numpy()
-        if not np.isfinite(found).all():  # clipping would make 1 of infinity
+        array = values.detach().cpu().numpy()
+        if not np.isfinite(array).all():  # clipping would make 1 of infinity
             raise NotFiniteError(
                 f"{sample_id}: expected a map of finite numbers, got NaN or infinity; check the weights",
                 code="E-MAP-NOT-FINITE",
             )
-        if found.size and not -ROUNDING <= found.min() <= found.max() <= 1 + ROUNDING:
+        if array.size and not -ROUNDING <= array.min() <= array.max() <= 1 + ROUNDING:
             raise UserError(
-                f"{sample_id}: expected a map of values in [0, 1], got {found.min():.4g}..{found.max():.4g}; apply the sigmoid, "
+                f"{sample_id}: expected a map of values in [0, 1], got {array.min():.4g}..{array.max():.4g}; apply the sigmoid, "
                 "or divide by 255",
                 code="E-MAP-RANGE",
             )
-        map_u8 = quantise(found.clip(0, 1), source=sample_id)
+        map_u8 = quantise(array.clip(0, 1), source=sample_id)
         if self.on_map:
             self.on_map(name, sample_id, map_u8)
         if map_u8.shape != truth.shape:
@@ -182,7 +184,7 @@ class Evaluator:
             fields = self._truths.get(sample_id, truth)
             row["scores"] = score_image(
                 map_u8, truth, self.names, self.protocol, fields, threshold=max(self.threshold, 1 / 512)
-            )  # that metric counts "at or above", which no byte but 0 tells from "above"
+            )  # that metric counts "at or above", which differs from "above" for byte 0 alone
         row["judged"] = judge(map_u8, truth, threshold=self.threshold)
         row["decision"] = self._decision(map_u8, defective=bool(truth.any()), class_name=row["class_name"])
         return row
@@ -191,14 +193,14 @@ class Evaluator:
         values = np.arange(256)[map_u8] / 255
         return ImageDecision(IMAGE_RULES[self.image_rule].score(values, values > self.threshold), defective, class_name)
 
-    def _evaluation(self, found: dict[str, dict[str, Any]], seconds: float) -> Evaluation:
-        missing = [sample_id for sample_id in self.ids if sample_id not in found]
+    def _evaluation(self, by_id: dict[str, dict[str, Any]], seconds: float) -> Evaluation:
+        missing = [sample_id for sample_id in self.ids if sample_id not in by_id]
         if missing:
             raise UserError(
                 f"expected a map for each of {len(self.ids)} images, none came for {', '.join(missing[:5])}",
                 code="E-MAP-COUNT",
             )
-        rows = [found[sample_id] for sample_id in self.ids]
+        rows = [by_id[sample_id] for sample_id in self.ids]
         scored = [row for row in rows if "scores" in row]
         empty = sum(row["empty_map"] for row in rows if row["id"] not in self.apart)
         full = sum(row["full_map"] for row in rows if row["id"] not in self.apart)
@@ -212,18 +214,18 @@ class Evaluator:
         if scored:
             scores: list[ImageScores] = [row["scores"] for row in scored]
             stack = stack_scores(scores)
-            evaluation.metrics = self._asked(summarise_stack(stack))
+            evaluation.metrics = self._requested(summarise_stack(stack))
             evaluation.curves = {name: [float(v) for v in curve] for name, curve in mean_curves(scores).items()}
             classes = np.array([row["class_name"] for row in scored])
             for class_name in sorted(set(classes.tolist())):
                 index = np.flatnonzero(classes == class_name)
                 evaluation.per_class[class_name] = {
                     "n_images": float(len(index)),
-                    **self._asked(summarise_stack(stack, index)),
+                    **self._requested(summarise_stack(stack, index)),
                 }
             if self.bootstrap:
                 evaluation.intervals = bootstrap(
-                    lambda index: self._asked(summarise_stack(stack, index)), len(scored), self.bootstrap
+                    lambda index: self._requested(summarise_stack(stack, index)), len(scored), self.bootstrap
                 )
         evaluation.clean = inspect([row["judged"] for row in rows], threshold=self.threshold)
         evaluation.verdicts = summarise_verdicts(
@@ -233,23 +235,23 @@ class Evaluator:
         )  # fmt: skip
         evaluation.directions = directions_of([*evaluation.metrics, *(evaluation.clean or {})])
         evaluation.directions |= {key: sign for key, sign in VERDICT_DIRECTIONS.items() if key in evaluation.verdicts}
-        evaluation.images = [_flat(row, found=evaluation.clean is not None) for row in rows]
+        evaluation.images = [_flat(row, detection=evaluation.clean is not None) for row in rows]
         return evaluation
 
-    def _asked(self, numbers: dict[str, float]) -> dict[str, float]:
-        """Leave out what comes along with a metric but was not asked for."""
+    def _requested(self, numbers: dict[str, float]) -> dict[str, float]:
+        """Leave out what is computed with a metric but was not requested."""
         wanted = numbers_of(self.names) if self.names else set(numbers)
         return {name: value for name, value in numbers.items() if name in wanted}
 
 
-def _flat(row: dict[str, Any], *, found: bool) -> dict[str, Any]:
-    """Return an image's line: its metrics, and whether it was kept clean or, where that is of interest, `found`."""
+def _flat(row: dict[str, Any], *, detection: bool) -> dict[str, Any]:
+    """Return an image's line: its metrics, and whether it was kept clean or, with `detection`, whether it was detected."""
     numbers = dict(row["scores"].values) if "scores" in row else {}
     judged: Judged = row["judged"]
     if judged.false_positive_area is not None:
         numbers["false_positive_area"] = judged.false_positive_area
         numbers["kept_clean"] = judged.false_positive_area == 0
-    elif found:
+    elif detection:
         numbers["found"] = bool(judged.detected)
     numbers["image_score"] = row["decision"].score
     return {"id": row["id"], "class_name": row["class_name"], **{name: float(value) for name, value in numbers.items()}}

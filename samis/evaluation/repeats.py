@@ -23,10 +23,10 @@ def families(rows: Iterable[ScoreRow]) -> dict[str, list[ScoreRow]]:
     >>> {name: len(of) for name, of in families([Row(name="LoRA, draw 1"), Row(name="Full"), Row(name="LoRA, draw 2")]).items()}
     {'LoRA': 2, 'Full': 1}
     """
-    found: dict[str, list[ScoreRow]] = {}
+    by_method: dict[str, list[ScoreRow]] = {}
     for row in rows:
-        found.setdefault(_REPEAT.sub("", row.name), []).append(row)
-    return found
+        by_method.setdefault(_REPEAT.sub("", row.name), []).append(row)
+    return by_method
 
 
 def name_of(method: str, rows: Sequence[ScoreRow]) -> str:

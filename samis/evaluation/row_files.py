@@ -24,7 +24,7 @@ OF_NO_ROW = {
     "data.check", "data.options", "segmenter.run", "segmenter.maps", "segmenter.weights", "segmenter.checkpoint_activations",
     "segmenter.compile", "segmenter.tta", "segmenter.pretrained", "segmenter.name", "metrics.batch_size",
 }  # fmt: skip
-"""Keys of them that a row's numbers do not depend on, or that its fingerprint and weights tell."""
+"""Keys of them that a row's numbers do not depend on, or that its fingerprint and weights show."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,13 @@ def map_writer(folder: Path | None, names: RowNames) -> Callable[[str, str, np.n
 
 
 def refuse_existing(names: RowNames, rules: Iterable[str], out: Path, maps: Path | None, mine: dict[str, Any]) -> None:
-    """Refuse to replace rows and maps that nobody asked to replace.
+    """Refuse to replace rows and maps without ``--overwrite``.
 
     Args:
-        names: of the rows. rules: the mask rules that would be scored, "" for one row.
-        out: folder of the rows. maps: folder of the maps, or None.
+        names: of the rows.
+        rules: the mask rules that would be scored, "" for one row.
+        out: folder of the rows.
+        maps: folder of the maps, or None.
         mine: ``identity`` of the scoring.
 
     Raises:
@@ -113,8 +115,8 @@ def refuse_existing(names: RowNames, rules: Iterable[str], out: Path, maps: Path
                 ) from None
             differ = [key for key in mine if mine[key] != theirs.get(key, mine[key])]
             other = [f"{key} is {theirs[key]} there, {mine[key]} here" for key in differ]
-            found = f"another row, {', '.join(other)}" if other else "the row of this very scoring"
-            raise UserError(f"{path}: expected no row of this name, found {found}; {advice}", code="E-ROW-EXISTS")
+            present = f"another row, {', '.join(other)}" if other else "the row of this very scoring"
+            raise UserError(f"{path}: expected no row of this name, found {present}; {advice}", code="E-ROW-EXISTS")
         if maps and any((maps / stem).rglob("*.png")):
             raise UserError(
                 f"{maps / stem}: expected no maps, found some; pass --overwrite, or another --name or --save-maps",

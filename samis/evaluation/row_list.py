@@ -28,7 +28,9 @@ class Rows(list[ScoreRow]):
 
         Args:
             metric: what decides.
-            dataset, split, protocol: of the rows; None takes any, if all rows that have the metric share it.
+            dataset: of the rows; None takes any, if all rows that have the metric share it.
+            split: likewise.
+            protocol: likewise.
             kinds: of the rows, see ``samis.evaluation.score_row.KINDS``.
 
         Raises:

@@ -16,16 +16,16 @@ from samis.evaluation.repeats import families, median_row
 from samis.evaluation.score_row import ScoreRow, check_images, direction, read_row
 
 SPECIALISED = ("baseline", "saved_maps")
-"""Kinds that stand for the specialised networks."""
+"""Kinds of the specialised networks."""
 
 TableKey = tuple[str, str, str, str]
 """Data set, split, protocol, data fingerprint."""
 
 
 def read_measured(places: Iterable[str | Path]) -> dict[Path, ScoreRow]:
-    """Read rows from files and folders, each with the per-image CSV beside it if there is one.
+    """Read rows from files and folders, each with the per-image CSV next to it if there is one.
 
-    Two rows of one table that share a name get their file's stem added, so that lines of a report can be told apart.
+    Two rows of one table that share a name get their file's stem added, so that the lines of a report differ.
 
     Args:
         places: JSON files, or folders searched with all their subfolders.
@@ -39,20 +39,20 @@ def read_measured(places: Iterable[str | Path]) -> dict[Path, ScoreRow]:
     rows: dict[Path, ScoreRow] = {}
     for place in map(Path, places):
         if place.is_dir():
-            found = sorted(path for path in place.rglob("*.json") if not path.name.startswith("."))
-            if not found:
+            files = sorted(path for path in place.rglob("*.json") if not path.name.startswith("."))
+            if not files:
                 raise RowError(
                     f"{place}: expected score rows (*.json) in here, found none; write some with samis score",
                     code="E-ROW-MISSING",
                 )
         elif place.exists():
-            found = [place]
+            files = [place]
         else:
             raise RowError(
                 f"{place}: expected a score row or a folder of them, found nothing; check the path",
                 code="E-ROW-MISSING",
             )
-        for path in found:
+        for path in files:
             path = path.resolve()
             if path not in rows:
                 rows[path] = _read(path)
@@ -99,7 +99,7 @@ def read_images(path: str | Path) -> list[dict[str, Any]]:
     seen: set[str] = set()
     for image in images:
         if image["id"] in seen:
-            raise RowError(f"{path}: image {image['id']!r} stands here twice; score again", code="E-ROW-IMAGES")
+            raise RowError(f"{path}: image {image['id']!r} is here twice; score again", code="E-ROW-IMAGES")
         seen.add(image["id"])
     return images
 
@@ -121,7 +121,7 @@ def _tell_apart(rows: dict[Path, ScoreRow]) -> None:
 
 
 def table_key(row: ScoreRow) -> TableKey:
-    """Return what rows must share to stand under one title (oracle rows stand there too, in a table of their own)."""
+    """Return what rows must share to be under one title (oracle rows too, in a table of their own)."""
     dataset, split, protocol, _, fingerprint = row.table
     return dataset, split, protocol, fingerprint
 
@@ -137,7 +137,7 @@ def group_rows(rows: Iterable[ScoreRow]) -> dict[TableKey, list[ScoreRow]]:
 def group_metrics(rows: Sequence[ScoreRow], wanted: Sequence[str] | None = None) -> list[str]:
     """Return the metrics to show of one group: the wanted ones, else its protocol's columns.
 
-    Where rows do not have them all, as where a few metrics were asked for, all that they have are shown.
+    Where rows do not have them all, as where a few metrics were requested, all that they have are shown.
     """
     known = list(dict.fromkeys(metric for row in rows for metric in row.metrics))
     usual = [metric for metric in DEFAULT_METRICS.get(rows[0].protocol, ()) if metric in known]
@@ -202,7 +202,7 @@ def best_row(rows: Iterable[ScoreRow], metric: str, kinds: Sequence[str]) -> Sco
 
 
 def has(row: ScoreRow, metric: str) -> bool:
-    """Tell whether a row has a finite value of a metric."""
+    """Return whether a row has a finite value of a metric."""
     value = row.metrics.get(metric)
     return value is not None and math.isfinite(value)
 

@@ -1,4 +1,4 @@
-"""ScoreRow: one measured line with its birth certificate, JSON in and out (standard library only)."""
+"""ScoreRow: one measured line with its provenance, JSON in and out (standard library only)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ class ScoreRow:
         name: what the report prints, e.g. ``"SAM tiny, grid, contrast"``.
         kind: one of ``KINDS``.
         dataset: the data set's label: its key in DATASETS, and the options that make it another one.
-        split: ``"test"``, ``"val"`` ... n_images: images of the split.
+        split: ``"test"``, ``"val"`` ...
+        n_images: images of the split.
         prompt: ``"grid"``, ``"empty"``, ``"whole"``, ``"box"``, ``"point"``; ``"none"`` for networks that take no prompt.
         mask_rule: how many masks became one map, or None.
         oracle: True if the prompt or the rule saw the ground truth; such rows never share a column with others.
@@ -50,10 +51,10 @@ class ScoreRow:
         intervals: name -> [low, high], 95 % percentile bootstrap over images.
         per_class: class name -> metrics of its images, plus ``"n_images"``.
         curves: name -> 256 values, mean over images, threshold 255 down to 0 as the metrics' docstrings say.
-        clean: defect-free images apart, those of the split or those that its data set keeps beside it: ``n_images``,
+        clean: defect-free images apart, those of the split or those that its data set keeps next to it: ``n_images``,
             ``threshold``, ``false_positive_area``, ``kept_clean``, and of the defective images ``defect_recall`` and
             ``image_auroc``, as ``samis.metrics.clean.inspect`` says; None if there are none.
-        verdicts: of all images of the split and the defect-free ones beside it: ``rule``, ``threshold``, ``confusion``,
+        verdicts: of all images of the split and the defect-free ones next to it: ``rule``, ``threshold``, ``confusion``,
             ``miss_rate``, ``false_alarm_rate``, ``image_auroc``, ``image_ap``, ``intervals``, ``per_class``, as
             ``samis.decision.verdicts.summarise_verdicts`` says; empty in older rows.
         empty_maps: how many maps were all zero (SAM offered no mask at all).
@@ -64,7 +65,7 @@ class ScoreRow:
             ``timed_images``, ``device`` as ``evaluation.cost.measure`` says; of published maps what others state, with ``source``.
             Empty in older rows; any key may be missing.
         provenance: config, commit, versions, weights_sha256, data_fingerprint, created, command, seconds_per_image ...
-        images: per-image rows: id, class_name, and each metric; written beside the row as CSV, not into the JSON.
+        images: per-image rows: id, class_name, and each metric; written next to the row as CSV, not into the JSON.
     """
 
     name: str
@@ -119,15 +120,15 @@ class ScoreRow:
 
     @property
     def table(self) -> tuple[str, str, str, bool, str]:
-        """What must agree for two rows to stand in one table or be subtracted."""
+        """What must agree for two rows to be in one table or be subtracted."""
         fingerprint = str(self.provenance.get("data_fingerprint", ""))
-        beside = self.provenance.get("clean_fingerprint")
-        if beside and self.protocol == "inspection":  # the only one whose metrics count clean images
-            fingerprint += f"+{beside}"
+        clean_fingerprint = self.provenance.get("clean_fingerprint")
+        if clean_fingerprint and self.protocol == "inspection":  # the only one whose metrics count clean images
+            fingerprint += f"+{clean_fingerprint}"
         return self.dataset, self.split, self.protocol, self.oracle, fingerprint
 
     def save(self, path: str | Path) -> Path:
-        """Write the row as JSON and its per-image rows as ``<stem>.csv`` beside it, each by rename; return the JSON's path."""
+        """Write the row as JSON and its per-image rows as ``<stem>.csv`` next to it, each by rename; return the JSON's path."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         content = {key: value for key, value in asdict(self).items() if key != "images"}
@@ -174,7 +175,7 @@ def read_row(path: str | Path) -> ScoreRow:
 
 
 def _check_directions(path: str | Path, content: Any) -> None:
-    """Refuse a row whose metrics nobody can rank: no numbers, or written before rows said which way is better."""
+    """Refuse a row whose metrics nobody can rank: no numbers, or written before rows had directions."""
     if not isinstance(content, dict) or not isinstance(content.get("metrics"), dict):
         return  # is refused for that
     directions = content.get("directions")
@@ -200,13 +201,13 @@ def direction(metric: str, rows: Iterable[ScoreRow]) -> int:
     Raises:
         ValueError: no row says it, or two say different things.
     """
-    said = {row.directions[metric]: row.name for row in rows if metric in row.directions}
-    if len(said) > 1:
+    signs = {row.directions[metric]: row.name for row in rows if metric in row.directions}
+    if len(signs) > 1:
         raise RowError(
-            f"rows {said[1]!r} and {said[-1]!r} differ in whether more {metric} is better; score both again",
+            f"rows {signs[1]!r} and {signs[-1]!r} differ in whether more {metric} is better; score both again",
             code="E-ROW-DIRECTION",
         )
-    for sign in said:
+    for sign in signs:
         return sign
     raise RowError(f"no row says whether more or less {metric} is better; score it again", code="E-ROW-DIRECTION")
 
@@ -217,24 +218,29 @@ def check_images(row: ScoreRow, table: Path) -> None:
     Raises:
         ValueError: the CSV is of another scoring.
     """
-    said = row.provenance.get(IMAGES_SHA256)
-    if said is not None and hashlib.sha256(table.read_bytes()).hexdigest() != said:
+    recorded = row.provenance.get(IMAGES_SHA256)
+    if recorded is not None and hashlib.sha256(table.read_bytes()).hexdigest() != recorded:
         raise RowError(
-            f"{table}: expected the per-image values of the row beside it, got others; score it again",
+            f"{table}: expected the per-image values of the row next to it, got others; score it again",
             code="E-ROW-IMAGES",
         )
 
 
-def rows_of_training(folders: str | Path | Iterable[str | Path] | None, birth: dict[str, Any]) -> list[ScoreRow]:
+def rows_of_training(
+    folders: str | Path | Iterable[str | Path] | None, provenance_of_run: dict[str, Any]
+) -> list[ScoreRow]:
     """Return the rows below folders that were scored from one training; none where there is no folder or no row.
 
     A file that is no row is named on stderr and passed over.
 
     Args:
-        folders: of rows, or one. birth: the run's ``provenance.json``. Rows hold a copy of it with rounded numbers; what is
+        folders: of rows, or one.
+        provenance_of_run: the run's ``provenance.json``. Rows hold a copy of it with rounded numbers; what is
             added to the run later, such as a threshold, is not compared.
     """
-    known = {key: rounded(birth.get(key)) for key in ("command", "commit", "data_fingerprint", "validation")}
+    known = {
+        key: rounded(provenance_of_run.get(key)) for key in ("command", "commit", "data_fingerprint", "validation")
+    }
     places = [folders] if isinstance(folders, str | Path) else folders or []
     rows = []
     for path in sorted(

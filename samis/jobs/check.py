@@ -25,7 +25,8 @@ def check_experiment(config: Experiment, *, training: bool = True) -> None:
     """Refuse what the schema's ranges and choices do not see, before anything is loaded.
 
     Args:
-        config: the experiment. training: whether ``keep_best`` is needed.
+        config: the experiment.
+        training: whether ``keep_best`` is needed.
 
     Raises:
         ConfigError: a value outside its range or choices (for configs made in Python; files are checked on reading).
@@ -89,7 +90,9 @@ def check_selection(config: Experiment, training: Dataset, watched: Dataset) -> 
     """See that there is something to learn, and that the validation split has the number that chooses the best epoch.
 
     Args:
-        config: of the experiment. training: what it learns from. watched: what it validates on.
+        config: of the experiment.
+        training: what it learns from.
+        watched: what it validates on.
 
     Raises:
         UserError: no training image has a defect, or no validation image is of the kind that ``keep_best`` is a number of.
@@ -128,7 +131,7 @@ def check_selection(config: Experiment, training: Dataset, watched: Dataset) -> 
 def _has_number(config: Experiment, watched: Dataset) -> bool:
     """Return whether a validation on these images has the number ``keep_best``, by the truths alone.
 
-    Images are looked at until they have it, those of each class in turn; ``aupro`` needs surface beside defects,
+    Images are read until they have it, those of each class in turn; ``aupro`` needs surface next to defects,
     ``small_recall_10`` a small defect.
     """
     rounds: dict[str, int] = {}
@@ -141,14 +144,14 @@ def _has_number(config: Experiment, watched: Dataset) -> bool:
         truth = watched[index].mask
         if truth is not None and (truth.any() or protocol in SCORES_CLEAN):
             scores.append(score_image(truth.astype(np.uint8) * 255, truth, [config.keep_best], protocol))
-        looked = number == len(ranked) or number & (number - 1) == 0  # at 1, 2, 4 ... images and at the last
-        if scores and looked and config.keep_best in summarise(scores):
+        at_check = number == len(ranked) or number & (number - 1) == 0  # at 1, 2, 4 ... images and at the last
+        if scores and at_check and config.keep_best in summarise(scores):
             return True
     return False
 
 
 def check_data(config: DataConfig, training: Dataset, validation: Dataset) -> str:
-    """Look a training's data over, with the test split if there is one; return what was found, in one line.
+    """Check a training's data, with the test split if there is one; return the result in one line.
 
     Raises:
         UserError: something in it makes a training fail or its numbers wrong.
@@ -156,12 +159,12 @@ def check_data(config: DataConfig, training: Dataset, validation: Dataset) -> st
     splits = {config.train: training, config.val: validation}
     with contextlib.suppress(UserError):  # a training needs no test split
         splits.setdefault(config.test, load_split(config, config.test, clean=config.clean_share > 0))
-    found = quick_check(splits)
+    report = quick_check(splits)
     sizes = ", ".join(f"{name} {len(dataset)}" for name, dataset in splits.items())
-    counts = found.as_dict()["counts"]
-    if not found.findings:
+    counts = report.as_dict()["counts"]
+    if not report.findings:
         return f"data check: {sizes}: nothing wrong"
-    first = f"{found.findings[0].message}; see all with samis check"
+    first = f"{report.findings[0].message}; see all with samis check"
     if counts["error"]:
         raise UserError(
             f"data check: {counts['error']} errors, the first: {first}, or pass data.check=false to go on",

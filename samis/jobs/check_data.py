@@ -27,15 +27,15 @@ def check_data_set(data: DataConfig, *, sheet: Path | None = None) -> Examinatio
     more = loader_options(data.name, data.options)
     if data.clean_share and has_clean_lists(data.name):
         more["clean"] = True
-    found = examine_named(DATASETS[data.name], splits, root=data.root, **more)
-    found.findings += equal_splits({"data.train": data.train, "data.val": data.val, "data.test": data.test})
-    found.sort()
+    examination = examine_named(DATASETS[data.name], splits, root=data.root, **more)
+    examination.findings += equal_splits({"data.train": data.train, "data.val": data.val, "data.test": data.test})
+    examination.sort()
     if sheet:
         write_contact_sheet(load_dataset(data.name, root=data.root, split=splits[0], **more), sheet)
-    return found
+    return examination
 
 
-def print_findings(found: Examination, *, most: int = 40, as_json: bool = False) -> None:
+def print_findings(examination: Examination, *, most: int = 40, as_json: bool = False) -> None:
     """Print a table of the classes and the findings, the worst first.
 
     Args:
@@ -44,20 +44,20 @@ def print_findings(found: Examination, *, most: int = 40, as_json: bool = False)
         as_json: print one JSON document instead, with all findings.
     """
     if as_json:
-        print(json.dumps(found.as_dict()))
+        print(json.dumps(examination.as_dict()))
         return
     print(f"{'split':10s} {'class':16s} {'images':>7s} {'empty':>6s}   defect area of an image: least, median, largest")
-    for row in found.classes:
+    for row in examination.classes:
         entry = row.as_dict()
         areas = [entry[f"area_{name}"] for name in ("min", "median", "max")]
         shown = "  ".join("-" if area is None else f"{area:.2%}" for area in areas)
         print(f"{entry['split']:10s} {entry['class']:16s} {entry['images']:7d} {entry['empty_masks']:6d}   {shown}")
-    for finding in found.findings[:most]:
+    for finding in examination.findings[:most]:
         where = "" if finding.file in finding.message else f"{finding.file}: "
         print(f"{finding.severity}: {one_line(where + finding.message)}")
-    if len(found.findings) > most:
-        print(f"and {len(found.findings) - most} more; --json prints all")
-    counts = found.as_dict()["counts"]
+    if len(examination.findings) > most:
+        print(f"and {len(examination.findings) - most} more; --json prints all")
+    counts = examination.as_dict()["counts"]
     print(", ".join(f"{count} {severity}s" for severity, count in counts.items()))
 
 

@@ -42,7 +42,8 @@ def compare(
         metrics: columns, the first one leads; None takes those of the rows' protocol.
         tuned: name of the tuned row to compare; None takes the best one.
         published: append published numbers, in tables of their own.
-        readme: file whose short answer is rewritten between its markers. results: likewise, for the long tables.
+        readme: file whose short answer is rewritten between its markers.
+        results: likewise, for the long tables.
         maps: folder of maps, ``<row's file stem>/<image id>.png``, to draw overlays and the gallery from.
         gallery: images per data set in the page's gallery.
         data_roots: ``[NAME=]DIR`` each, where data sets are, for `maps`.
@@ -60,23 +61,25 @@ def compare(
         pages = {path: path.read_text(encoding="utf-8") for path in (readme, results) if path}
         for path, text in pages.items():
             replace_block(text, "", name=str(path))  # a missing marker is reported before any work is done
-        parted = separate_rows(rows.values())
+        divided = separate_rows(rows.values())
         pictures = {}
         if maps:
             from samis.jobs.pictures import draw_pictures  # data sets import torch
 
-            shown = {id(row) for row in parted.main}
+            shown = {id(row) for row in divided.main}
             pictures = draw_pictures(
                 {path: row for path, row in rows.items() if id(row) in shown}, out,
                 maps=maps, metrics=metrics, tuned=tuned, gallery=gallery, data_roots=data_roots,
             )  # fmt: skip
         numbers = published_numbers(rows) if published else []
-        document, found = build_document(rows, out, metrics=metrics, tuned=tuned, published=numbers, pictures=pictures)
+        document, answers = build_document(
+            rows, out, metrics=metrics, tuned=tuned, published=numbers, pictures=pictures
+        )
         write_document(document, rows, out)
         for path, text in pages.items():
-            block = readme_block(found) if path == readme else results_block(parted, found, metrics)
+            block = readme_block(answers) if path == readme else results_block(divided, answers, metrics)
             write_atomic(path, replace_block(text, block, name=str(path)))
-        show(document, group_rows(parted.main), found, metrics)
+        show(document, group_rows(divided.main), answers, metrics)
         size = (out / "index.html").stat().st_size / 1e6
         print(f"\nreport: {out / 'index.html'} ({size:.1f} MB), report.md, table.tex, rows.csv, figures/")
 
@@ -102,14 +105,14 @@ def published_numbers(rows: dict[Path, ScoreRow]) -> list[dict[str, Any]]:
 def show(
     document: Document,
     groups: dict[TableKey, list[ScoreRow]],
-    found: dict[TableKey, list[Answer]],
+    answers: dict[TableKey, list[Answer]],
     metrics: Sequence[str] | None,
 ) -> None:
     """Print tables and answers; that tuning made something worse comes first."""
     for line in (answer for answer in document.answers if "WORSE" in answer):
         print(line + "\n")
     for key, group in groups.items():
-        title = found[key][0].title if key in found else f"{key[0]} ({key[1]})"
+        title = answers[key][0].title if key in answers else f"{key[0]} ({key[1]})"
         columns = group_metrics(group, metrics)
         verdicts = [verdict_table(title, group), escapes_table(title, group)]
         for table in (main_table(title, group, columns), *verdicts, oracle_table(title, group, columns)):

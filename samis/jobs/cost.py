@@ -33,7 +33,9 @@ def add_costs(paths: Iterable[Path], *, latency: bool = True, overwrite: bool = 
     """Add the cost to rows on disk, each by rename; yield a line for each: what it got, or why it was left as it is.
 
     Args:
-        paths: of rows. latency: whether to time. overwrite: also rows that have a cost.
+        paths: of rows.
+        latency: whether to time.
+        overwrite: also rows that have a cost.
 
     Raises:
         ValueError: a file is no row.

@@ -30,7 +30,7 @@ _YOURS = ("folder", "coco", "labelme", "procedural")
 
 @dataclass(frozen=True)
 class Fact:
-    """One line of the doctor's answer: what, how it is, ``ok``, ``note`` or ``error``, and what to do about it."""
+    """One line of the doctor's report: what, how it is, ``ok``, ``note`` or ``error``, and what to do about it."""
 
     name: str
     value: str
@@ -59,7 +59,7 @@ def _versions() -> Iterator[Fact]:
         try:
             yield Fact(package, metadata.version(package))
         except metadata.PackageNotFoundError:
-            if package == "samis":  # it answers this, so it is there: imported from the folder it was cloned to
+            if package == "samis":  # it runs, so it is there: imported from the folder it was cloned to
                 yield Fact(package, f"run from the checkout {PACKAGE_FOLDER.parent}, not installed")
             else:
                 yield Fact(package, "not installed", "error", "install it: make install")
@@ -67,11 +67,11 @@ def _versions() -> Iterator[Fact]:
 
 
 def _pair() -> Fact:
-    """Tell whether torch and torchvision were built for each other: by torchvision's own word, then by trying."""
+    """Tell whether torch and torchvision were built for each other: by torchvision's own metadata, then by trying."""
     try:
         wanted = next((r for r in metadata.requires("torchvision") or [] if re.match(r"torch\b", r)), "")
         have = metadata.version("torch").partition("+")[0]
-    except metadata.PackageNotFoundError:  # built in place: only trying them tells
+    except metadata.PackageNotFoundError:  # built in place: only trying them shows it
         wanted = have = ""
     version = re.search(r"==\s*([\w.]+)", wanted)
     advice = "install both in one go: pip install --force-reinstall torch torchvision"
@@ -136,8 +136,8 @@ def _known_sha256(name: str, path: Path) -> str | None:
     if name in OFFICIAL:
         return OFFICIAL[name].sha256
     card = path.parent / "README.md"
-    found = re.search(r"\b[0-9a-f]{64}\b", card.read_text(encoding="utf-8")) if card.is_file() else None
-    return found[0] if found else None
+    match = re.search(r"\b[0-9a-f]{64}\b", card.read_text(encoding="utf-8")) if card.is_file() else None
+    return match[0] if match else None
 
 
 def _data() -> Iterator[Fact]:

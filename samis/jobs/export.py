@@ -1,7 +1,7 @@
-"""A run leaves the house: peft folder, merged checkpoint, ONNX, transformers folder and model card, each tried before it is kept.
+"""Exports of a run: peft folder, merged checkpoint, ONNX, transformers folder and model card, each tried before it is kept.
 
-Whatever is written goes into a hidden folder first, is read back by the tool it is meant for, held against the tuned model's
-own answers, and only then renamed to its name.
+Whatever is written goes into a hidden folder first, is read back by the tool it is meant for, compared with the tuned model's
+own masks, and only then renamed to its name.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ NO_MERGE = (
 
 @dataclass
 class Exported:
-    """One thing written: its format, where it lies, and how far its answers were from the tuned model's."""
+    """One thing written: its format, where it is, and how far its masks were from the tuned model's."""
 
     format: str
     path: str
@@ -89,10 +89,11 @@ def reasons_against(config: Experiment) -> dict[str, str]:
 def export(
     run_folder: Path, out: Path, formats: Sequence[str] = (), *, rows: Path | Sequence[Path] | None = None
 ) -> tuple[list[Exported], dict[str, str]]:
-    """Write a run's best epoch in the formats asked for, with a model card.
+    """Write a run's best epoch in the given formats, with a model card.
 
     Args:
-        run_folder: as samis train writes. out: folder for what is written; made if missing.
+        run_folder: as samis train writes.
+        out: folder for what is written; made if missing.
         formats: keys of ``FORMATS``; none takes all that are possible.
         rows: folders of score rows; those of this run go into the card.
 
@@ -100,7 +101,7 @@ def export(
         what was written, and why the other formats were left out.
 
     Raises:
-        UserError: a format that is unknown or impossible for this run, or something reloaded that answers otherwise.
+        UserError: a format that is unknown or impossible for this run, or an export that gives other masks when it is read back.
     """
     run = load_run(run_folder)
     against = reasons_against(run.config)
@@ -178,7 +179,7 @@ def _writers(
 
 
 def _kept_if_good(out: Path, target: str, write: Callable[[Path], float]) -> float:
-    """Write beside the target, and rename only what was read back and found the same."""
+    """Write next to the target, and rename only what was read back and gave the same masks."""
     workshop = out / f".{os.getpid()}.export"
     shutil.rmtree(workshop, ignore_errors=True)
     workshop.mkdir()

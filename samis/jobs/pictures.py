@@ -33,7 +33,11 @@ def draw_pictures(
     Args:
         rows: file -> row.
         out: the report's folder.
-        maps, metrics, tuned, gallery, data_roots: as for ``samis.jobs.compare.compare``.
+        maps: as for ``samis.jobs.compare.compare``.
+        metrics: likewise.
+        tuned: likewise.
+        gallery: likewise.
+        data_roots: likewise.
 
     Raises:
         ValueError: if no chosen row has a folder of maps, or a map or the data set is not what it should be.
@@ -41,7 +45,7 @@ def draw_pictures(
     stems = {id(row): path.stem for path, row in rows.items()}
     groups = group_rows(rows.values())
     names = titles(list(rows.values()))
-    found: dict[TableKey, Pictures] = {}
+    pictures: dict[TableKey, Pictures] = {}
     wanted = []
     for key, group in groups.items():
         columns = group_metrics(group, metrics)
@@ -58,19 +62,19 @@ def draw_pictures(
                 key, names[key], chosen, metric, folders, load_data(group[0], data_roots, fingerprint=key[3])
             )
             panel = draw_panel_of(drawn, out, list(rows.values()))
-            found[key] = Pictures(panel, areas=defect_areas(drawn.data))
-            found[key].exhibits = exhibits_of(drawn, count=gallery, most_bytes=MOST_BYTES // len(groups))
-    if not found:
+            pictures[key] = Pictures(panel, areas=defect_areas(drawn.data))
+            pictures[key].exhibits = exhibits_of(drawn, count=gallery, most_bytes=MOST_BYTES // len(groups))
+    if not pictures:
         raise RowError(
             f"--maps: expected a folder of maps such as {wanted[0] if wanted else maps}, found none",
             code="E-ROW-NO-MAPS",
         )
-    return found
+    return pictures
 
 
 @dataclass
 class Drawing:
-    """What one group's pictures are drawn from: its rows by role, where their maps lie, and the data set."""
+    """What one group's pictures are drawn from: its rows by role, where their maps are, and the data set."""
 
     key: TableKey
     title: str
@@ -94,7 +98,7 @@ class Drawing:
 
 
 def map_folder(row: ScoreRow, stem: str, maps: Path) -> Path:
-    """Return where a row's maps lie: among the maps given, or, for published ones, where they were scored from.
+    """Return where a row's maps are: among the maps given, or, for published ones, where they were scored from.
 
     Published maps that had to be resized to be scored, or are no PNG, are not shown.
     """
@@ -131,7 +135,7 @@ def draw_panel_of(drawn: Drawing, out: Path, rows: list[ScoreRow]) -> Figure:
     row = drawn.chosen.tuned or drawn.chosen.present[-1]
     if not row.images:
         raise RowError(
-            f"--maps: row {row.name!r} has no per-image CSV beside it, so no images can be chosen; score it again",
+            f"--maps: row {row.name!r} has no per-image CSV next to it, so no images can be chosen; score it again",
             code="E-ROW-IMAGES",
         )
     by_name = {drawn.chosen.by_role[role].name: (drawn.chosen.by_role[role], f) for role, f in drawn.folders.items()}

@@ -53,10 +53,10 @@ def _loaded_run(folder: Path, overrides: Sequence[str]) -> LoadedModel:
                 f"{override}: a run is used as it was tuned; only {', '.join(OF_A_RUN)} may differ",
                 code="E-PREDICT-OVERRIDE",
             )
-    asked: Experiment | None = load_config(folder / "config.yaml", overrides) if overrides else None
-    run = load_run(folder, tta=asked.segmenter.tta if asked else None)
+    changed: Experiment | None = load_config(folder / "config.yaml", overrides) if overrides else None
+    run = load_run(folder, tta=changed.segmenter.tta if changed else None)
     tuned = tuned_side(run.provenance.get("photo_px"), run.config)
-    run.config.frame = asked.frame if asked else run.config.frame
+    run.config.frame = changed.frame if changed else run.config.frame
     found = run.provenance.get("threshold") or {}
     digest = best_digest(folder / "best")
     about = {"model": str(folder), "best_sha256": digest}
@@ -76,10 +76,11 @@ def predict_photos(
     dry_run: bool = False,
     as_json: bool = False,
 ) -> int:
-    """Predict photos into a folder and print what was found; several processes (``accelerate launch``) share the photos.
+    """Predict photos into a folder and print the result; several processes (``accelerate launch``) share the photos.
 
     Args:
-        model, overrides: as for ``load_model``.
+        model: as for ``load_model``.
+        overrides: likewise.
         patterns: files, folders and globs.
         out: folder for the results.
         options: how.

@@ -112,7 +112,7 @@ def score_and_save(
                 few = make_batches(dataset, batch_size=1, limit=IMAGES)
                 cost = measure(segmenter, few, device=processes.device, latency=config.metrics.latency)
             image_threshold = chosen_image_threshold(run.provenance, config.metrics.image_rule)
-            # A prompt made from the truth asks nothing about a clean image, and published maps seldom cover them.
+            # A prompt made from the truth is empty on a clean image, and published maps seldom cover them.
             whole = dataset if about["oracle"] else with_clean(config.data, dataset)
             if isinstance(segmenter, SavedMaps) and not segmenter.covers(whole.ids):
                 whole = dataset

@@ -52,7 +52,8 @@ def ship(
     Args:
         run: run folder, or the name of a shipped adapter.
         name: of the folder, which ``load_run`` then understands.
-        out: folder of the adapters that ship. rows: folders of score rows; those of this run go into the card.
+        out: folder of the adapters that ship.
+        rows: folders of score rows; those of this run go into the card.
         made: what the run's provenance does not say, such as ``{"hardware": "one H200", "code": "commit ..."}``.
 
     Raises:
@@ -62,9 +63,9 @@ def ship(
         raise UserError(f"--name: expected a word of letters, digits and _, got {name!r}", code="E-EXPORT-NAME")
     folder = find_run(run)
     config = _config(folder, name)
-    birth = _birth(folder, config)
+    provenance = _provenance(folder, config)
     if made:
-        birth["made"] = {**birth.get("made", {}), **made}
+        provenance["made"] = {**provenance.get("made", {}), **made}
     workshop = out / f".{name}.{os.getpid()}.tmp"
     shutil.rmtree(workshop, ignore_errors=True)
     try:
@@ -72,18 +73,20 @@ def ship(
         (workshop / CONFIG).write_text(to_yaml(config), encoding="utf-8")
         learner = build_learner(config)
         learner.load(workshop / "best")
-        if not birth.get("threshold"):
+        if not provenance.get("threshold"):
             judged = with_clean(config.data, load_split(config.data, config.data.val))
             segmenter = build_tta(learner.to(default_device()).eval().segmenter(), config.segmenter.tta)
-            birth["threshold"] = search_threshold(segmenter, build_batch_maker(config)(judged), device=default_device())
-        write_atomic(workshop / "provenance.json", json.dumps(birth, indent=1) + "\n")
+            provenance["threshold"] = search_threshold(
+                segmenter, build_batch_maker(config)(judged), device=default_device()
+            )
+        write_atomic(workshop / "provenance.json", json.dumps(provenance, indent=1) + "\n")
         try:
             write_atomic(workshop / SEEN, json.dumps({k: sorted(v) for k, v in seen_images(folder).items()}) + "\n")
         except UserError as error:  # samis calibrate says so, too
             print(f"shipped without the list of images that it has seen: {error}")
         base = read_record(workshop / "best")[1]
         size = (workshop / "best" / WEIGHTS).stat().st_size / 1e6
-        card = shipped_card(name, asdict(config), birth, base, rows_of_training(rows, birth), size_mb=size)
+        card = shipped_card(name, asdict(config), provenance, base, rows_of_training(rows, provenance), size_mb=size)
         write_atomic(workshop / "README.md", card)
         _replace(workshop, out / name)
     finally:
@@ -119,12 +122,12 @@ def _config(folder: Path, name: str) -> Experiment:
     return config
 
 
-def _birth(folder: Path, config: Experiment) -> dict[str, Any]:
+def _provenance(folder: Path, config: Experiment) -> dict[str, Any]:
     """Return the run's provenance; of a run that was cut before it wrote one, what its validation file says."""
     path = folder / "provenance.json"
     if path.is_file():
-        birth: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return birth
+        provenance: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return provenance
     curve = folder / "validation.jsonl"
     epochs = [json.loads(line) for line in curve.read_text(encoding="utf-8").splitlines()] if curve.is_file() else []
     best = [epoch for epoch in epochs if epoch.get("best")]

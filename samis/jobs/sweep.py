@@ -22,7 +22,7 @@ from samis.sweeping import points
 
 @dataclass(frozen=True)
 class Search:
-    """What a sweep is told.
+    """What to search, and how.
 
     Attributes:
         config: file of the experiment, or the name of one that comes along.
@@ -33,7 +33,9 @@ class Search:
         prune: end trials early whose validations stay below the median.
         out: folder of the trials; None takes ``checkpoints/runs/<experiment>_sweep``.
         storage: URL of the study's database; "" takes a file in the folder.
-        dry_run: list the trials and stop. verbose: show Optuna's own log. as_json: print one JSON document at the end.
+        dry_run: list the trials and stop.
+        verbose: show Optuna's own log.
+        as_json: print one JSON document at the end.
     """
 
     config: str
@@ -74,11 +76,12 @@ def sweep(given: Search) -> None:
 def _search(
     given: Search, config: Experiment, axes: points.Axes, words: list[str], planned: list[dict], out: Path
 ) -> None:
-    """Run the trials that are left, then write and print what was found; `words` trains what is fixed."""
+    """Run the trials that are left, then write and print the result; `words` trains what is fixed."""
     from samis.metrics import directions_of  # heavy imports come after the cheap checks
-    from samis.sweeping import page, study, trial
+    from samis.sweeping import page, trial
+    from samis.sweeping import study as studies
 
-    os.environ.update(environment())  # the trials find this very samis
+    os.environ.update(environment())  # the trials use this installation of samis
 
     def command(overrides: list[str], folder: Path) -> list[str]:
         names = [f"experiment={config.experiment}", f"training.out={folder}"]
@@ -87,7 +90,7 @@ def _search(
     higher = directions_of([config.keep_best]).get(config.keep_best, 1) > 0
     objective = trial.Objective(axes, command, out, config.keep_best, higher, prune=given.prune)
     name, warmup = points.study_name(config, axes), config.training.epochs // 3
-    with study.opened(
+    with studies.opened(
         out,
         name,
         higher_is_better=higher,
@@ -95,11 +98,11 @@ def _search(
         warmup=warmup,
         seed=given.seed,
         verbose=given.verbose,
-    ) as found:
-        study.work(
-            found, objective, planned, count=given.tpe, say=lambda line: print(line, file=sys.stderr, flush=True)
+    ) as study:
+        studies.work(
+            study, objective, planned, count=given.tpe, say=lambda line: print(line, file=sys.stderr, flush=True)
         )
-        ranked = page.ranked(found)
+        ranked = page.ranked(study)
         if not ranked or ranked[0].state.name != "COMPLETE":
             raise ConfigError(
                 f"{out}: expected a trial that trains, but all failed; the reasons are above, the logs there",
@@ -107,12 +110,12 @@ def _search(
             )
         words = [*words, *ranked[0].user_attrs["overrides"]]
         best = shlex.join(["samis", *words])
-        write_atomic(out / "sweep.json", json.dumps(page.record(found), indent=1) + "\n")
+        write_atomic(out / "sweep.json", json.dumps(page.record(study), indent=1) + "\n")
         title = f"Sweep of {config.experiment} over {', '.join(axes)}"
-        write_atomic(out / "sweep.html", page.render(found, config.keep_best, title=title, command=best))
+        write_atomic(out / "sweep.html", page.render(study, config.keep_best, title=title, command=best))
         if given.as_json:
-            print(json.dumps({"winner": words, "trials": page.record(found)}))
+            print(json.dumps({"winner": words, "trials": page.record(study)}))
             return
-        print(page.text_table(found, config.keep_best))
+        print(page.text_table(study, config.keep_best))
     print(f"page: {out / 'sweep.html'}")
     print(f"best on validation by {config.keep_best}; train it with:\n  {best}")

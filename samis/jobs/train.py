@@ -56,7 +56,7 @@ def train(config: Experiment, *, dry_run: bool = False) -> Path:
         ConfigError, UserError: as ``check_experiment``, and what the data, the weights and the run folder are refused for.
     """
     check_experiment(config)
-    resolve_precision(config.training.mixed_precision)  # a mistake is told before anything is built
+    resolve_precision(config.training.mixed_precision)  # a mistake is reported before anything is built
     learner = build_learner(config)
     if dry_run:
         print(to_yaml(config))
@@ -97,10 +97,10 @@ def train(config: Experiment, *, dry_run: bool = False) -> Path:
     )
     best = trainer.fit()
     if accelerator.is_main_process and not (trainer.finished and (folder / "provenance.json").exists()):
-        found = provenance() | trainer.record() | {"validation": best.metrics}
-        found |= finish(config, learner, data, plain, folder=folder, device=accelerator.device, log=log)
-        write_atomic(folder / "provenance.json", json.dumps(found, indent=1) + "\n")
-        log.say(f"best validation: {best_line(config, found)}; score it with: samis score {folder}")
+        written = provenance() | trainer.record() | {"validation": best.metrics}
+        written |= finish(config, learner, data, plain, folder=folder, device=accelerator.device, log=log)
+        write_atomic(folder / "provenance.json", json.dumps(written, indent=1) + "\n")
+        log.say(f"best validation: {best_line(config, written)}; score it with: samis score {folder}")
         log.say(f"on new photos: samis predict {folder} PHOTOS")
     trainer.end()
     return folder
@@ -111,7 +111,9 @@ class TrainingData:
     """The data of one training.
 
     Attributes:
-        training: what is learnt from. validation: as the config names it. judged: with its defect-free images.
+        training: what is learnt from.
+        validation: as the config names it.
+        judged: with its defect-free images.
         watched: which of the two the epochs are validated on.
         calibration: what ``data.calibration_share`` sets aside from both, or None.
         fingerprints: of training and validation, by config key; empty but on the main process.
@@ -126,7 +128,7 @@ class TrainingData:
 
 
 def load_data(config: Experiment, accelerator: Accelerator, log: RunLog) -> TrainingData:
-    """Load what is trained and validated on; the main process checks it and prints what it found.
+    """Load what is trained and validated on; the main process checks it and prints the result.
 
     Raises:
         UserError: the splits share images, the data has errors, or it cannot be trained on.
@@ -177,16 +179,16 @@ def finish(
     return found
 
 
-def best_line(config: Experiment, found: dict[str, Any]) -> str:
+def best_line(config: Experiment, written: dict[str, Any]) -> str:
     """Return the best epoch's numbers in one line, with what the threshold does to clean images."""
-    metrics = found["validation"]
+    metrics = written["validation"]
     names = dict.fromkeys((config.keep_best, "s_measure", "weighted_f", "mae", "iou"))
     shown = ", ".join(f"{name} {metrics[name]:.4f}" for name in names if name in metrics)
-    at = found.get("threshold") or {}
+    at = written.get("threshold") or {}
     if "kept_clean" in at:
         shown += (
             f"; at threshold {at['value']:.3f} {at['kept_clean']:.0%} of {at['clean_images']} clean images are kept clean "
-            f"and {at['defect_recall']:.0%} of {at['images']} defective ones found"
+            f"and {at['defect_recall']:.0%} of {at['images']} defective ones detected"
         )
     return shown
 
@@ -197,8 +199,12 @@ def recompute_statistics(
     """Recompute a learner's statistics (batch norm's) on one epoch of training views; keep what validates better.
 
     Args:
-        config: of the run. learner: with the best epoch's weights. training, validation: the splits. folder: where the
-            best weights are; they are replaced if the recomputed ones win.
+        config: of the run.
+        learner: with the best epoch's weights.
+        training: the split that is learnt from.
+        validation: the split that is compared on.
+        folder: of the best weights, which are replaced if the recomputed ones validate better.
+        log: where the result is printed; None prints it alone.
 
     Returns:
         For provenance: ``batch_norm`` with both validations and which was kept; empty for a learner that has no such
@@ -239,7 +245,7 @@ def save_over(learner: Any, folder: Path) -> None:
 
 
 def references(config: Experiment) -> dict[str, dict[str, float]]:
-    """Return the rows to draw beside the validation: of the validation split if it was scored, else of the test split."""
+    """Return the rows to draw next to the validation: of the validation split if it was scored, else of the test split."""
     place = config.training.reference_rows
     if place is None or not Path(place).is_dir():
         return {}

@@ -1,4 +1,4 @@
-"""What a study found: a table for the terminal, JSON, and a page in the report's style."""
+"""The result of a study: a table for the terminal, JSON, and a page in the report's style."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ def text_table(study: Study, metric: str) -> str:
 def trial_table(study: Study, metric: str) -> Table:
     """Return a table of the trials, best first."""
     trials = ranked(study)
-    found = {name for trial in trials for name in trial.user_attrs.get("metrics", {})}
-    metrics = [metric, *(name for name in SHOWN if name != metric and name in found)]
+    measured = {name for trial in trials for name in trial.user_attrs.get("metrics", {})}
+    metrics = [metric, *(name for name in SHOWN if name != metric and name in measured)]
     lines = []
     for place, trial in enumerate(trials):
         about = trial.user_attrs

@@ -88,22 +88,24 @@ def parse_axes(arguments: Sequence[str]) -> tuple[Axes, list[str]]:
 
 def _range(argument: str, low: str, high: str) -> Range:
     try:
-        found = Range(float(low), float(high), all(re.fullmatch(r"[-+]?\d+", end) for end in (low, high)))
+        limits = Range(float(low), float(high), all(re.fullmatch(r"[-+]?\d+", end) for end in (low, high)))
     except ValueError:
-        found = Range(0, 0, False)
-    if not found.low < found.high < math.inf:
+        limits = Range(0, 0, False)
+    if not limits.low < limits.high < math.inf:
         raise ConfigError(
             f"{argument!r}: expected a range key=low..high with low < high, such as optim.lr=1e-4..1e-2",
             code="E-SWEEP-RANGE",
         )
-    return found
+    return limits
 
 
 def plan(axes: Axes, *, draws: int = 0, seed: int = 0) -> list[dict[str, Any]]:
     """Return every point of the grid, or some drawn at random without repeats, each as key -> value.
 
     Args:
-        axes: searched keys. draws: how many points to draw; 0 takes all. seed: of the draw.
+        axes: searched keys.
+        draws: how many points to draw; 0 takes all.
+        seed: of the draw.
 
     Raises:
         ConfigError: all points of a range.

@@ -35,8 +35,12 @@ def opened(
     """Open a study, made if it is new.
 
     Args:
-        folder: of the trials. name: of the study. url: its database, as SQLAlchemy reads it; "" makes study.db in the folder.
-        warmup: epochs before which no trial is pruned. seed: of Optuna's sampler. verbose: whether Optuna logs.
+        folder: of the trials.
+        name: of the study.
+        url: its database, as SQLAlchemy reads it; "" makes study.db in the folder.
+        warmup: epochs before which no trial is pruned.
+        seed: of Optuna's sampler.
+        verbose: whether Optuna logs.
 
     Raises:
         ConfigError: the database cannot be used.
@@ -61,9 +65,9 @@ def opened(
             study.pruner = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=warmup)
             yield study
     except (sqlalchemy.exc.SQLAlchemyError, ImportError, optuna.exceptions.StorageInternalError) as error:
-        told = str(error.__cause__ or error).strip().splitlines()[0]
+        reason = str(error.__cause__ or error).strip().splitlines()[0]
         raise ConfigError(
-            f"{url}: expected a database for the study, but {told}; see --storage in --help", code="E-SWEEP-STORAGE"
+            f"{url}: expected a database for the study, but {reason}; see --storage in --help", code="E-SWEEP-STORAGE"
         ) from error
 
 

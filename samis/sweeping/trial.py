@@ -28,9 +28,13 @@ class Objective:
     """Trains one trial and returns its best validation.
 
     Attributes:
-        axes: searched keys. command: makes the words of a training from overrides and run folder. out: folder of the
-            run folders. metric: validation value to report. higher_is_better: its direction. prune: whether to stop trials.
-        poll_s: seconds between looks at a trial's validations.
+        axes: searched keys.
+        command: makes the command line of a training from overrides and run folder.
+        out: folder of the run folders.
+        metric: validation value to report.
+        higher_is_better: its direction.
+        prune: whether to stop trials.
+        poll_s: seconds between readings of a trial's validations.
     """
 
     axes: Axes
@@ -70,7 +74,7 @@ class Objective:
 
         folder.parent.mkdir(parents=True, exist_ok=True)
         log = folder.with_name(f"{folder.name}.log")
-        told = 0
+        reported = 0
         with open(log, "w", encoding="utf-8") as file:
             process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
             try:
@@ -78,9 +82,9 @@ class Objective:
                 while running:
                     with_end = process.poll() is not None
                     records = read_validations(folder)
-                    for record in records[told:]:
+                    for record in records[reported:]:
                         self._report(trial, record)
-                    told, running = len(records), not with_end
+                    reported, running = len(records), not with_end
                     if running and self.prune and trial.should_prune():
                         raise optuna.TrialPruned
                     if running:
@@ -95,7 +99,7 @@ class Objective:
         return self._best(trial, records)
 
     def _report(self, trial: Trial, record: dict[str, Any]) -> None:
-        """Tell Optuna of a validation."""
+        """Report a validation to Optuna."""
         if self.metric not in record["metrics"]:
             raise ConfigError(
                 f"keep_best: expected one of the validation's metrics ({', '.join(record['metrics'])}), got {self.metric}",

@@ -54,10 +54,10 @@ MUTANTS = [
     Mutant(
         "last_tile_wins",
         FRAME,
-        "total[y0:y1, x0:x1] += to_crop(framed[view].float(), placements[view])[0] * rim\n"
-        "            weight[y0:y1, x0:x1] += rim",
-        "total[y0:y1, x0:x1] = to_crop(framed[view].float(), placements[view])[0] * rim\n"
-        "            weight[y0:y1, x0:x1] = rim",
+        "total[y0:y1, x0:x1] += to_crop(framed[view].float(), placements[view])[0] * edge_weight\n"
+        "            weight[y0:y1, x0:x1] += edge_weight",
+        "total[y0:y1, x0:x1] = to_crop(framed[view].float(), placements[view])[0] * edge_weight\n"
+        "            weight[y0:y1, x0:x1] = edge_weight",
         FRAME_TESTS,
     ),
     Mutant(
@@ -434,7 +434,7 @@ MUTANTS = [
     Mutant(
         "infinite_maps_are_clipped",
         EVALUATOR,
-        "if not np.isfinite(found).all():",
+        "if not np.isfinite(array).all():",
         "if False:",
         "tests/unit/prediction/test_not_finite.py -kmap_that",
     ),

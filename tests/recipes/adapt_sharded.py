@@ -14,8 +14,8 @@ from samis.cli import script
 PLAIN = samis.jobs.train.open_accelerator
 
 
-def sharded(asked):
-    accelerator = PLAIN(asked)
+def sharded(requested):
+    accelerator = PLAIN(requested)
     accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()  # of the launch file, by the environment
     accelerator.state.distributed_type = PartialState._shared_state["distributed_type"] = DistributedType.FSDP
     assert accelerator.is_fsdp2

@@ -60,8 +60,8 @@ def test_run_folder_is_as_promised(alone):
         assert (alone / name).exists(), name
     assert not (alone / "resume").exists(), "nothing goes on from a finished run's"
     log = (alone / "log.txt").read_text()
-    for told in ("10 training images", "step 3/6 ", "validation after epoch 2: ", "best validation: "):
-        assert told in log, told
+    for text in ("10 training images", "step 3/6 ", "validation after epoch 2: ", "best validation: "):
+        assert text in log, text
     assert (alone / "best" / "adapter_config.json").exists(), "peft's own format"
     threshold = json.loads((alone / "provenance.json").read_text())["threshold"]
     assert 0 <= threshold["value"] < 1

@@ -36,15 +36,15 @@ TAKE_A_CONFIG = {"train", "baseline", "pretrain", "score", "check", "sweep", "pr
 
 def commands(page):
     """Return the commands in a page's code blocks, without comments and environment."""
-    found = []
+    result = []
     for language, block in re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.S | re.M):
         for line in block.replace("\\\n", " ").splitlines() if language in ("", "bash") else ():
             words = shlex.split(line, comments=True)
             while words and re.fullmatch(r"[A-Z_]+=\S+", words[0]):
                 words = words[1:]
             if words and words[0] in ("python", "samis", "accelerate", "tensorboard", "make", "git", "pip"):
-                found.append(words)
-    return found
+                result.append(words)
+    return result
 
 
 def split_command(words):

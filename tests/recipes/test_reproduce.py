@@ -69,7 +69,7 @@ def make(*words, check=True, **environment):
     return done
 
 
-def asked(stand_in):
+def requested(stand_in):
     import ast
 
     seen = stand_in.parent / "seen.txt"
@@ -92,7 +92,7 @@ def test_every_job_is_done_once_and_what_is_done_is_left_alone(stand_in, tmp_pat
     out = tmp_path / "out"
     command = ["-j4", "reproduce", f"BIN={stand_in}", f"REPRODUCE={out}", published(tmp_path)]
     done = make(*command)
-    lines = asked(stand_in)
+    lines = requested(stand_in)
     trained = {next(w for w in words if w.startswith("experiment=")) for words in of(lines, "adapt.py")}
     assert trained == {f"experiment={s}_lora" for s in ("steel", "tile", "tile_by_tile", "rail")}
     assert len(of(lines, "baseline.py")) == 8
@@ -106,7 +106,7 @@ def test_every_job_is_done_once_and_what_is_done_is_left_alone(stand_in, tmp_pat
 
     again = make(*command)
     assert " start " not in again.stdout
-    assert [words[0] for words in asked(stand_in) if "how_long" not in words[0]] == ["evaluate/compare.py"]
+    assert [words[0] for words in requested(stand_in) if "how_long" not in words[0]] == ["evaluate/compare.py"]
 
 
 def test_noise_rows_of_every_training(stand_in, tmp_path):
@@ -114,7 +114,7 @@ def test_noise_rows_of_every_training(stand_in, tmp_path):
     command = ["-j4", "reproduce", f"BIN={stand_in}", f"REPRODUCE={out}", "PUBLISHED=", "SETS=steel", "NOISE=5 20"]
     make(*command)
     noisy = [
-        words for words in of(asked(stand_in), "score.py") if any(w.startswith("data.salt_pepper=") for w in words)
+        words for words in of(requested(stand_in), "score.py") if any(w.startswith("data.salt_pepper=") for w in words)
     ]
     names = {words[words.index("--name") + 1] for words in noisy}
     assert sorted((Path(words[0]).name, words[1]) for words in noisy) == sorted(
@@ -133,7 +133,7 @@ def test_each_command_is_a_config_that_loads(stand_in, tmp_path):
         + " tile.decoder_lora tile.decoder rail.bottleneck tile.scratch"
     )
     make("-j4", "reproduce", f"BIN={stand_in}", f"REPRODUCE={tmp_path / 'out'}", f"EXTRA={extra}", published(tmp_path))
-    lines = asked(stand_in)
+    lines = requested(stand_in)
     commands = [(words[0], words[1:]) for words in lines if words[0].endswith(("adapt.py", "baseline.py", "score.py"))]
     assert len(of(lines, "adapt.py")) == 4 + 8
     for script, words in commands:
@@ -159,10 +159,12 @@ def test_a_broken_job_says_its_last_line_and_the_rest_goes_on_later(stand_in, tm
     failed = [line for line in done.stderr.splitlines() if "FAILED" in line]
     assert len(failed) == 1
     assert "train-rail_lora" in failed[0] and failed[0].endswith("error: data.root: expected a folder, got none")
-    first = asked(stand_in)
+    first = requested(stand_in)
     assert not of(first, "compare.py")
     make(*command)
-    names = [words[-2:] if "score" in words[0] else words[0] for words in asked(stand_in) if "how_long" not in words[0]]
+    names = [
+        words[-2:] if "score" in words[0] else words[0] for words in requested(stand_in) if "how_long" not in words[0]
+    ]
     assert names == ["train/adapt.py", ["--name", "LoRA, encoder + decoder"], "evaluate/compare.py"]
 
 
@@ -170,7 +172,7 @@ def test_a_broken_job_says_its_last_line_and_the_rest_goes_on_later(stand_in, tm
 def test_the_minutes_are_shared_out(stand_in, tmp_path, jobs, minutes):
     out = f"REPRODUCE={tmp_path / 'out'}"
     make(f"-j{jobs}", "reproduce", f"BIN={stand_in}", out, "PUBLISHED=", MINUTES=str(minutes))
-    lines = asked(stand_in)
+    lines = requested(stand_in)
     assert not of(lines, "how_long.py"), "with MINUTES nothing is measured first"
     shares = [
         float(re.search(r"training\.minutes=([\d.]+)", " ".join(w))[1]) for w in lines if w[0].startswith("train/")
@@ -184,7 +186,7 @@ def test_minutes_that_are_too_few_are_told(stand_in, tmp_path):
     done = make("-j2", "reproduce", f"BIN={stand_in}", f"REPRODUCE={tmp_path / 'out'}", "MINUTES=1", check=False)
     assert done.returncode == 2
     assert "MINUTES=1 is too short for 12 trainings, 2 at once" in done.stderr
-    assert asked(stand_in) == []
+    assert requested(stand_in) == []
 
 
 def test_python_is_installed_only_where_none_is_named(stand_in, tmp_path):

@@ -42,7 +42,7 @@ def folders(tmp_path_factory):
         start = [*FSDP, "--mixed_precision", "no", "--main_process_port", 29731] if name == "two" else []
         for epochs in (1, 2):
             script = "tests/recipes/adapt_sharded.py" if name == "two" else "train/adapt.py"
-            told = launch(
+            printed = launch(
                 *start,
                 script,
                 *SMALL,
@@ -51,7 +51,7 @@ def folders(tmp_path_factory):
                 f"training.out={place / name}",
                 "training.keep_resume=true",
             )
-            assert ("resuming" in told) == (epochs == 2)
+            assert ("resuming" in printed) == (epochs == 2)
     return place / "one", place / "two"
 
 

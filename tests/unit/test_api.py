@@ -50,10 +50,10 @@ def test_rows_are_read_back(rows, tmp_path):
     best = ScoreRow(**{**vars(empty), "name": "network", "kind": "baseline", "metrics": {"s_measure": 0.9}})
     for row in (empty, box, best):
         row.save(tmp_path / f"{row.name.replace(' ', '_')}.json")
-    found = samis.read_rows(tmp_path)
-    assert len(found) == 3
-    assert found.best("s_measure").name == "network"
-    assert all(len(row.images) == 4 for row in found)
+    result = samis.read_rows(tmp_path)
+    assert len(result) == 3
+    assert result.best("s_measure").name == "network"
+    assert all(len(row.images) == 4 for row in result)
 
 
 def test_the_best_is_of_one_data_set_and_the_gap_that_of_the_report(rows, tmp_path):
@@ -72,20 +72,20 @@ def test_the_best_is_of_one_data_set_and_the_gap_that_of_the_report(rows, tmp_pa
     after = ScoreRow(**{**vars(made[2]), "name": "tuned", "kind": "tuned"})
     for row in (empty, after, *made):
         row.save(tmp_path / f"{row.name.replace(' ', '_')}.json")
-    found = samis.read_rows(tmp_path)
+    result = samis.read_rows(tmp_path)
     with pytest.raises(UserError, match=r"steel \(test.*procedural.*\(val.*E-ROW-SEVERAL"):
-        found.best("s_measure")
+        result.best("s_measure")
     with pytest.raises(UserError, match=r"split=.*E-ROW-SEVERAL"):
-        found.best("s_measure", dataset=empty.dataset)
-    best = found.best("s_measure", dataset=empty.dataset, split="test")
-    assert best.name == "here" and found.best("s_measure", dataset="steel").name == "better elsewhere"
+        result.best("s_measure", dataset=empty.dataset)
+    best = result.best("s_measure", dataset=empty.dataset, split="test")
+    assert best.name == "here" and result.best("s_measure", dataset="steel").name == "better elsewhere"
     with pytest.raises(UserError, match=r"'rail'.*E-ROW-CHOICE"):
-        found.best("s_measure", dataset="rail")
+        result.best("s_measure", dataset="rail")
     with pytest.raises(UserError, match=r"'network'.*E-ROW-CHOICE"):
-        found.best("s_measure", kinds="network")
+        result.best("s_measure", kinds="network")
     with pytest.raises(UserError, match=r"best.*E-ROW-OBJECT"):
-        samis.gap_closed(empty, empty, found.best("kappa"))
-    read = {row.name: row for row in found}
+        samis.gap_closed(empty, empty, result.best("kappa"))
+    read = {row.name: row for row in result}
     gap = samis.gap_closed(read[empty.name], read["tuned"], best)
     (reported,) = (g[0].gap for g in answers([read[empty.name], read["tuned"], best], ["s_measure"]).values())
     assert gap == reported and gap.closed == pytest.approx(1) and gap.interval is not None
@@ -125,7 +125,7 @@ def test_any_object_that_predicts_is_scored():
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "printed"),
     [
         (lambda truth: truth * np.uint8(255), r"0\.\.255.*E-MAP-RANGE"),
         (lambda truth: truth * 20.0 - 10, r"-10\.\.10.*E-MAP-RANGE"),
@@ -135,14 +135,14 @@ def test_any_object_that_predicts_is_scored():
         (lambda truth: np.where(truth, np.nan, 0), "E-MAP-NOT-FINITE"),
     ],
 )
-def test_maps_of_an_object_that_are_none_are_refused(answer, said):
+def test_maps_of_an_object_that_are_none_are_refused(answer, printed):
     test = samis.load_dataset("procedural", split="test", surface="steel", count=2, clean_share=0)
 
     class Wrong:
         def predict(self, batch):
             return [answer(truth) for truth in batch.truths]
 
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=printed):
         samis.score(Wrong(), test)
 
 
@@ -161,7 +161,7 @@ def test_a_map_for_each_image_is_expected(answers_of):
 
 
 @pytest.mark.parametrize(
-    ("said", "word"),
+    ("printed", "word"),
     [
         ({"kind": "magic"}, "kind .*E-ROW-OBJECT"),
         ({"oracle": "no"}, "oracle .*E-ROW-OBJECT"),
@@ -169,12 +169,12 @@ def test_a_map_for_each_image_is_expected(answers_of):
         ([1], "list.*E-ROW-OBJECT"),
     ],
 )
-def test_what_an_object_says_of_itself_must_fit_a_row(said, word):
+def test_what_an_object_says_of_itself_must_fit_a_row(printed, word):
     test = samis.load_dataset("procedural", split="test", surface="steel", count=2, clean_share=0)
 
     class Wrong(Bright):
         def describe(self):
-            return said
+            return printed
 
     with pytest.raises(UserError, match=word):
         samis.score(Wrong(), test)

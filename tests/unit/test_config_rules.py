@@ -307,9 +307,9 @@ def test_scoring_refuses_before_anything_is_loaded_and_in_a_dry_run(override, mo
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(ROOT / "evaluate" / "score.py"), run_name="__main__")
     assert ended.value.code == 2
-    said = capsys.readouterr()
-    assert len(said.err.splitlines()) == 1
-    assert "keep_best" not in said.out  # the resolved config is not printed
+    printed = capsys.readouterr()
+    assert len(printed.err.splitlines()) == 1
+    assert "keep_best" not in printed.out  # the resolved config is not printed
     # A keep_best that is not computed does not matter for scoring.
     monkeypatch.setattr(sys, "argv", ["evaluate/score.py", "configs/demo.yaml", "--dry-run", "metrics.names=[iou]"])
     runpy.run_path(str(ROOT / "evaluate" / "score.py"), run_name="__main__")
@@ -317,10 +317,10 @@ def test_scoring_refuses_before_anything_is_loaded_and_in_a_dry_run(override, mo
 
 @pytest.mark.parametrize("schema", [Experiment, Pretraining])
 def test_every_number_has_a_range(schema):
-    found = {}
+    result = {}
     for key, content in properties(schema).items():
         number = content["anyOf"][0] if "anyOf" in content else content
         if number.get("type") in ("integer", "number"):
-            found[key] = {"minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"} & set(number)
-    assert len(found) > 30
-    assert not [key for key, ranges in found.items() if not ranges]
+            result[key] = {"minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"} & set(number)
+    assert len(result) > 30
+    assert not [key for key, ranges in result.items() if not ranges]

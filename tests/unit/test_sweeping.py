@@ -42,11 +42,11 @@ def objective(folder, axes, metric="iou", *extra, **options):
 
 def search(folder, axes, *, points=None, count=0, metric="iou", extra=(), **options):
     """Work on the study to its end; return (ranked trials, lines said)."""
-    said = []
+    printed = []
     made = objective(folder, axes, metric, *extra, **options)
-    with study.opened(folder, "test", higher_is_better=metric == "iou") as found:
-        study.work(found, made, plan(axes) if points is None else points, count=count, say=said.append)
-        return page.ranked(found), said
+    with study.opened(folder, "test", higher_is_better=metric == "iou") as result:
+        study.work(result, made, plan(axes) if points is None else points, count=count, say=printed.append)
+        return page.ranked(result), printed
 
 
 def launches(folder):
@@ -106,19 +106,19 @@ def test_a_study_is_another_one_where_a_fixed_key_may_change_results():
 
 @pytest.mark.parametrize("metric", ["iou", "mae"])
 def test_the_best_epoch_counts_and_the_order_follows_the_metric(tmp_path, metric):
-    ranked, said = search(tmp_path, {"a": ["x", "xxx", "xx"]}, metric=metric)
+    ranked, printed = search(tmp_path, {"a": ["x", "xxx", "xx"]}, metric=metric)
     assert [t.user_attrs["overrides"] for t in ranked] == [["a=xxx"], ["a=xx"], ["a=x"]]
     assert ranked[0].user_attrs["epoch"] == 3 and abs(ranked[0].value) == 3.0
     assert ranked[0].intermediate_values.keys() == {1, 2, 3, 4}, "each validation is reported"
-    assert said[0] == f"trial 1: a=x: {metric} {ranked[2].value:.4f} at epoch 3"
+    assert printed[0] == f"trial 1: a=x: {metric} {ranked[2].value:.4f} at epoch 3"
 
 
 def test_the_same_command_trains_only_what_is_left_and_failures_have_their_reason(tmp_path):
     axes = {"a": ["x", "bad", "xx"]}
-    ranked, said = search(tmp_path, axes)
+    ranked, printed = search(tmp_path, axes)
     assert [t.state.name for t in ranked] == ["COMPLETE", "COMPLETE", "FAIL"]
     reason = ranked[-1].user_attrs["reason"]
-    assert reason.startswith("exit code 1: error: a: expected a number, got bad (") and reason in "\n".join(said)
+    assert reason.startswith("exit code 1: error: a: expected a number, got bad (") and reason in "\n".join(printed)
     assert launches(tmp_path) == {"a=x": 1, "a=bad": 1, "a=xx": 1}, "a failure ends its trial, not the study"
     (tmp_path / "mended").touch()
     ranked, _ = search(tmp_path, axes)
@@ -128,9 +128,9 @@ def test_the_same_command_trains_only_what_is_left_and_failures_have_their_reaso
 
 def test_a_trial_below_the_median_ends_early_and_stays_ended(tmp_path):
     axes = {"a": ["xxxx", "xxxxx", "xxxxxx", "xxxxxxx", "x"]}
-    ranked, said = search(tmp_path, axes, extra=["pause=0.2"])
+    ranked, printed = search(tmp_path, axes, extra=["pause=0.2"])
     assert [t.state.name for t in ranked] == ["COMPLETE"] * 4 + ["PRUNED"]
-    assert not (tmp_path / "a=x" / "whole").exists() and "pruned after epoch" in said[-1]
+    assert not (tmp_path / "a=x" / "whole").exists() and "pruned after epoch" in printed[-1]
     search(tmp_path, axes)
     assert set(launches(tmp_path).values()) == {1}
     ranked, _ = search(tmp_path / "other", axes, prune=False)
@@ -147,20 +147,20 @@ ranked, said = t.search(Path({str(tmp_path)!r}), {{"a": ["x" * n for n in range(
 print(len(ranked), sum(line.startswith("trial") for line in said))
 """
     workers = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    told = [list(map(int, worker.communicate(timeout=120)[0].split())) for worker in workers]
-    assert [count for count, _ in told] == [4, 4], "each sees the whole study"
-    assert sum(own for _, own in told) == 4 and set(launches(tmp_path).values()) == {1}, "each point is trained once"
+    caught = [list(map(int, worker.communicate(timeout=120)[0].split())) for worker in workers]
+    assert [count for count, _ in caught] == [4, 4], "each sees the whole study"
+    assert sum(own for _, own in caught) == 4 and set(launches(tmp_path).values()) == {1}, "each point is trained once"
 
 
 def test_the_trial_of_a_machine_that_died_is_made_again(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "_HEARTBEAT_S", 1)
     monkeypatch.setattr(study, "_GONE_AFTER_S", 1)
     axes = {"a": ["x", "xx"]}
-    with study.opened(tmp_path, "test", higher_is_better=True) as found:
-        study.queue(found, plan(axes), failed=True)
+    with study.opened(tmp_path, "test", higher_is_better=True) as result:
+        study.queue(result, plan(axes), failed=True)
         with pytest.warns(UserWarning, match="Heartbeat"):
-            left = found.ask()
-        found._storage.record_heartbeat(left._trial_id)
+            left = result.ask()
+        result._storage.record_heartbeat(left._trial_id)
     ranked, _ = search(tmp_path, axes)
     assert [t.user_attrs["overrides"] for t in ranked] == [["a=xx"], ["a=x"]]
     assert launches(tmp_path) == {"a=x": 1, "a=xx": 1}
@@ -175,21 +175,21 @@ def test_optuna_chooses_points(tmp_path):
 
 
 def test_failures_do_not_go_on_for_ever_where_optuna_chooses(tmp_path):
-    ranked, said = search(tmp_path, {"a": ["bad"], "b": Range(0, 1, False)}, points=[], count=2)
-    assert [t.state.name for t in ranked] == ["FAIL"] * 2 and len(said) == 2
+    ranked, printed = search(tmp_path, {"a": ["bad"], "b": Range(0, 1, False)}, points=[], count=2)
+    assert [t.state.name for t in ranked] == ["FAIL"] * 2 and len(printed) == 2
 
 
 def test_the_page_and_the_table_show_every_trial(tmp_path):
     search(tmp_path, {"a": ["bad", "xxx"], "b": ["<1>", "2"]})
-    with study.opened(tmp_path, "test", higher_is_better=True) as found:
-        html = page.render(found, "iou", title="Sweep", command="samis train x.yaml 'a=xxx'")
+    with study.opened(tmp_path, "test", higher_is_better=True) as result:
+        html = page.render(result, "iou", title="Sweep", command="samis train x.yaml 'a=xxx'")
         assert "a=xxx b=2" in html and "<1>" not in html and "&lt;1&gt;" in html
         assert html.count("<polyline") == 2, "a curve for each trial with validations"
         assert "expected a number, got bad" in html and "Importance" in html
         assert "Best on validation: a=xxx" in html and "3.0000 at epoch 3" in html
-        lines = page.text_table(found, "iou").splitlines()
+        lines = page.text_table(result, "iou").splitlines()
         assert len(lines) == 5 and lines[1].startswith("a=xxx") and "failed: exit code 1" in lines[-1]
-        assert [line["epoch"] for line in json.loads(json.dumps(page.record(found)))] == [3, 3, None, None]
+        assert [line["epoch"] for line in json.loads(json.dumps(page.record(result)))] == [3, 3, None, None]
 
 
 def test_a_metric_that_validation_lacks_and_a_damaged_record_are_reasons(tmp_path):
@@ -204,11 +204,11 @@ def test_a_metric_that_validation_lacks_and_a_damaged_record_are_reasons(tmp_pat
 @pytest.mark.parametrize("url", ["nonsense", "sqlite:////no/such/folder/study.db", "nodriver://host/name"])
 def test_a_database_that_cannot_be_used_is_told_in_one_line(tmp_path, url):
     with (
-        pytest.raises(ConfigError, match="E-SWEEP-STORAGE") as told,
+        pytest.raises(ConfigError, match="E-SWEEP-STORAGE") as caught,
         study.opened(tmp_path, "test", url=url, higher_is_better=True),
     ):
         pass
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_help_does_not_wait_for_optuna():

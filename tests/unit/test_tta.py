@@ -29,10 +29,10 @@ BOX, CLICK = np.array([[6.0, 9, 31, 22]]), np.array([[[17.0, 30]]])
 @pytest.fixture(scope="module")
 def sam():
     torch.manual_seed(0)
-    found = build_sam(SegmenterConfig().architecture, frame_px=64)
-    for mlp in found.mask_decoder.output_hypernetworks_mlps:
+    result = build_sam(SegmenterConfig().architecture, frame_px=64)
+    for mlp in result.mask_decoder.output_hypernetworks_mlps:
         mlp.layers[-1].weight.data *= 100  # so that logits spread, as those of a trained network do
-    return found.requires_grad_(False)
+    return result.requires_grad_(False)
 
 
 class Net(nn.Module):
@@ -80,8 +80,8 @@ def by_hand(segmenter, image: np.ndarray, kind: str, tile_px: int = 0) -> np.nda
     for x in (False, True):
         for y in (False, True):
             turned = image[:: -1 if y else 1, :: -1 if x else 1]
-            (found,) = segmenter.predict(batch_of(np.ascontiguousarray(turned), kind, x=x, y=y, tile_px=tile_px))
-            total += found.numpy()[:: -1 if y else 1, :: -1 if x else 1]
+            (result,) = segmenter.predict(batch_of(np.ascontiguousarray(turned), kind, x=x, y=y, tile_px=tile_px))
+            total += result.numpy()[:: -1 if y else 1, :: -1 if x else 1]
     return total / 4
 
 
@@ -90,35 +90,35 @@ def by_hand(segmenter, image: np.ndarray, kind: str, tile_px: int = 0) -> np.nda
 def test_equals_mirroring_the_pictures_by_hand(sam, kind, hw, tile_px):
     plain = SamSegmenter(sam, prompt=PromptConfig(kind=kind))
     image = picture(hw)
-    (found,) = FlippedSegmenter(plain).predict(batch_of(image, kind, tile_px=tile_px))
-    assert found.numpy() == pytest.approx(by_hand(plain, image, kind, tile_px), abs=2e-5)
+    (result,) = FlippedSegmenter(plain).predict(batch_of(image, kind, tile_px=tile_px))
+    assert result.numpy() == pytest.approx(by_hand(plain, image, kind, tile_px), abs=2e-5)
     (alone,) = plain.predict(batch_of(image, kind, tile_px=tile_px))
-    assert np.abs(found.numpy() - alone.numpy()).max() > 0.02  # or it would prove nothing
+    assert np.abs(result.numpy() - alone.numpy()).max() > 0.02  # or it would prove nothing
 
 
 @pytest.mark.parametrize(("hw", "tile_px"), [((64, 40), 0), ((112, 64), 64)])
 def test_serves_any_network(hw, tile_px):
     plain = BaselineSegmenter(Net(), name="net")
     image = picture(hw, 1)
-    (found,) = FlippedSegmenter(plain).predict(batch_of(image, "empty", tile_px=tile_px))
-    assert found.numpy() == pytest.approx(by_hand(plain, image, "empty", tile_px), abs=2e-5)
+    (result,) = FlippedSegmenter(plain).predict(batch_of(image, "empty", tile_px=tile_px))
+    assert result.numpy() == pytest.approx(by_hand(plain, image, "empty", tile_px), abs=2e-5)
 
 
 def test_where_a_file_is_resized_only_rounding_differs():
     """Pillow rounds a resized picture to bytes, not the same way from both sides."""
     plain = BaselineSegmenter(Net(), name="net")
     image = np.repeat(np.repeat(picture((20, 26), 2), 8, 0), 8, 1)
-    (found,) = FlippedSegmenter(plain).predict(batch_of(image, "empty"))
-    assert np.abs(found.numpy() - by_hand(plain, image, "empty")).max() < 0.02
+    (result,) = FlippedSegmenter(plain).predict(batch_of(image, "empty"))
+    assert np.abs(result.numpy() - by_hand(plain, image, "empty")).max() < 0.02
 
 
 def test_every_rule_is_averaged(sam):
     plain = SamSegmenter(sam, prompt=PromptConfig(kind="box"), mask_generation=MaskGeneration(min_iou=-100.0))
     image = picture((48, 64))
-    found = FlippedSegmenter(plain).predict_all_rules(batch_of(image, "box"))
-    assert set(found) == set(plain.predict_all_rules(batch_of(image, "box"))) and len(found) > 3
+    result = FlippedSegmenter(plain).predict_all_rules(batch_of(image, "box"))
+    assert set(result) == set(plain.predict_all_rules(batch_of(image, "box"))) and len(result) > 3
     one = SamSegmenter(sam, prompt=PromptConfig(kind="box"), mask_rule="single")
-    assert found["single"][0].numpy() == pytest.approx(by_hand(one, image, "box"), abs=2e-5)
+    assert result["single"][0].numpy() == pytest.approx(by_hand(one, image, "box"), abs=2e-5)
 
 
 def test_mirroring_twice_changes_nothing():
@@ -159,8 +159,8 @@ def test_predicts_photos_in_parts():
     predictor = Predictor(
         FlippedSegmenter(plain), Framing(64, tile_px=64), EmptyPrompter(PromptConfig()), views_at_once=2
     )
-    (found,) = predictor.maps([Sample("a", image)])
-    assert found == pytest.approx(by_hand(plain, image, "empty", 64), abs=2e-5)
+    (result,) = predictor.maps([Sample("a", image)])
+    assert result == pytest.approx(by_hand(plain, image, "empty", 64), abs=2e-5)
 
 
 def test_what_is_said_of_it(sam):

@@ -31,6 +31,6 @@ def run(arguments: argparse.Namespace) -> int:
     config = read_config(arguments)
     from samis.jobs.check_data import check_data_set, print_findings  # heavy imports come after the cheap checks
 
-    found = check_data_set(config.data, sheet=arguments.sheet)
-    print_findings(found, most=arguments.most, as_json=arguments.json)
-    return found.exit_code
+    findings = check_data_set(config.data, sheet=arguments.sheet)
+    print_findings(findings, most=arguments.most, as_json=arguments.json)
+    return findings.exit_code

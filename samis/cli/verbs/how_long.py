@@ -34,14 +34,14 @@ def split(words: list[str]) -> list[tuple[str, list[str]]]:
             commands.append([])
         else:
             commands[-1].append(word)
-    found = [command for command in commands if command]
-    for command in found:
+    given = [command for command in commands if command]
+    for command in given:
         if len(command) < 2 or not (command[0] in ("train", "baseline") or command[0].endswith(".py")):
             raise ConfigError(
                 f"{' '.join(command)!r}: expected train CONFIG key=value ..., or baseline CONFIG ...",
                 code="E-CONFIG-OPTION",
             )
-    return [(command[1], command[2:]) for command in found]
+    return [(command[1], command[2:]) for command in given]
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -90,8 +90,8 @@ def run(arguments: argparse.Namespace) -> int:
     from samis.config import Experiment, load_config
     from samis.core.shipped import CONFIG, find_model
 
-    found = find_model(arguments.model)
-    load_config(found / CONFIG if found.is_dir() else found, overrides, schema=Experiment)  # a typo is reported at once
+    model = find_model(arguments.model)
+    load_config(model / CONFIG if model.is_dir() else model, overrides, schema=Experiment)  # a typo is reported at once
     from samis.jobs.predict import predict_photos
     from samis.prediction import Options
 

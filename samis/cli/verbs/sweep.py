@@ -1,10 +1,10 @@
 """Search over config keys on the validation split: a grid, points at random, or points that Optuna chooses.
 
 A key with several values, or a range low..high, is searched; one with a single value is set in every trial; commas inside
-brackets do not separate. Each trial is a run folder below checkpoints/runs/<experiment>_sweep with its log beside it. Trials
+brackets do not separate. Each trial is a run folder below checkpoints/runs/<experiment>_sweep with its log next to it. Trials
 whose validations stay below the median of the others end early. The same command goes on with a study that was cut, and
 tries failed trials again. Several machines, or several GPUs, share a study when each runs the same command: with the same
-folder, or with --storage and a database. Ends in a table, sweep.json and sweep.html beside the trials, and the command of
+folder, or with --storage and a database. Ends in a table, sweep.json and sweep.html next to the trials, and the command of
 the winner. The test split is never read.
 """
 

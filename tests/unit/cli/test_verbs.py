@@ -1,5 +1,6 @@
 """The ``samis`` command: what every verb answers, what a mistake looks like, and that the overview waits for nothing."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,14 @@ def test_output_that_nobody_reads_is_no_error():
     command = f"{sys.executable} -m samis completion bash | head -c 10; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "# AUTOMATI" and done.stderr == "" and done.returncode in (0, 141)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
+def test_completion_proposes_the_names_that_come_along(capsys):
+    main(["completion", "bash"])
+    script = capsys.readouterr().out + "\n_samis_names steel; true"
+    done = subprocess.run(["bash"], input=script, capture_output=True, text=True, check=True, timeout=60)
+    assert {"steel", "steel_lora"} <= set(done.stdout.split()) and "demo" not in done.stdout.split()
 
 
 def test_completion_knows_verbs_and_options(capsys):

@@ -114,9 +114,9 @@ def test_overlapping_tiles_are_weighted_by_their_distance_to_the_edge():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "text"),
     [((8,), "frame_px"), ((64, -1), "tile_px"), ((64, 1), "tile_px"), ((64, 16, 0.95), "overlap")],
 )
-def test_bad_framing_is_refused(arguments, told):
-    with pytest.raises(ValueError, match=told):
+def test_bad_framing_is_refused(arguments, text):
+    with pytest.raises(ValueError, match=text):
         Framing(*arguments)

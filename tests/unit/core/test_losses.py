@@ -114,11 +114,11 @@ def test_rims_by_hand():
     logits = torch.full_like(truth, -30.0)
     logits[..., 10, 10] = HALF  # 3/4 on the defect
     logits[..., 9, 10] = ZERO  # 1/2 above it
-    rim, beside = 1 + 5 * 8 / 9, 1 + 5 / 9
-    overlap, union = 0.75 * rim, rim + 0.5 * beside
+    edge, beside = 1 + 5 * 8 / 9, 1 + 5 / 9
+    overlap, union = 0.75 * edge, edge + 0.5 * beside
     assert weighted_iou(logits, truth).item() == pytest.approx(1 - (overlap + 1) / (union + 1), rel=1e-5)
     total = 34 * 34 + 5 * 8 / 9 + 8 * 5 / 9
-    expected = (rim * math.log(4 / 3) + beside * math.log(2)) / total
+    expected = (edge * math.log(4 / 3) + beside * math.log(2)) / total
     assert bce(logits, truth, edge_weight=5.0).item() == pytest.approx(expected, rel=1e-5)
     assert torch.allclose(weighted_iou(logits, truth, edge_weight=0.0), iou(logits, truth))
 
@@ -143,15 +143,15 @@ def test_pixel_weights_by_hand():
 def test_ssim_equals_scikit_image():
     """Ten flat pixels around make both libraries' borders the same."""
     rng = np.random.default_rng(0)
-    truth, found = np.zeros((2, 48, 40)), np.full((2, 48, 40), 1e-6)
+    truth, result = np.zeros((2, 48, 40)), np.full((2, 48, 40), 1e-6)
     truth[0, 15:30, 12:25], truth[1, 12:14, 11:29] = 1, 1
-    found[:, 11:37, 11:29] = rng.uniform(0.01, 0.99, (2, 26, 18))
-    found[1] = 0.2 * found[1] + 0.8 * np.clip(truth[1], 1e-6, 1 - 1e-6)
-    logits = torch.logit(torch.tensor(found))[:, None].float()
+    result[:, 11:37, 11:29] = rng.uniform(0.01, 0.99, (2, 26, 18))
+    result[1] = 0.2 * result[1] + 0.8 * np.clip(truth[1], 1e-6, 1 - 1e-6)
+    logits = torch.logit(torch.tensor(result))[:, None].float()
     got = ssim(logits, torch.tensor(truth)[:, None].float())
     for index in range(2):
         _, pixels = structural_similarity(
-            found[index],
+            result[index],
             truth[index],
             data_range=1,
             gaussian_weights=True,
@@ -200,9 +200,9 @@ def test_edges_equal_scipy(width):
 def test_edges_stay_inside():
     truth, inside = torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8, dtype=torch.bool)
     inside[..., :5], truth[..., :4, :5] = True, 1.0
-    found = edges(truth, inside)
-    assert found[..., :5].sum() == 10  # the rows above and below the region's lower side
-    assert found[..., 5:].sum() == 0
+    result = edges(truth, inside)
+    assert result[..., :5].sum() == 10  # the rows above and below the region's lower side
+    assert result[..., 5:].sum() == 0
 
 
 def test_focal_equals_torchvision():

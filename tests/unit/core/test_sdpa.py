@@ -70,10 +70,10 @@ def test_a_baseline_on_a_transformer_excludes_it_too(seen):
 def test_every_room_that_attends_is_known():
     """A new file that calls torch's attention, or a module of torch that does, must exclude cuDNN and be listed here."""
     words = {"scaled_dot_product_attention", "MultiheadAttention", "TransformerEncoderLayer", "flex_attention"}
-    found = set()
+    result = set()
     for path in (ROOT / "samis").rglob("*.py"):
         names = {getattr(node, "attr", getattr(node, "id", "")) for node in ast.walk(ast.parse(path.read_text()))}
         if names & words:
-            found.add(path.relative_to(ROOT / "samis").as_posix())
+            result.add(path.relative_to(ROOT / "samis").as_posix())
             assert "exclude_cudnn" in names, f"{path}: call samis.core.sdpa.exclude_cudnn where the network is built"
-    assert found == {"sam/attention.py", "sam/two_way.py"}
+    assert result == {"sam/attention.py", "sam/two_way.py"}

@@ -39,7 +39,7 @@ def test_a_config_has_a_short_name_and_the_path_that_the_checkout_gives_it(wheel
 
 
 @pytest.mark.parametrize(
-    ("word", "said"),
+    ("word", "printed"),
     [
         ("my_lroa", "did you mean my_lora?"),
         ("configs/adapt/my_lorra.yaml", "did you mean my_lora?"),
@@ -48,10 +48,10 @@ def test_a_config_has_a_short_name_and_the_path_that_the_checkout_gives_it(wheel
         ("../samis/assets/configs/none.yaml", "got no such file"),
     ],
 )
-def test_an_unknown_config_is_one_line_with_a_proposal(wheel, word, said):
+def test_an_unknown_config_is_one_line_with_a_proposal(wheel, word, printed):
     with pytest.raises(ConfigError) as caught:
         shipped.find_config(word)
-    assert said in str(caught.value) and "\n" not in str(caught.value)
+    assert printed in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_model_is_a_run_an_adapter_or_a_config(wheel):

@@ -42,10 +42,10 @@ def batches(*overrides):
 
 def test_a_convolution_by_hand():
     _, single = batches()
-    said = cost.measure(BaselineSegmenter(Tiny(), name="tiny"), single, device="cpu")
-    assert said["parameters"] == PARAMETERS and said["multiply_adds"] == ADDS_A_PIXEL * 64 * 64
-    assert said["views"] == 1 and said["frame_px"] == 64 and said["timed_images"] == 3
-    assert 0 < said["p50_ms"] <= said["p95_ms"] and "thread" in said["device"]
+    measured = cost.measure(BaselineSegmenter(Tiny(), name="tiny"), single, device="cpu")
+    assert measured["parameters"] == PARAMETERS and measured["multiply_adds"] == ADDS_A_PIXEL * 64 * 64
+    assert measured["views"] == 1 and measured["frame_px"] == 64 and measured["timed_images"] == 3
+    assert 0 < measured["p50_ms"] <= measured["p95_ms"] and "thread" in measured["device"]
 
 
 def test_tiles_and_mirrored_copies_count():
@@ -61,8 +61,8 @@ def test_tiles_and_mirrored_copies_count():
 
 def test_a_baseline_is_what_the_page_of_baselines_says():
     config, single = batches("segmenter.name=unet", "frame.frame_px=256")
-    said = cost.measure(build_learner(config).segmenter(), single[:1], device="cpu", latency=False)
-    assert (said["parameters"], said["multiply_adds"]) == tuple(count("unet", side=256))
+    measured = cost.measure(build_learner(config).segmenter(), single[:1], device="cpu", latency=False)
+    assert (measured["parameters"], measured["multiply_adds"]) == tuple(count("unet", side=256))
 
 
 def test_attention_counts_alike_whatever_the_kernel():
@@ -76,8 +76,8 @@ def test_attention_counts_alike_whatever_the_kernel():
     segmenter = BaselineSegmenter(nn.ModuleDict({"a": Attends(), "weight": nn.Linear(1, 1)}), name="attends")
     segmenter.network.forward = segmenter.network["a"].forward
     _, single = batches()
-    said = cost.measure(segmenter, single[:1], device="cpu", latency=False)
-    assert said["multiply_adds"] == 2 * 64 * 64 * 64
+    measured = cost.measure(segmenter, single[:1], device="cpu", latency=False)
+    assert measured["multiply_adds"] == 2 * 64 * 64 * 64
 
 
 def test_counting_leaves_the_choice_of_kernels_as_it_was():
@@ -125,8 +125,10 @@ def test_warm_up_is_not_timed_and_a_slow_one_ends_early(monkeypatch):
             calls.append(batch.ids)
             return super().predict(batch)
 
-    said = cost.measure(Slow(Tiny(), name="tiny"), single * 9, device="cpu")
-    assert said["p50_ms"] == said["p95_ms"] == 1000 and said["timed_images"] == 11  # 11 s are past cost.SECONDS
+    measured = cost.measure(Slow(Tiny(), name="tiny"), single * 9, device="cpu")
+    assert (
+        measured["p50_ms"] == measured["p95_ms"] == 1000 and measured["timed_images"] == 11
+    )  # 11 s are past cost.SECONDS
     assert len(calls) == 1 + cost.WARM_UPS + 11 and torch.is_grad_enabled()
 
 
@@ -136,5 +138,5 @@ def test_an_empty_set_costs_nothing():
 
 def test_json_holds_it():
     _, single = batches()
-    said = cost.measure(BaselineSegmenter(Tiny(), name="tiny"), single, device="cpu")
-    assert json.loads(json.dumps(said)) == pytest.approx(said)
+    measured = cost.measure(BaselineSegmenter(Tiny(), name="tiny"), single, device="cpu")
+    assert json.loads(json.dumps(measured)) == pytest.approx(measured)

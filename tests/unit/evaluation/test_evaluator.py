@@ -72,20 +72,20 @@ def test_numbers_are_the_references(drawn):
             map_u8 = np.floor(maps[sample_id].astype(float) * 255 + 0.5).astype(np.uint8)
             mae.step(map_u8, truth.astype(np.uint8) * 255)
             s_measure.step(map_u8, truth.astype(np.uint8) * 255)
-    found = evaluate(truths, maps)
-    assert found.metrics["mae"] == pytest.approx(mae.get_results()["mae"], abs=1e-9)
-    assert found.metrics["s_measure"] == pytest.approx(s_measure.get_results()["sm"], abs=1e-9)
+    result = evaluate(truths, maps)
+    assert result.metrics["mae"] == pytest.approx(mae.get_results()["mae"], abs=1e-9)
+    assert result.metrics["s_measure"] == pytest.approx(s_measure.get_results()["sm"], abs=1e-9)
 
 
 def test_clean_images_stand_apart(drawn):
-    found = evaluate(*drawn)
-    assert found.clean == {
+    result = evaluate(*drawn)
+    assert result.clean == {
         "n_images": 1.0, "threshold": 0.5, "false_positive_area": pytest.approx(2 / 23), "kept_clean": 0.0,
         "defect_recall": 1.0, "image_auroc": 1.0,
     }  # fmt: skip
-    assert len(found.images) == 7
-    assert sum(entry["n_images"] for entry in found.per_class.values()) == 6
-    assert "clean" not in found.per_class
+    assert len(result.images) == 7
+    assert sum(entry["n_images"] for entry in result.per_class.values()) == 6
+    assert "clean" not in result.per_class
 
 
 def test_clean_images_beside_a_split_leave_its_metrics_alone(drawn):
@@ -97,22 +97,22 @@ def test_clean_images_beside_a_split_leave_its_metrics_alone(drawn):
     more_maps["photo_0"][:] = 0
     maps["image_5"] *= 0.5  # nothing above 0.6, so not found
     alone = evaluate(truths, maps, bootstrap=50, threshold=0.6)
-    found = evaluate(truths | more, maps | more_maps, bootstrap=50, threshold=0.6, apart=more)
-    assert (found.metrics, found.intervals, found.per_class) == (alone.metrics, alone.intervals, alone.per_class)
-    assert (alone.empty_maps, found.empty_maps) == (0, 0)
+    result = evaluate(truths | more, maps | more_maps, bootstrap=50, threshold=0.6, apart=more)
+    assert (result.metrics, result.intervals, result.per_class) == (alone.metrics, alone.intervals, alone.per_class)
+    assert (alone.empty_maps, result.empty_maps) == (0, 0)
     bytes_of = {key: np.floor(values.astype(float) * 255 + 0.5) for key, values in (maps | more_maps).items()}
     called = {key: values / 255 > 0.6 for key, values in bytes_of.items()}
     clean = [key for key, truth in (truths | more).items() if not truth.any()]
     defective = [key for key, truth in truths.items() if truth.any()]
     hits = [(called[k] & truths[k]).sum() / (called[k] | truths[k]).sum() >= 0.1 for k in defective]
-    assert found.clean["n_images"] == 7
-    assert found.clean["kept_clean"] == pytest.approx(np.mean([not called[key].any() for key in clean]))
-    assert 0 < found.clean["kept_clean"] < 1
-    assert found.clean["defect_recall"] == pytest.approx(np.mean(hits)) and not all(hits)
+    assert result.clean["n_images"] == 7
+    assert result.clean["kept_clean"] == pytest.approx(np.mean([not called[key].any() for key in clean]))
+    assert 0 < result.clean["kept_clean"] < 1
+    assert result.clean["defect_recall"] == pytest.approx(np.mean(hits)) and not all(hits)
     labels = [key in defective for key in [*defective, *clean]]
     peaks = [bytes_of[key].max() for key in [*defective, *clean]]
-    assert found.clean["image_auroc"] == pytest.approx(roc_auc_score(labels, peaks))
-    lines = {line["id"]: line for line in found.images}
+    assert result.clean["image_auroc"] == pytest.approx(roc_auc_score(labels, peaks))
+    lines = {line["id"]: line for line in result.images}
     assert lines["image_5"]["found"] == 0.0 and lines["photo_0"]["kept_clean"] == 1.0
 
 
@@ -123,10 +123,10 @@ def test_batch_size_changes_nothing(drawn):
 
 
 def test_intervals_hold_the_mean(drawn):
-    found = evaluate(*drawn, bootstrap=200, names=["mae"])
-    low, high = found.intervals["mae"]
-    assert low <= found.metrics["mae"] <= high
-    assert evaluate(*drawn, bootstrap=200, names=["mae"]).intervals == found.intervals
+    result = evaluate(*drawn, bootstrap=200, names=["mae"])
+    low, high = result.intervals["mae"]
+    assert low <= result.metrics["mae"] <= high
+    assert evaluate(*drawn, bootstrap=200, names=["mae"]).intervals == result.intervals
 
 
 def test_intervals_are_scipys_95_percent():
@@ -135,13 +135,13 @@ def test_intervals_are_scipys_95_percent():
     truths = {f"image_{k:02d}": np.ones((8, 8), bool) for k in range(60)}
     counts = rng.integers(1, 64, 60)
     maps = {name: (np.arange(64) < n).astype(np.float32).reshape(8, 8) for name, n in zip(truths, counts, strict=True)}
-    found = evaluate(truths, maps, bootstrap=4000, names=["mae"], size=60)
-    errors = [row["mae"] for row in found.images]
+    result = evaluate(truths, maps, bootstrap=4000, names=["mae"], size=60)
+    errors = [row["mae"] for row in result.images]
     low, high = bootstrap(
         (errors,), np.mean, method="percentile", n_resamples=20_000, random_state=0
     ).confidence_interval
     step = (1.96 - 1.645) * np.std(errors) / np.sqrt(60)
-    assert found.intervals["mae"] == pytest.approx([low, high], abs=0.5 * step)
+    assert result.intervals["mae"] == pytest.approx([low, high], abs=0.5 * step)
 
 
 def test_empty_maps_are_counted(drawn):
@@ -154,8 +154,8 @@ def test_maps_of_one_value_are_counted(drawn):
     truths, maps = drawn
     for name, value in (("image_0", 1.0), ("image_1", 0.2), ("image_2", 0.0)):
         maps[name] = np.full_like(maps[name], value)
-    found = evaluate(truths, maps)
-    assert (found.full_maps, found.empty_maps) == (2, 1)
+    result = evaluate(truths, maps)
+    assert (result.full_maps, result.empty_maps) == (2, 1)
 
 
 def test_faults_are_named(drawn):
@@ -172,8 +172,8 @@ def test_faults_are_named(drawn):
 def test_inspection_counts_clean_images_too(drawn):
     """Whether an image is defective can only be asked of a set that holds clean ones."""
     truths, maps = drawn
-    found = evaluate(truths, maps, protocol="inspection")
-    assert found.clean["n_images"] == 1.0
+    result = evaluate(truths, maps, protocol="inspection")
+    assert result.clean["n_images"] == 1.0
     maps["image_3"][:] = 0
     assert evaluate(truths, maps, protocol="inspection").metrics["image_auroc"] == 1.0
 
@@ -188,8 +188,8 @@ def test_maps_that_say_nothing_of_defects_are_counted_apart_from_clean_ones(draw
     for k, sample_id in enumerate(maps):
         if k != 3:
             maps[sample_id][:] = k % 2  # empty or full; the clean image's map has values
-    found = evaluate(truths, maps)
-    assert found.flat_on_defects and found.empty_maps + found.full_maps == 6
+    result = evaluate(truths, maps)
+    assert result.flat_on_defects and result.empty_maps + result.full_maps == 6
     maps["image_0"][2] = 0.5
     assert not evaluate(truths, maps).flat_on_defects
 
@@ -225,14 +225,14 @@ def test_the_direction_of_a_metric_that_was_added_counts(monkeypatch):
 def test_images_get_verdicts(drawn, rule):
     """Of the 8-bit maps, by hand: image_3 is the clean one, and bright."""
     truths, maps = drawn
-    found = evaluate(truths, maps, threshold=0.75, image_rule=rule, bootstrap=50).verdicts
+    result = evaluate(truths, maps, threshold=0.75, image_rule=rule, bootstrap=50).verdicts
     called = {}
     for sample_id, values in maps.items():
         values = np.floor(values.astype(float) * 255 + 0.5) / 255
         top = np.sort(values, axis=None)[::-1][: -(-values.size // 100)].mean()
         score = {"max": values.max(), "top_1_percent_mean": top, "region_area": (values > 0.75).mean()}[rule]
         called[sample_id] = score > (0 if rule == "region_area" else 0.75)
-    assert called["image_3"] and found["confusion"]["false_alarms"] == 1 == found["false_alarm_rate"]
-    assert found["confusion"]["caught"] == sum(called.values()) - 1
-    assert (found["rule"], found["threshold"]) == (rule, 0 if rule == "region_area" else 0.75)
-    assert set(found["per_class"]) == {"kind_0", "kind_1"} and "miss_rate" in found["intervals"]
+    assert called["image_3"] and result["confusion"]["false_alarms"] == 1 == result["false_alarm_rate"]
+    assert result["confusion"]["caught"] == sum(called.values()) - 1
+    assert (result["rule"], result["threshold"]) == (rule, 0 if rule == "region_area" else 0.75)
+    assert set(result["per_class"]) == {"kind_0", "kind_1"} and "miss_rate" in result["intervals"]

@@ -126,17 +126,17 @@ def test_directions_of_rows_agree(tmp_path):
 
 def test_a_row_of_maps_that_say_nothing_is_degenerate():
     counts = [(0, 0), (1, 0), (2, 0), (0, 2), (1, 1)]
-    found = [make(empty_maps=empty, full_maps=full).degenerate for empty, full in counts]
-    assert found == ["", "", "all maps empty", "all maps full", "maps empty or full"]
+    result = [make(empty_maps=empty, full_maps=full).degenerate for empty, full in counts]
+    assert result == ["", "", "all maps empty", "all maps full", "maps empty or full"]
 
 
 def test_a_file_that_is_no_row_does_not_hide_those_of_a_training(tmp_path, capsys):
-    birth = {"command": "adapt.py", "validation": {"mae": 1 / 3}}
+    training = {"command": "adapt.py", "validation": {"mae": 1 / 3}}
     for place in ("a", "b"):
-        make(provenance={"training": birth}).save(tmp_path / place / "row.json")
+        make(provenance={"training": training}).save(tmp_path / place / "row.json")
     (tmp_path / "a" / "broken.json").write_text("{")
-    found = rows_of_training([tmp_path / "a", tmp_path / "b", tmp_path / "none"], birth)
-    assert len(found) == 2 and "broken.json" in capsys.readouterr().err
+    result = rows_of_training([tmp_path / "a", tmp_path / "b", tmp_path / "none"], training)
+    assert len(result) == 2 and "broken.json" in capsys.readouterr().err
 
 
 def test_a_budget_is_kept_and_another_word_is_told(tmp_path):

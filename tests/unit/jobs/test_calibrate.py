@@ -54,19 +54,19 @@ def trained(tmp_path_factory):
 
 def test_half_of_validation_calibrates_and_chooses_nothing(trained):
     data = trained.parent / "data"
-    found = read_calibration(trained / "calibration.json")
-    assert (found.defective, found.clean, found.split) == (12, 12, "val")
+    result = read_calibration(trained / "calibration.json")
+    assert (result.defective, result.clean, result.split) == (12, 12, "val")
     splits = {name: load_folder(root=data, split=name, csv="pairs.csv") for name in ("train", "val")}
     seen = json.loads((trained / "seen_images.json").read_text())
     keys = image_keys(splits["val"])
-    aside = {keys[key] for key in found.ids}
+    aside = {keys[key] for key in result.ids}
     assert len(aside) == 24 and not aside & set(seen["selection"]) and not aside & set(seen["training"])
     assert aside | set(seen["selection"]) == set(keys.values())
     assert set(seen["training"]) == set(image_keys(splits["train"]).values())
     threshold = json.loads((trained / "provenance.json").read_text())["threshold"]
     assert threshold["images"] + threshold["clean_images"] == 24, "the other half chose the threshold"
     before = (trained / "calibration.json").read_text()
-    assert read_calibration(calibrate(trained)) == found, "samis calibrate finds the same images again"
+    assert read_calibration(calibrate(trained)) == result, "samis calibrate finds the same images again"
     (trained / "calibration.json").write_text(before)
 
 
@@ -209,8 +209,8 @@ def test_other_labelled_images_calibrate_into_another_file(run, tmp_path, capsys
     place = tmp_path / "later.json"
     main(["calibrate", str(run), f"data.root={tmp_path / 'later'}", "--out", str(place)])
     text = capsys.readouterr().out
-    found = read_calibration(place)
-    assert (found.defective, found.clean) == (10, 4) and "10 defective and 4 clean images" in text
+    result = read_calibration(place)
+    assert (result.defective, result.clean) == (10, 4) and "10 defective and 4 clean images" in text
     assert "at most 5 % of the defect pixels missed: too few images" in text
     main(["calibrate", str(run), f"data.root={tmp_path / 'later'}", "--out", str(place), "--json"])
     assert len(json.loads(capsys.readouterr().out)["promises"]) == 20

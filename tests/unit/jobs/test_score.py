@@ -53,8 +53,8 @@ def files(photos: Path) -> set[str]:
 
 def test_each_protocol_noise_folder_and_label_has_a_file_of_its_own(photos, capsys):
     save(photos, maps=photos / "maps")
-    said = capsys.readouterr().out
-    assert f"{photos}/rows/folder_first-test-SAM.json; maps: {photos}/maps/folder_first-test-SAM/" in said
+    printed = capsys.readouterr().out
+    assert f"{photos}/rows/folder_first-test-SAM.json; maps: {photos}/maps/folder_first-test-SAM/" in printed
     save(photos, "first", "metrics.protocol=published", maps=photos / "maps")
     save(photos, "first", "data.salt_pepper=0.1", maps=photos / "maps")
     save(photos, "second", maps=photos / "maps")

@@ -81,9 +81,9 @@ SHORT = "metrics.names=[mae, s_measure]"
 @pytest.mark.parametrize("check", ["true", "false"])
 def test_told_before_the_first_step(tmp_path, splits, more, expected, check, capsys):
     photos(tmp_path / "data", splits)
-    with pytest.raises(UserError, match=f"{expected}.*") as told:
+    with pytest.raises(UserError, match=f"{expected}.*") as caught:
         run(tmp_path, *more, f"data.check={check}")
-    assert "\n" not in str(told.value) and not (tmp_path / "run").exists()
+    assert "\n" not in str(caught.value) and not (tmp_path / "run").exists()
     assert "nothing wrong" not in capsys.readouterr().out
 
 
@@ -93,11 +93,11 @@ def test_clean_images_choose_the_best_end_to_end(tmp_path, metric, protocol):
     """On a validation split of clean images only; from training to what a sweep reads of it."""
     photos(tmp_path / "data", {"train": (4, 2), "val": (0, 3)})
     folder = run(tmp_path, protocol, f"keep_best={metric}")
-    birth = json.loads((folder / "provenance.json").read_text())
+    training = json.loads((folder / "provenance.json").read_text())
     lines = [json.loads(line) for line in (folder / "validation.jsonl").read_text().splitlines()]
     values = [line["metrics"][metric] for line in lines]
     best = max(values) if metric == "kept_clean" else min(values)
-    assert birth["validation"][metric] == best and birth["threshold"] is None
+    assert training["validation"][metric] == best and training["threshold"] is None
     reported = [record["metrics"][metric] for record in read_validations(folder)]
     assert (max if directions_of([metric])[metric] > 0 else min)(reported) == best
 
@@ -106,16 +106,16 @@ def test_a_network_with_batch_norm_too(tmp_path):
     """Its statistics are recomputed and compared by the same number."""
     photos(tmp_path / "data", {"train": (4, 2), "val": (2, 3)})
     folder = run(tmp_path, SHORT, "keep_best=kept_clean", "segmenter.name=unet", config="configs/baselines/unet.yaml")
-    birth = json.loads((folder / "provenance.json").read_text())
-    assert {"kept_clean", "s_measure"} <= set(birth["validation"])
-    assert "kept_clean" in birth["batch_norm"]["validation_after"]
+    training = json.loads((folder / "provenance.json").read_text())
+    assert {"kept_clean", "s_measure"} <= set(training["validation"])
+    assert "kept_clean" in training["batch_norm"]["validation_after"]
 
 
 def test_check_data_says_it(tmp_path):
     photos(tmp_path, {"train": (2, 1), "val": (0, 2)})
     splits = {s: load_folder(root=tmp_path, split=s, csv="pairs.csv") for s in ("train", "val")}
-    found = [finding for finding in examine(splits).findings if finding.code == "no_defect"]
-    assert len(found) == 1 and found[0].message.startswith("split val: expected a defect in some image, got 2 clean")
+    result = [finding for finding in examine(splits).findings if finding.code == "no_defect"]
+    assert len(result) == 1 and result[0].message.startswith("split val: expected a defect in some image, got 2 clean")
 
 
 @pytest.mark.parametrize("protocol", ["pysod", "published", "inspection"])

@@ -34,13 +34,13 @@ def test_what_ships_is_small_complete_and_of_the_embedded_weights(name):
     folder = ROOT / "checkpoints/tuned" / name
     assert (folder / WEIGHTS).stat().st_size <= 5e6
     assert {tensor.dtype for tensor in load_file(folder / WEIGHTS).values()} == {torch.float16}
-    birth = json.loads((folder / "provenance.json").read_text())
-    assert 0 < birth["threshold"]["value"] < 1
-    assert 0 < birth["validation"]["s_measure"] < 1
+    record = json.loads((folder / "provenance.json").read_text())
+    assert 0 < record["threshold"]["value"] < 1
+    assert 0 < record["validation"]["s_measure"] < 1
     assert load_config(folder / "config.yaml").segmenter.weights is None
     card = (folder / "README.md").read_text()
     assert file_sha256(find_weights(EMBEDDED)) in card
-    assert f"{birth['validation']['s_measure']:.4f}" in card and f"{birth['threshold']['value']:.3f}" in card
+    assert f"{record['validation']['s_measure']:.4f}" in card and f"{record['threshold']['value']:.3f}" in card
     assert re.search(r"tuned on \| .*H200", card)
 
 
@@ -68,14 +68,14 @@ def made_run(folder, seed=0, **changes):
                 parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.02)
     learner.save(folder / "best")
     (folder / "config.yaml").write_text(to_yaml(config))
-    birth = {
+    record = {
         "commit": "abc",
         "command": "adapt.py",
         "validation": {"s_measure": 0.123456789012},
         "data_fingerprint": "f",
     }
-    birth["threshold"] = {"value": 0.375, "iou": 0.5, "images": 3}
-    (folder / "provenance.json").write_text(json.dumps(birth))
+    record["threshold"] = {"value": 0.375, "iou": 0.5, "images": 3}
+    (folder / "provenance.json").write_text(json.dumps(record))
     return folder
 
 
@@ -99,10 +99,10 @@ def test_a_run_ships_in_half_precision_with_its_card_and_again_with_new_rows(tmp
     assert "There is no score on a test split" in card
     training = load_run(folder).provenance
     row = {"kind": "tuned", "dataset": "d", "split": "test", "n_images": 7, "prompt": "empty", "mask_rule": "single"}
-    for number, birth in ((0.4321, training), (0.8765, {**training, "validation": {"s_measure": 0.5}})):
+    for number, record in ((0.4321, training), (0.8765, {**training, "validation": {"s_measure": 0.5}})):
         ScoreRow(
             name=f"{number}", oracle=False, protocol="pysod", metrics={"s_measure": number},
-            directions={"s_measure": 1}, provenance={"training": birth}, **row
+            directions={"s_measure": 1}, provenance={"training": record}, **row
         ).save(tmp_path / f"rows/{number}.json")  # fmt: skip
     ship(folder, "mine", tmp_path / "tuned", rows=tmp_path / "rows")
     card = (folder / "README.md").read_text()
@@ -116,10 +116,10 @@ def test_a_run_that_was_cut_takes_what_its_validation_says_and_a_threshold(tmp_p
     (run / "provenance.json").unlink()
     lines = [{"epoch": e, "best": e == 2, "metrics": {"s_measure": e / 10}} for e in (1, 2, 3)]
     (run / "validation.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    birth = load_run(ship(run, "cut", tmp_path / "tuned")).provenance
-    assert (birth["validation"], birth["best_epoch"]) == ({"s_measure": 0.2}, 2)
-    assert "last validated at epoch 3 of 30" in birth["cut"]
-    assert 0 < birth["threshold"]["value"] < 1 and birth["threshold"]["images"] > 0
+    record = load_run(ship(run, "cut", tmp_path / "tuned")).provenance
+    assert (record["validation"], record["best_epoch"]) == ({"s_measure": 0.2}, 2)
+    assert "last validated at epoch 3 of 30" in record["cut"]
+    assert 0 < record["threshold"]["value"] < 1 and record["threshold"]["images"] > 0
 
 
 class TestRefused:
@@ -161,9 +161,12 @@ def test_an_unknown_name_lists_the_known_ones_and_says_what_a_run_folder_is(scri
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(ROOT / f"evaluate/{script}.py"), run_name="__main__")
     assert ended.value.code == 2
-    told = capsys.readouterr().err
-    assert told.startswith("error: steeel: expected a run folder, with config.yaml and best/") and told.count("\n") == 1
-    assert "come with the project: rail, steel, tile" in told
+    expected = capsys.readouterr().err
+    assert (
+        expected.startswith("error: steeel: expected a run folder, with config.yaml and best/")
+        and expected.count("\n") == 1
+    )
+    assert "come with the project: rail, steel, tile" in expected
 
 
 def test_the_same_from_python():
