@@ -74,6 +74,7 @@ OWNERS: dict[str, set[str]] = {
     "filelock": {"training", "sweeping"},
     "optuna": {"sweeping"},
     "tqdm": {"core"},
+    "skimage": {"metrics", "prediction"},
     "tensorboard": {"training"},
     "torch.utils.tensorboard": {"training"},
     "matplotlib": {"reporting.render"},

@@ -2,7 +2,7 @@
 
 Paper: Qin et al., Highly Accurate Dichotomous Image Segmentation, ECCV 2022, section 4.
 Agrees with: PySODMetrics 1.6.2 (``HumanCorrectionEffortMeasure``, relax 5, epsilon 2), equal per image.
-Optional: computed only where named; it thins the truth with scikit-image, which is not installed with SAM-IS.
+Optional: computed only where named.
 """
 
 from __future__ import annotations

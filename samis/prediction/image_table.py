@@ -9,6 +9,7 @@ from typing import Any
 
 from samis.core.cells import text_cells
 from samis.decision.image_rules import DEFECTIVE, IMAGE_RULES, NOT_PREDICTED, OK, verdict_of
+from samis.prediction.regions import in_mm
 
 COLUMNS = ("image", "verdict", "score", "regions", "area_px", "area_share", *IMAGE_RULES, "reason")
 """Columns of the table of images."""
@@ -57,12 +58,15 @@ def verdict_counts(lines: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     return {verdict: sum(line["verdict"] == verdict for line in lines) for verdict in (DEFECTIVE, OK, NOT_PREDICTED)}
 
 
-def image_records(records: Sequence[Mapping[str, Any]], lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def image_records(
+    records: Sequence[Mapping[str, Any]], lines: Sequence[Mapping[str, Any]], *, mm_per_px: float | None = None
+) -> list[dict[str, Any]]:
     """Return what ``predictions.json`` holds of each predicted image: verdict, score, size, and its regions' measures.
 
     Args:
         records: of the images.
         lines: from ``image_lines``.
+        mm_per_px: scale of the photos, mm, for measures in millimetres; None leaves them out.
     """
     known = {record["file_name"]: record for record in records}
     entries = []
@@ -71,7 +75,8 @@ def image_records(records: Sequence[Mapping[str, Any]], lines: Sequence[Mapping[
             continue
         record = known[line["image"]]
         regions = [
-            {key: value for key, value in region.items() if key not in _NOT_MEASURES} for region in record["regions"]
+            {key: value for key, value in region.items() if key not in _NOT_MEASURES} | in_mm(region, mm_per_px)
+            for region in record["regions"]
         ]
         entries.append(
             {

@@ -161,7 +161,7 @@ class PredictionFolder:
         verdicts = {"rule": self.image_rule, "threshold": self.image_threshold, **verdict_counts(lines)}
         counts = {"images": len(records), "defective": sum(bool(r["regions"]) for r in records), "regions": len(rows)}
         summary: dict[str, Any] = {**counts, "verdicts": verdicts, "gone": gone}
-        of_images = image_records(records, lines)
+        of_images = image_records(records, lines, mm_per_px=self.mm_per_px)
         self._write_summary({**summary, "mm_per_px": self.mm_per_px, **notes, "image_list": of_images})
         return summary
 

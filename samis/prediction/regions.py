@@ -2,23 +2,29 @@
 
 Coordinates are file pixels from the upper left corner of the image; pixel (0, 0) covers [0, 1) x [0, 1). Length and width
 are the sides of the smallest rotated rectangle around the region. For a straight scratch that is its length and width;
-for a curved or branched crack the width is that of the whole bend, not of the crack.
+for a curved or branched crack the width is that of the whole bend. Skeleton length, largest and mean width are measured along
+the region itself (``samis.prediction.skeleton``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 
+from samis.prediction.skeleton import measure_crack
+
 COLUMNS = (
     "image", "region", "area_px", "area_mm2", "box_x_px", "box_y_px", "box_w_px", "box_h_px", "centroid_x_px",
     "centroid_y_px", "score", "length_px", "width_px", "length_mm", "width_mm", "angle_deg",
+    "skeleton_px", "max_width_px", "mean_width_px", "skeleton_mm", "max_width_mm", "mean_width_mm",
 )  # fmt: skip
 """Columns of the table of regions."""
+LENGTHS = ("length", "width", "skeleton", "max_width", "mean_width")
+"""Measures that are in pixels, and in millimetres where the scale is known."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,9 @@ class Region:
         angle_deg: direction of the longer side, in (-90, 90], 0 along x, positive downwards.
         polygon_xy: its outer boundary along pixel edges, (x, y) corners; holes are not in it.
         rle: run lengths of the region in the whole image, column by column, background first (COCO's order).
+        skeleton_px: length along itself, of all branches; None of a region too large to be measured so.
+        max_width_px: diameter of the largest circle inside; None likewise.
+        mean_width_px: area / length along itself; None likewise.
     """
 
     area_px: int
@@ -46,6 +55,9 @@ class Region:
     angle_deg: float
     polygon_xy: list[list[int]]
     rle: list[int]
+    skeleton_px: float | None = None
+    max_width_px: float | None = None
+    mean_width_px: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields, for JSON."""
@@ -74,6 +86,7 @@ def find_regions(mask: np.ndarray, values: np.ndarray, *, min_area_px: int = 0) 
         part = labels[y : y + h, x : x + w] == index
         outline = outline_xy(part) + np.array([x, y])
         length, width, angle = _extent(outline)
+        crack = measure_crack(part)
         cx, cy = (float(value) + 0.5 for value in centroids[index])
         regions.append(
             Region(
@@ -86,6 +99,9 @@ def find_regions(mask: np.ndarray, values: np.ndarray, *, min_area_px: int = 0) 
                 angle_deg=round(angle, 2),
                 polygon_xy=outline.tolist(),
                 rle=run_lengths(part, (x, y), mask.shape),
+                skeleton_px=round(crack.length, 3) if crack else None,
+                max_width_px=round(crack.max_width, 3) if crack else None,
+                mean_width_px=round(crack.mean_width, 3) if crack else None,
             )
         )
     return regions
@@ -158,17 +174,29 @@ def table_rows(
     """
     rows = []
     for number, region in enumerate(regions, 1):
-        scale = mm_per_px or 0.0
-        metric = {
-            "area_mm2": region["area_px"] * scale**2, "length_mm": region["length_px"] * scale,
-            "width_mm": region["width_px"] * scale,
-        }  # fmt: skip
         box, centroid = region["box_xywh"], region["centroid_xy"]
-        plain = {name: region[name] for name in ("area_px", "score", "length_px", "width_px", "angle_deg")}
+        plain = {name: value for name, value in region.items() if name in COLUMNS and value is not None}
         placed = dict(zip(COLUMNS[4:10], [*box, *centroid], strict=True))
-        row = {"image": image, "region": number, **plain, **placed, **(metric if mm_per_px else {})}
+        row = {"image": image, "region": number, **plain, **placed, **in_mm(region, mm_per_px)}
         rows.append({name: row.get(name, "") for name in COLUMNS})
     return rows
+
+
+def in_mm(region: Mapping[str, Any], mm_per_px: float | None) -> dict[str, float]:
+    """Return a region's area and lengths in millimetres; nothing without a scale.
+
+    Args:
+        region: as ``Region.as_dict`` returns it.
+        mm_per_px: scale of the photo, mm; None: not known.
+
+    >>> in_mm({"area_px": 8, "length_px": 4.0, "skeleton_px": None}, 0.5)
+    {'area_mm2': 2.0, 'length_mm': 2.0}
+    """
+    if not mm_per_px:
+        return {}
+    known = {name: region.get(f"{name}_px") for name in LENGTHS}
+    lengths = {f"{name}_mm": value * mm_per_px for name, value in known.items() if value is not None}
+    return {"area_mm2": region["area_px"] * mm_per_px**2, **lengths}
 
 
 def _extent(outline: np.ndarray) -> tuple[float, float, float]:
