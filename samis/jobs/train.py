@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 
 from samis.config import Experiment, to_yaml
-from samis.core.contracts import Batch, Dataset, Evaluation, Segmenter
+from samis.core.contracts import Dataset, Evaluation
 from samis.core.files import write_atomic
 from samis.core.provenance import provenance
-from samis.data.base import subset
 from samis.data.calibration import set_aside, without, write_seen
 from samis.data.checks.doctor import usual_side
 from samis.data.checks.findings import shared_ids
@@ -29,10 +27,10 @@ from samis.evaluation.rows import read_measured
 from samis.factory import build_batch_maker, build_learner
 from samis.jobs.calibrate import calibrate_at_the_end
 from samis.jobs.check import check_data, check_experiment, check_selection, chosen_by_clean
+from samis.jobs.gallery import gallery, gallery_batch
 from samis.metrics import CLEAN_NUMBERS, directions_of
 from samis.metrics.best_threshold import search_threshold
 from samis.reporting.analysis.references import reference_lines
-from samis.reporting.render.gallery import gallery_picture
 from samis.sam.caching import cache_embeddings
 from samis.training.precision import default_device, open_accelerator, resolve_precision
 from samis.training.signals import StopRequest
@@ -272,28 +270,6 @@ def parameter_table(learner: torch.nn.Module) -> str:
     lines = [f"{'module':16s} {'trained':>12s} {'of':>12s} {'share':>8s}"]
     lines += [f"{key:16s} {mine:12,d} {all_:12,d} {mine / max(1, all_):8.2%}" for key, (mine, all_) in counts.items()]
     return "\n".join(lines)
-
-
-def gallery_batch(
-    make_batches: BatchMaker, dataset: Dataset, count: int
-) -> tuple[Batch, list[np.ndarray], list[np.ndarray | None]]:
-    """Return a fixed batch of `count` validation images, spread over the split, with images and truths for drawing."""
-    chosen = subset(dataset, count, seed=0) if count < len(dataset) else dataset
-    batch = next(iter(make_batches(chosen, batch_size=max(1, len(chosen)))))
-    samples = [chosen[i] for i in range(len(chosen))]
-    return batch, [sample.image for sample in samples], [sample.mask for sample in samples]
-
-
-def gallery(
-    segmenter: Segmenter, fixed: tuple[Batch, list[np.ndarray], list[np.ndarray | None]]
-) -> list[tuple[str, np.ndarray]]:
-    """Draw image, truth and map of the fixed batch side by side."""
-    batch, images, truths = fixed
-    maps = segmenter.predict(batch)
-    return [
-        (sample_id, gallery_picture(image, truth, values.cpu().numpy()))
-        for sample_id, image, truth, values in zip(batch.ids, images, truths, maps, strict=True)
-    ]
 
 
 def _selection(config: Experiment) -> Selection:

@@ -163,21 +163,21 @@ def test_a_finished_run_is_told_and_another_config_refused(alone, monkeypatch, c
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "word", "code"),
     [
-        (["adapter.rnak=4"], "unknown key adapter.rnak; did you mean rank?"),
-        (["data.name=sd_saliency900"], "sd_saliency_900"),
-        (["data.train=trian"], "trian"),
-        (["adapter.encoder=[qq]"], "qq"),
-        (["segmenter.weights=/nowhere.pth"], "/nowhere.pth"),
-        (["segmenter.architecture=vit_b", "segmenter.weights=null"], "sam_vit_b_01ec64.pth"),
-        (["segmenter.architecture=vit_q"], "vit_b"),
-        (["frame.frame_px=100"], "multiple of 16"),
-        (["training.epochs=0"], "epochs"),
+        (["adapter.rnak=4"], "did you mean rank?", "E-CONFIG-KEY"),
+        (["data.name=sd_saliency900"], "sd_saliency_900", "E-CONFIG-CHOICE"),
+        (["data.train=trian"], "trian", "E-DATA-SPLIT"),
+        (["adapter.encoder=[qq]"], "qq", "E-CONFIG-CHOICE"),
+        (["segmenter.weights=/nowhere.pth"], "/nowhere.pth", "E-SAM-NO-WEIGHTS"),
+        (["segmenter.architecture=vit_b", "segmenter.weights=null"], "sam_vit_b_01ec64.pth", "E-SAM-NO-OFFICIAL"),
+        (["segmenter.architecture=vit_q"], "vit_b", "E-CONFIG-CHOICE"),
+        (["frame.frame_px=100"], "16", "E-SAM-FRAME"),
+        (["training.epochs=0"], "epochs", "E-CONFIG-RANGE"),
     ],
 )
-def test_mistakes_get_one_line_and_code_2(arguments, told, tmp_path, monkeypatch, capsys):
-    """In this process, since each launch would import torch anew; one real launch follows below."""
+def test_mistakes_get_one_line_and_code_2(arguments, word, code, tmp_path, monkeypatch, capsys):
+    """In this process, since each launch would import torch again; one real launch follows below."""
     command = ["train/adapt.py", CONFIG, *SMALL, f"training.out={tmp_path / 'run'}", *arguments]
     monkeypatch.setattr(sys, "argv", command)
     monkeypatch.chdir(ROOT)
@@ -186,7 +186,7 @@ def test_mistakes_get_one_line_and_code_2(arguments, told, tmp_path, monkeypatch
     assert ended.value.code == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert len(lines) == 1
-    assert told in lines[0]
+    assert word in lines[0] and lines[0].endswith(f"[{code}]")
     assert not (tmp_path / "run" / "best").exists()
 
 
