@@ -76,11 +76,11 @@ def test_gallery_filters_and_orders(open_page):
     page = open_page()
     assert "12 of 32 images" in page.locator("#shown").text_content()
     page.select_option("[name=group]", "steel")
-    assert all(name.startswith("steel") for name in ids(page))
     # tuned - zero-shot = 0.2 + 0.01 n, so the last image gains most; tuned = 0.5 + 0.02 n, so the first is worst
+    assert ids(page) == [f"steel{n}" for n in range(12)]  # the worst failures come first
+    page.select_option("[name=order]", "both")
     assert ids(page)[:4] == ["steel15", "steel0", "steel14", "steel1"]
     page.select_option("[name=order]", "failure")
-    assert ids(page) == [f"steel{n}" for n in range(12)]
     page.locator("#more").press("Enter")
     assert ids(page) == [f"steel{n}" for n in range(16)] and page.locator("#more").is_hidden()
     page.select_option("[name=order]", "gain")
@@ -92,29 +92,113 @@ def test_gallery_filters_and_orders(open_page):
 def test_the_slider_compares_two_views(open_page):
     page = open_page()
     card = page.locator(".card").first
-    slider, right = card.locator("input[type=range]"), card.locator("img.right")
+    slider, right = card.locator("input[type=range]"), card.locator(".side.right")
+
+    def cut():
+        return float(right.evaluate("e => getComputedStyle(e).clipPath").split()[-1].rstrip("%)"))
+
     assert card.locator(".strip button").all_text_contents() == [
-        "image", "truth", "zero-shotS 0.450", "tunedS 0.800", "baselineS 0.915",
+        "photo", "truth", "zero-shotS 0.300", "tunedS 0.500", "baselineS 0.900",
     ]  # fmt: skip
-    assert right.evaluate("e => getComputedStyle(e).clipPath") == "inset(0px 0px 0px 50%)"
+    # The line begins in the middle of the defect, columns 8 to 19 of 120: half of it is on each side.
+    assert cut() == pytest.approx(100 * 13.5 / 120, abs=0.1)
     slider.focus()
     page.keyboard.press("ArrowRight")
-    assert right.evaluate("e => getComputedStyle(e).clipPath") == "inset(0px 0px 0px 51%)"
+    assert cut() > 100 * 13.5 / 120
     page.keyboard.press("Home")
     assert slider.get_attribute("aria-valuetext") == "line at 0 %"
     box = card.locator(".stage").bounding_box()
     page.mouse.click(box["x"] + 0.75 * box["width"], box["y"] + box["height"] / 2)
-    assert abs(int(slider.input_value()) - 75) <= 3
+    assert abs(float(slider.input_value()) - 75) <= 3
     card.locator(".strip button").nth(1).click()
-    assert right.get_attribute("alt") == "rail15: truth" and "truth right" in slider.get_attribute("aria-label")
+    assert card.locator(".sides").text_content() == "◂ zero-shottruth ▸" and "truth right" in slider.get_attribute(
+        "aria-label"
+    )
     page.select_option("[name=left]", "best")
-    assert page.locator(".card img.left").first.get_attribute("alt") == "rail15: baseline"
+    assert "baseline left" in page.locator(".card input[type=range]").first.get_attribute("aria-label")
+
+
+def colour(page, selector, x, y):
+    """Return the colour of a stack of pictures at a pixel of the photo, as the browser blends it."""
+    return page.evaluate(
+        """async ([selector, x, y]) => {
+            const images = [...document.querySelector(selector).querySelectorAll("img")];
+            await Promise.all(images.map((one) => one.decode()));
+            const canvas = document.createElement("canvas");
+            [canvas.width, canvas.height] = [images[0].naturalWidth, images[0].naturalHeight];
+            const context = canvas.getContext("2d");
+            images.forEach((one) => context.drawImage(one, 0, 0));
+            return [...context.getImageData(x, y, 1, 1).data].slice(0, 3);
+        }""",
+        [selector, x, y],
+    )
+
+
+def near(value, expected):
+    return all(abs(a - b) <= 6 for a, b in zip(value, expected, strict=True))
+
+
+def test_truth_and_prediction_as_fill_or_outline(open_page):
+    page = open_page()
+    left = ".card .side.left"
+    # photo 120, map 90 of 255 everywhere: 120 + 0.65 * 90 / 255 * (orange - 120)
+    strength = 0.65 * 90 / 255
+    tinted = [120 + strength * (part - 120) for part in (255, 110, 0)]
+    for x, y in ((13, 8), (60, 10)):  # on the defect and beside it: the truth is not drawn over an answer
+        assert near(colour(page, left, x, y), tinted)
+    page.select_option("[name=truth]", "outline")
+    assert near(colour(page, left, 7, 8), (0, 200, 230)) and near(colour(page, left, 13, 8), tinted)
+    page.select_option("[name=truth]", "fill")
+    filled = [part + 165 / 255 * (cyan - part) for part, cyan in zip(tinted, (0, 200, 230), strict=True)]
+    assert near(colour(page, left, 13, 8), filled) and near(colour(page, left, 60, 10), tinted)
+    page.select_option("[name=truth]", "off")
+    page.select_option(
+        "[name=prediction]", "outline"
+    )  # the map reaches one half nowhere, so there is nothing to outline
+    assert near(colour(page, left, 13, 8), (120, 120, 120))
+
+
+def test_one_photo_at_full_size_with_zoom_and_pan(open_page):
+    page = open_page()
+    page.locator(".card .enlarge").first.click()
+    assert page.locator("#viewer-name").text_content() == "rail0" and page.locator("#zoom").text_content() == "100 %"
+
+    def moved():
+        matrix = page.locator("#layers").evaluate("e => new DOMMatrix(getComputedStyle(e).transform).toFloat64Array()")
+        values = [matrix[str(n)] for n in range(16)] if isinstance(matrix, dict) else list(matrix)
+        return values[0], values[12], values[13]
+
+    canvas = page.locator("#canvas")
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"] + box["height"] / 2)
+    page.mouse.wheel(0, -100)
+    page.wait_for_function("document.getElementById('zoom').textContent === '125 %'")
+    scale, x, _ = moved()
+    assert scale == pytest.approx(1.25) and x == pytest.approx(
+        -0.25 * box["width"] / 4, abs=1
+    )  # the point under the mouse stays
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"], box["y"] + box["height"] / 2)
+    page.mouse.up()
+    assert moved()[1] == pytest.approx(0, abs=0.5)  # the photo does not leave the frame
+    canvas.focus()
+    page.keyboard.press("+")
+    page.keyboard.press("ArrowRight")
+    assert moved()[0] == pytest.approx(1.875) and moved()[1] < 0
+    page.keyboard.press("0")
+    assert moved() == (1, 0, 0)
+    page.locator("#viewer-views button").nth(1).click()
+    assert canvas.get_attribute("aria-label") == "rail0: truth"
+    assert near(colour(page, "#layers", 13, 8), [120 + 165 / 255 * (part - 120) for part in (0, 200, 230)])
+    page.keyboard.press("Escape")
+    assert page.locator("#viewer").is_hidden()
 
 
 def test_every_picture_can_be_drawn(open_page):
     page = open_page()
     widths = page.evaluate("Promise.all([...document.images].map(i => i.decode().then(() => i.naturalWidth)))")
-    assert len(widths) == 12 * 7 and min(widths) >= 50
+    # 12 cards: two sides of a photo and a map, a small photo, and four small ones with a layer
+    assert len(widths) == 12 * (2 * 2 + 1 + 4 * 2) and min(widths) >= 50
 
 
 def test_dark_and_light(open_page):
@@ -190,9 +274,10 @@ def test_accessibility(open_page, scheme, width):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     page = open_page(color_scheme=scheme, viewport={"width": width, "height": 900})
     page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true })")
-    result = axe.Axe().run(page).response
-    assert len(result["passes"]) > 20
-    violations = result["violations"]  # of any impact, not only the serious and critical ones
+    report = axe.Axe().run(page).response
+    assert len(report["passes"]) > 20
+    page.locator(".card .enlarge").first.click()
+    violations = report["violations"] + axe.Axe().run(page).response["violations"]  # of any impact
     wrong = [(one["impact"], one["id"], [node["html"][:200] for node in one["nodes"][:3]]) for one in violations]
     assert not wrong
 

@@ -107,7 +107,7 @@ def test_draws_panels_from_maps(rows, tmp_path):
     page = (tmp_path / "report" / "index.html").read_text()
     exhibits = json.loads(page.partition('id="exhibits">')[2].partition("</script>")[0])
     assert {one["id"] for one in exhibits} == set("abc")
-    assert all(set(one["views"]) == {"image", "truth", "zero_shot", "tuned"} for one in exhibits)
+    assert all(set(one["layers"]) == {"truth", "zero_shot", "tuned"} for one in exhibits)
     assert exhibits[0]["area"] == pytest.approx(8 * 14 / (24 * 32))
     assert "10–30 %" in page  # 112 of 768 pixels: the bin of the histogram
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,13 +11,8 @@ import numpy as np
 from samis.evaluation.labels import label, number, signed
 from samis.evaluation.rows import Chosen
 from samis.evaluation.score_row import direction
-from samis.reporting.render.overlay import TRUTH_RGB, boundary, is_long, overlaid
+from samis.reporting.render.layers import map_layers, middle_of, photo_uri, truth_layers
 
-SIDE_PX = 320
-"""Longest side of a picture in the page; of a long one (a rail), that goes across it, ``LONG_SIDE_PX``."""
-LONG_SIDE_PX = 960
-QUALITY = 62
-"""WebP quality: steel at 200 px takes about 5 kB."""
 MOST_BYTES = 12_000_000
 """The galleries of all data sets together stay below this; the last images of each are left out first."""
 
@@ -34,7 +27,9 @@ class Exhibit:
         class_name: kind of defect.
         area: share of its pixels that are defective.
         hw: height and width of the pictures, px.
-        views: ``image``, ``truth`` and the roles of the rows -> picture as a data URI.
+        photo: data URI.
+        layers: ``truth`` and the roles of the rows -> ``fill`` and ``outline``, transparent pictures over the photo.
+        middle: where a line from top to bottom parts the defect into halves, in percent of the width.
         names: role -> row's name.
         scores: role -> value as printed.
         tuned: the metric of the tuned row, turned so that more is better; NaN if there is none.
@@ -47,7 +42,9 @@ class Exhibit:
     class_name: str
     area: float
     hw: tuple[int, int]
-    views: dict[str, str]
+    photo: str
+    layers: dict[str, dict[str, str]]
+    middle: float = 50.0
     names: dict[str, str] = field(default_factory=dict)
     scores: dict[str, str] = field(default_factory=dict)
     tuned: float = math.nan
@@ -57,7 +54,7 @@ class Exhibit:
     @property
     def size(self) -> int:
         """Bytes of its pictures in the page."""
-        return sum(map(len, self.views.values()))
+        return len(self.photo) + sum(len(uri) for layer in self.layers.values() for uri in layer.values())
 
 
 @dataclass
@@ -146,9 +143,9 @@ def pack(
     total = 0
     for one in spread(rank(chosen, metric), count):
         image, mask = read(one.id)
-        pictures = {"image": image, "truth": _truth(image, mask)}
-        pictures |= {role: _overlay(image, mask, maps[role](one.id, image.shape[:2])) for role in rows}
-        shown = {name: _thumbnail(picture) for name, picture in pictures.items()}
+        photo, hw = photo_uri(image)
+        layers = {role: map_layers(maps[role](one.id, image.shape[:2])) for role in rows}
+        layers |= {"truth": truth_layers(mask)} if mask is not None else {}
         scores = {}
         for role, table in tables.items():
             value = table.get(one.id)
@@ -156,62 +153,22 @@ def pack(
             scores[role] = f"{label(metric)} {text}" if text else ""
         sign = direction(metric, chosen.present)
         exhibit = Exhibit(
-            one.id,
-            group,
-            one.class_name,
-            0.0 if mask is None else float(mask.mean()),
-            next(iter(shown.values())).shape[:2],
-            {name: data_uri(picture) for name, picture in shown.items()},
-            {role: row.name for role, row in rows.items()},
-            scores,
-            one.tuned,
-            one.gain,
-            "" if math.isnan(one.gain) else f"{label(metric)} {signed(sign * one.gain, metric)}",
+            id=one.id,
+            group=group,
+            class_name=one.class_name,
+            area=0.0 if mask is None else float(mask.mean()),
+            hw=hw,
+            photo=photo,
+            layers=layers,
+            middle=middle_of(mask),
+            names={role: row.name for role, row in rows.items()},
+            scores=scores,
+            tuned=one.tuned,
+            gain=one.gain,
+            gain_text="" if math.isnan(one.gain) else f"{label(metric)} {signed(sign * one.gain, metric)}",
         )
         total += exhibit.size
         if exhibits and total > most_bytes:
             break
         exhibits.append(exhibit)
     return exhibits
-
-
-def data_uri(picture: np.ndarray) -> str:
-    """Return an (H, W, 3) uint8 picture as a WebP data URI."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "WEBP", quality=QUALITY, method=4)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _thumbnail(picture: np.ndarray) -> np.ndarray:
-    """Shrink a picture to the page's size; a long upright one is turned.
-
-    Only pictures for the eye are resized here; what is scored goes through ``samis.core.geometry``.
-    """
-    from PIL import Image
-
-    side = LONG_SIDE_PX if is_long(picture) else SIDE_PX
-    if is_long(picture) and picture.shape[0] > picture.shape[1]:
-        picture = np.rot90(picture)
-    image = Image.fromarray(np.ascontiguousarray(picture))
-    image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return np.asarray(image)
-
-
-def _truth(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-    """Draw the truth as a cyan tint on the grey image."""
-    grey = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
-    if mask is not None:
-        grey = np.where(mask[..., None], 0.35 * grey + 0.65 * np.array(TRUTH_RGB), grey)
-    return grey.round().astype(np.uint8)
-
-
-def _overlay(image: np.ndarray, mask: np.ndarray | None, values: np.ndarray) -> np.ndarray:
-    """Draw a map as an orange tint on the grey image, with the truth's boundary in cyan."""
-    picture = (255 * overlaid(image, values)).round().astype(np.uint8)
-    if mask is not None:
-        # as wide as one pixel of the page, so that it is still visible after shrinking
-        width = max(1, round(max(image.shape[:2]) / (LONG_SIDE_PX if is_long(image) else SIDE_PX)))
-        picture[boundary(mask, width)] = TRUTH_RGB
-    return picture

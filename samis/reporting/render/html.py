@@ -30,8 +30,8 @@ def render_page(document: Document) -> str:
         .get_template("page.html")
         .render(
             document=document,
-            style=(PAGE / "page.css").read_text(encoding="utf-8"),
-            script=(PAGE / "page.js").read_text(encoding="utf-8"),
+            style=_parts("page.css", "gallery.css"),
+            script=_parts("page.js", "gallery.js"),
             kind_roles=KIND_ROLES,
             number_of={id(table): position for position, table in enumerate(tables)},
             key=id,
@@ -39,6 +39,10 @@ def render_page(document: Document) -> str:
             exhibits=[_plain(exhibit) for exhibit in document.exhibits],
         )
     )
+
+
+def _parts(*names: str) -> str:
+    return "\n".join((PAGE / name).read_text(encoding="utf-8") for name in names)
 
 
 def _plain(exhibit: Exhibit) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 "use strict";
-// Sorting, the gallery, the theme and the clipboard. No library, no request; nothing here builds HTML from text.
+// Sorting, the theme and the clipboard; the gallery is gallery.js. No library, no request; nothing here builds HTML from text.
 
 const byId = (id) => document.getElementById(id);
 
@@ -98,119 +98,6 @@ async function copy(text) {
 
 for (const button of document.querySelectorAll("button.latex")) {
   button.addEventListener("click", () => copy(latex[Number(button.dataset.table)]));
-}
-
-// --- Gallery ---------------------------------------------------------------------------------------------------------
-
-const VIEWS = { image: "image", truth: "truth", zero_shot: "zero-shot", tuned: "tuned", best: "baseline" };
-const PAGE = 12;
-const TALLEST = 21; // rem
-const exhibits = JSON.parse(byId("exhibits").textContent);
-let limit = PAGE;
-
-function options(select, values, chosen) {
-  select.replaceChildren(...values.map(([value, text]) => element("option", { value, textContent: text })));
-  select.value = values.some(([value]) => value === chosen) ? chosen : values[0][0];
-}
-
-function counted(all, items, key) {
-  const names = [...new Set(items.map((one) => one[key]))].sort();
-  return [["", `${all} (${items.length})`],
-    ...names.map((name) => [name, `${name} (${items.filter((one) => one[key] === name).length})`])];
-}
-
-function ordered(items, order) {
-  const last = (value) => value ?? Infinity; // unknown values are last
-  const keys = {
-    gain: (one) => last(one.gain === null ? null : -one.gain),
-    loss: (one) => last(one.gain),
-    failure: (one) => last(one.tuned),
-    area: (one) => one.area,
-  };
-  if (!(order in keys)) return items; // as packed: a best gain, a worst failure, and so on
-  return [...items].sort((a, b) => keys[order](a) - keys[order](b));
-}
-
-function card(one, left, right) {
-  const has = (view) => (view in one.views ? view : "image");
-  const chosen = { left: has(left), right: has(right) };
-  const pictures = { left: element("img", { className: "left" }), right: element("img", { className: "right" }) };
-  const tags = { left: element("span", { className: "tag left" }), right: element("span", { className: "tag right" }) };
-  const slider = element("input", { type: "range", min: 0, max: 100, value: 50 });
-  const stage = element("div", { className: "stage" }, pictures.left, pictures.right,
-    element("i", { className: "divider" }), tags.left, tags.right, slider);
-  const ratio = one.hw[1] / one.hw[0];
-  stage.style.aspectRatio = String(ratio);
-  stage.style.width = `min(100%, ${(TALLEST * ratio).toFixed(1)}rem)`; // upright pictures do not fill the screen
-  const strip = element("div", { className: "strip" });
-
-  function show() {
-    for (const side of ["left", "right"]) {
-      pictures[side].src = one.views[chosen[side]];
-      pictures[side].alt = `${one.id}: ${VIEWS[chosen[side]]}`;
-      tags[side].textContent = VIEWS[chosen[side]];
-    }
-    slider.setAttribute("aria-label", `${one.id}: ${VIEWS[chosen.left]} left of the line, ${VIEWS[chosen.right]} right`);
-    for (const button of strip.children) button.setAttribute("aria-pressed", String(button.dataset.view === chosen.right));
-  }
-
-  function move() {
-    stage.style.setProperty("--cut", `${slider.value}%`);
-    slider.setAttribute("aria-valuetext", `line at ${slider.value} %`);
-  }
-
-  for (const view of Object.keys(VIEWS).filter((name) => name in one.views)) {
-    const button = element("button", { type: "button", title: one.names[view] ?? VIEWS[view] },
-      element("img", { src: one.views[view], alt: "" }),
-      element("span", { textContent: VIEWS[view] }),
-      element("small", { textContent: one.scores[view] ?? "" }));
-    button.dataset.view = view;
-    button.addEventListener("click", () => { chosen.right = view; show(); });
-    strip.append(button);
-  }
-  slider.addEventListener("input", move);
-  const facts = [one.group.split(" (")[0], one.class_name, `${Number((100 * one.area).toPrecision(2))} % defect`];
-  const made = element("article", { className: ratio > 2.5 ? "card long" : "card" },
-    element("h3", { textContent: one.id }),
-    element("p", { className: "facts", textContent: facts.join(" · ") }));
-  if (one.gain !== null) {
-    const better = one.gain >= 0;
-    made.append(element("p", { className: better ? "gain" : "gain worse",
-      textContent: `${better ? "▲" : "▼"} tuning: ${one.gain_text}` }));
-  }
-  made.append(stage, strip);
-  move();
-  show();
-  return made;
-}
-
-function draw() {
-  const form = byId("controls").elements;
-  const group = form.group.value;
-  const inGroup = exhibits.filter((one) => !group || one.group === group);
-  options(form.class, counted("all", inGroup, "class_name"), form.class.value);
-  const chosen = ordered(inGroup.filter((one) => !form.class.value || one.class_name === form.class.value), form.order.value);
-  const shown = chosen.slice(0, limit);
-  byId("cards").replaceChildren(...shown.map((one) => card(one, form.left.value, form.right.value)));
-  byId("shown").textContent = `${shown.length} of ${chosen.length} images`;
-  byId("more").hidden = shown.length === chosen.length;
-}
-
-if (exhibits.length) {
-  const form = byId("controls").elements;
-  const present = Object.entries(VIEWS).filter(([view]) => exhibits.some((one) => view in one.views));
-  options(form.group, counted("all", exhibits, "group"), "");
-  options(form.class, counted("all", exhibits, "class_name"), "");
-  options(form.left, present, "zero_shot");
-  options(form.right, present, "tuned");
-  byId("controls").addEventListener("change", () => { limit = PAGE; draw(); });
-  byId("more").addEventListener("click", () => {
-    const first = limit;
-    limit += PAGE;
-    draw();
-    byId("cards").children[first]?.querySelector("input").focus();
-  });
-  draw();
 }
 
 // --- Folded sections: a link opens what it points into; printing opens all. ------------------------------------------

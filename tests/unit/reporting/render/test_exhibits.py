@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from samis.evaluation.rows import choose
-from samis.reporting.render.exhibits import LONG_SIDE_PX, SIDE_PX, TRUTH_RGB, pack, rank, spread
+from samis.reporting.render.exhibits import pack, rank, spread
+from samis.reporting.render.layers import LONG_SIDE_PX, SIDE_PX
+from samis.reporting.render.overlay import TRUTH_RGB
 
 
 @pytest.fixture
@@ -21,10 +23,10 @@ def chosen(make_row):
     return choose(rows, "s_measure")
 
 
-def decoded(uri: str) -> np.ndarray:
+def decoded(uri: str, mode: str = "RGB") -> np.ndarray:
     head, _, content = uri.partition(",")
     assert head == "data:image/webp;base64"
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(content))).convert("RGB")).astype(int)
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(content))).convert(mode)).astype(int)
 
 
 def test_best_gains_and_worst_failures_take_turns(chosen):
@@ -58,15 +60,20 @@ def test_pictures_show_map_and_truth(chosen):
     }
     first, *rest = pack(chosen, "s_measure", "steel", lambda image_id: (image, mask), maps, count=3)
     assert len(rest) == 2 and first.hw == (60, 90) and first.area == pytest.approx(600 / 5400)
-    assert set(first.views) == {"image", "truth", "tuned"} and first.scores == {"tuned": "S 0.900"}
+    assert set(first.layers) == {"truth", "tuned"} and first.scores == {"tuned": "S 0.900"}
     assert first.gain_text == "S +0.500"
-    assert np.abs(decoded(first.views["image"]) - 100).max() < 8
-    truth, seen = decoded(first.views["truth"]), decoded(first.views["tuned"])
-    assert np.abs(truth[30, 45] - (0.35 * 100 + 0.65 * np.array(TRUTH_RGB))).max() < 12
-    assert np.ptp(truth[5, 5]) < 8  # grey outside
-    red, green, blue = seen[50, 5]
-    assert red > 150 and red > green + 40 > blue + 40  # orange where the map is high
-    assert np.abs(seen[50, 70] - 100).max() < 12  # untouched where it is low
+    assert np.abs(decoded(first.photo) - 100).max() < 8
+    layers = {role: {kind: decoded(uri, "RGBA") for kind, uri in kinds.items()} for role, kinds in first.layers.items()}
+    truth = layers["truth"]
+    assert np.array_equal(truth["fill"][..., 3] > 0, mask) and np.abs(truth["fill"][30, 45, :3] - TRUTH_RGB).max() < 4
+    outline = truth["outline"][..., 3] > 0  # the pixels just outside the truth
+    assert outline.sum() == 2 * (20 + 30) and not (outline & mask).any() and outline[19, 30] and outline[40, 59]
+    tuned = layers["tuned"]
+    assert np.array_equal(tuned["fill"][..., 3] > 0, np.broadcast_to(np.arange(90) < 15, (60, 90)))
+    red, green, blue, opacity = tuned["fill"][50, 5]
+    assert red > 240 and 100 < green < 120 and blue < 12 and opacity == round(0.65 * 255)
+    assert np.array_equal(np.unique(np.nonzero(tuned["outline"][..., 3])[1]), [15])  # beside the last column at 255
+    assert first.middle == pytest.approx(100 * 44.5 / 90, abs=0.1)
 
 
 def test_large_and_long_pictures_are_shrunk_and_laid_down(chosen):
@@ -74,7 +81,7 @@ def test_large_and_long_pictures_are_shrunk_and_laid_down(chosen):
         image = np.zeros((height, width, 3), np.uint8)
         return pack(chosen, "s_measure", "rail", lambda image_id: (image, None), {}, count=1)[0]
 
-    assert one(800, 640).hw == (SIDE_PX, 256)
+    assert one(2 * SIDE_PX, SIDE_PX).hw == (SIDE_PX, SIDE_PX // 2)
     assert one(2 * LONG_SIDE_PX, 200).hw == (100, LONG_SIDE_PX)
 
 
