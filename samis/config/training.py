@@ -48,6 +48,10 @@ class LossConfig(Section):
     """Absolute difference."""
     ssim: Weight = 0.0
     """1 - structural similarity (1 in BASNet)."""
+    cldice: Weight = 0.0
+    """Centreline Dice, for cracks and other thin structures (0.5 beside dice 0.5 in its paper)."""
+    cldice_steps: Annotated[int, Field(strict=True, ge=1, le=100)] = 10
+    """Erosions of cldice's soft skeleton: at least half of the widest structure's width in frame pixels."""
 
 
 @dataclass
@@ -139,7 +143,7 @@ class MetricsConfig(Section):
     """Set of metrics and how they are computed."""
     names: Annotated[list[Text], Field(strict=True)] = field(default_factory=list)
     """Metrics to compute; [] computes all of the protocol; only by name, under pysod: rates (ber, specificity,
-    accuracy, kappa), context_measure, human_correction_effort, msiou."""
+    accuracy, kappa), context_measure, human_correction_effort, msiou, boundary_f (outlines within 2 px)."""
     bootstrap: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 1000
     """Resamples for the 95 % intervals; 0 leaves them out."""
     batch_size: Positive = 8

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from samis.config import LossConfig
+from samis.core.cldice import cldice
 
 
 def bce(
@@ -154,7 +155,7 @@ def l1(logits: Tensor, truth: Tensor, inside: Tensor | None = None) -> Tensor:
     return pixel.flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1e-6)
 
 
-PARTS = ("bce", "iou", "dice", "focal", "l1", "ssim")
+PARTS = ("bce", "iou", "dice", "focal", "l1", "ssim", "cldice")
 """Parts of the loss, each with its weight in ``LossConfig``."""
 
 
@@ -176,6 +177,7 @@ class MaskLoss:
             "focal": (c.focal, lambda: focal(logits, truth, inside)),
             "l1": (c.l1, lambda: l1(logits, truth, inside)),
             "ssim": (c.ssim, lambda: ssim(logits, truth, inside)),
+            "cldice": (c.cldice, lambda: cldice(logits, truth, inside, steps=c.cldice_steps)),
         }
         for name, (weight, term) in terms.items():
             if weight:

@@ -20,6 +20,7 @@ LABELS = {
     "dice": "Dice",
     "overlap_ratio": "OR",
     "pratt": "PFOM",
+    "boundary_f": "boundary F (2 px)",
     "false_positive_area": "false-positive area",
     "kept_clean": "clean kept clean",
     "defect_recall": "defective found",
@@ -48,6 +49,8 @@ DEFAULT_METRICS = {
 }
 """Protocol -> columns of a report, as far as the rows have them; the first one decides which images and curves are shown.
 Rows of another protocol show all that they have."""
+SHOWN_IF_MEASURED = ("boundary_f",)
+"""Metrics of their own columns in rows that have them, besides those of the protocol: they are computed only where named."""
 
 
 def label(metric: str) -> str:

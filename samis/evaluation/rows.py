@@ -11,7 +11,7 @@ from typing import Any
 
 from samis.core.cells import plain_text
 from samis.errors import RowError, text_of
-from samis.evaluation.labels import DEFAULT_METRICS
+from samis.evaluation.labels import DEFAULT_METRICS, SHOWN_IF_MEASURED
 from samis.evaluation.repeats import families, median_row
 from samis.evaluation.score_row import ScoreRow, check_images, direction, read_row
 
@@ -143,6 +143,8 @@ def group_metrics(rows: Sequence[ScoreRow], wanted: Sequence[str] | None = None)
     usual = [metric for metric in DEFAULT_METRICS.get(rows[0].protocol, ()) if metric in known]
     if len(usual) < len(DEFAULT_METRICS.get(rows[0].protocol, ())):
         usual += [metric for metric in known if metric not in usual]
+    extra = [metric for metric in SHOWN_IF_MEASURED if metric in known and metric not in usual]
+    usual += extra if usual else []
     return list(wanted or usual or known)
 
 

@@ -4,7 +4,7 @@
 name also chooses the rules by which they are computed:
 
 - ``pysod`` (default): PySODMetrics 1.6.2, per image to 1e-12 (weighted F 1e-9). By name also BER, specificity, accuracy, kappa
-  (``rates``), ``context_measure``, ``human_correction_effort`` and ``msiou``.
+  (``rates``), ``context_measure``, ``human_correction_effort``, ``msiou`` and ``boundary_f``.
 - ``published``: the MATLAB scripts behind the strip-steel papers' tables.
 - ``inspection``: absolute thresholds on maps as they are, whole defects, clean images; for those who ship.
 
@@ -77,7 +77,7 @@ PROTOCOLS: dict[str, tuple[str, ...]] = {
 }
 
 OPTIONAL: dict[str, tuple[str, ...]] = {
-    "pysod": ("rates", "context_measure", "human_correction_effort", "msiou"),
+    "pysod": ("rates", "context_measure", "human_correction_effort", "msiou", "boundary_f"),
 }
 """Further metrics that a protocol has, computed only where they are named."""
 

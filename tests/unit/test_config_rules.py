@@ -94,6 +94,8 @@ def places(error):
         ("adapter.preset=all", "E-CONFIG-CHOICE", "decoder, norm, full"),
         ("metrics.protocol=pysod_", "E-CONFIG-CHOICE", "pysod"),
         ("metrics.bootstrap=-1", "E-CONFIG-RANGE", ""),
+        ("loss.cldice=-1", "E-CONFIG-RANGE", "at least 0"),
+        ("loss.cldice_steps=0", "E-CONFIG-RANGE", "at least 1 and at most 100"),
         ("metrics.image_rule=mean", "E-CONFIG-CHOICE", "max, top_1_percent_mean, region_area"),
         ("cache.embeddings=sometimes", "E-CONFIG-CHOICE", "auto, always, never"),
         ("cache.limit_gb=0", "E-CONFIG-RANGE", ""),
