@@ -259,7 +259,7 @@ def gap_closed(before: ScoreRow, after: ScoreRow, best: ScoreRow, *, metric: str
     """Return (after - before) / (best - before), sign-aware; refuses rows that must not be compared.
 
     Raises:
-        UserError: a row is missing, as ``Rows.best`` returns None where no row fits. ValueError: rows of different images.
+        UserError: a row is missing, as ``Rows.best`` returns None where no row fits; or rows of different images.
     """
     for name, row in {"before": before, "after": after, "best": best}.items():
         if not isinstance(row, ScoreRow):

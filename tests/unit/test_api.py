@@ -41,7 +41,7 @@ def test_predicts_a_picture_of_any_size(rows):
 
 def test_gap_refuses_an_oracle(rows):
     _, empty, box = rows
-    with pytest.raises(ValueError, match="oracle"):
+    with pytest.raises(UserError, match=r"oracle.*E-ROW-NOT-COMPARABLE"):
         samis.gap_closed(empty, box, empty)
 
 

@@ -109,7 +109,7 @@ def test_the_tutorial(tmp_path, monkeypatch):
 
 def test_the_segmenter_of_your_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("samis.jobs.score.measure_cost", lambda *_, **__: {})
+    monkeypatch.setattr("samis.jobs.score.measure", lambda *_, **__: {})
     text = (DOCS / "your-own-segmenter.md").read_text(encoding="utf-8")
     names = {}
     for block in re.findall(r"```python\n(.*?)```", text, flags=re.S):
