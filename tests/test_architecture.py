@@ -81,7 +81,8 @@ OWNERS: dict[str, set[str]] = {
     "jinja2": {"reporting.render"},
     "onnx": {"export"},
     "onnxruntime": {"export"},
-    "transformers": {"export"},
+    "transformers": {"export", "sam.families"},
+    "huggingface_hub": {"sam.families"},
 }
 """Third party -> who may import it."""
 

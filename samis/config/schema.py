@@ -29,8 +29,20 @@ from samis.config.fields import (
 )
 from samis.config.training import CacheConfig, LossConfig, MetricsConfig, OptimConfig, TrainingConfig
 
+
+def _family_sizes() -> list[str]:
+    """Return the sizes of all families of SAM but segment_anything's own, from their files."""
+    families = [name for name in table("samis.sam.families", "FAMILIES")() if name != "sam"]
+    return [size for family in families for size in table(f"samis.sam.families.{family}", "SIZES")()]
+
+
 Architecture = Annotated[
-    Text, OneOf(table("samis.sam.architectures", "ARCHITECTURES"), later=table("samis.sam.architectures", "REMOVED"))
+    Text,
+    OneOf(
+        table("samis.sam.architectures", "ARCHITECTURES"),
+        _family_sizes,
+        later=table("samis.sam.architectures", "REMOVED"),
+    ),
 ]
 SEGMENTERS = OneOf(
     "sam", "saved_maps", "run", table("samis.baselines", "BASELINES"), table("samis.baselines.references", "REFERENCES")
@@ -84,7 +96,8 @@ class FrameConfig(Section):
     """How images enter SAM's square frame."""
 
     frame_px: Count = 0
-    """Side of the frame; 0 takes the architecture's own (1024 for the official ones, 256 for samis_lite)."""
+    """Side of the frame; 0 takes the architecture's own (1024 for the official ones, 1008 for sam3_tracker, 256 for
+    samis_lite); that of sam_hq, sam2 and sam3_tracker is fixed."""
     tile_px: Count = 0
     """Cut images longer than this into overlapping tiles of this side, file pixels; 0 never cuts."""
     overlap: ShareBelowOne = 0.25
@@ -113,10 +126,11 @@ class SegmenterConfig(Section):
     name: Annotated[Text, SEGMENTERS] = "sam"
     """What predicts; run is a tuned SAM or trained baseline from its run folder; filled_box and otsu_box are trivial references."""
     architecture: Architecture = "samis_lite"
-    """Size of SAM."""
+    """Family and size of SAM; sam_hq and sam2 stand for any size of theirs, which the folder of weights says."""
     weights: Text | None = None
-    """Checkpoint file; null takes the embedded one of samis_lite, or checkpoints/sam/ for the official sizes; "random"
-    starts from scratch; for a baseline: a local file of its backbone's weights, timm's or torchvision's."""
+    """Checkpoint file, folder in transformers' format, or a name on the Hugging Face hub; null takes the embedded one of
+    samis_lite, or checkpoints/ for the official sizes; "random" starts from scratch; for a baseline: a local file of its
+    backbone's weights, timm's or torchvision's."""
     mask_rule: Annotated[Text, OneOf(table("samis.sam.merge", "MASK_RULES"), "single", "all")] = "top_iou"
     """How many masks become one map; all scores every rule from one pass."""
     min_iou: Share = 0.88

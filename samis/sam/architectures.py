@@ -117,6 +117,20 @@ def build_sam(name: str, *, frame_px: int | None = None) -> Sam:
     )  # fmt: skip
     if a.trunk:
         encoder.patch_embed = TrunkEmbed(a.trunk, a.embed_dim)
+    sam = build_modules(encoder, a, side)
+    if a.trunk:
+        _initialise(sam)
+    return sam
+
+
+def build_modules(encoder: ImageEncoderViT, a: Architecture, side: int) -> Sam:
+    """Construct a SAM around an image encoder, in evaluation mode.
+
+    Args:
+        encoder: gives (V, prompt_dim, g, g) embeddings.
+        a: sizes of prompt encoder and decoder.
+        side: of the frame, px, a multiple of ``a.patch_px``.
+    """
     grid = side // a.patch_px
     prompts = PromptEncoder(
         embed_dim=a.prompt_dim,
@@ -131,10 +145,7 @@ def build_sam(name: str, *, frame_px: int | None = None) -> Sam:
         num_multimask_outputs=3, transformer=transformer, transformer_dim=a.prompt_dim, iou_head_depth=3,
         iou_head_hidden_dim=a.iou_hidden_dim,
     )  # fmt: skip
-    sam = Sam(encoder, prompts, decoder, pixel_mean=list(PIXEL_MEAN), pixel_std=list(PIXEL_STD))
-    if a.trunk:
-        _initialise(sam)
-    return sam.eval()
+    return Sam(encoder, prompts, decoder, pixel_mean=list(PIXEL_MEAN), pixel_std=list(PIXEL_STD)).eval()
 
 
 def _initialise(sam: Sam) -> None:

@@ -109,6 +109,10 @@ class Family(ABC):
         """
 
     @abstractmethod
+    def is_official(self, names: set[str]) -> bool:
+        """Return whether these are names of tensors in a file of this family's official format."""
+
+    @abstractmethod
     def encoder(self, model: Any) -> nn.Module:
         """Return the image encoder."""
 

@@ -204,6 +204,16 @@ def _load_strictly(sam: Sam, state: dict[str, Tensor], *, architecture: str, pat
             code="E-SAM-OTHER-ARCHITECTURE",
         )
     state = resized_weights(state, wanted)
+    check_tensors(state, wanted, architecture=architecture, path=path)
+    sam.load_state_dict(state, assign=True)
+
+
+def check_tensors(state: dict[str, Tensor], wanted: dict[str, Tensor], *, architecture: str, path: Path) -> None:
+    """Refuse tensors that are missing, unknown or of another shape.
+
+    Raises:
+        UserError: names the file and the first such tensor of each kind.
+    """
     missing = [name for name in wanted if name not in state]
     foreign = [name for name in state if name not in wanted]
     shapes = [name for name in state if name in wanted and state[name].shape != wanted[name].shape]
@@ -215,7 +225,6 @@ def _load_strictly(sam: Sam, state: dict[str, Tensor], *, architecture: str, pat
             f"{path}: expected weights of {architecture}, got others: {listed}; check segmenter.architecture",
             code="E-SAM-OTHER-TENSORS",
         )
-    sam.load_state_dict(state, assign=True)
 
 
 def _few(word: str, names: list[str]) -> str:

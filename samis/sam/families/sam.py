@@ -39,6 +39,9 @@ class SegmentAnything(Family):
     ) -> tuple[nn.Module, str | None]:
         return load_hashed_sam(architecture, weights=weights, frame_px=frame_px)
 
+    def is_official(self, names: set[str]) -> bool:
+        return any(name.startswith("image_encoder.blocks.") for name in names)
+
     def encoder(self, model: Any) -> nn.Module:
         return model.image_encoder
 
