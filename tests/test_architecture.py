@@ -82,7 +82,7 @@ OWNERS: dict[str, set[str]] = {
     "onnx": {"export"},
     "onnxruntime": {"export"},
     "transformers": {"export", "sam.families"},
-    "huggingface_hub": {"sam.families"},
+    "huggingface_hub": {"sam.families", "baselines"},
 }
 """Third party -> who may import it."""
 
