@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUNS := checkpoints/runs
 
-.PHONY: help install demo test test-slow test-gpu test-lower check docs schema format pretrain report clean
+.PHONY: help install demo test test-slow test-gpu test-lower check docs schema format pretrain atlas report clean
 
 help:
 	@echo "make demo      zero-shot -> LoRA -> the same evaluator -> report, on drawn rails, on a CPU (some minutes)"
@@ -15,6 +15,7 @@ help:
 	@echo "make docs      the documentation as a site in site/; fails on any warning"
 	@echo "make schema    the JSON schemas by which editors complete and check configs/, after a change of samis/config"
 	@echo "make pretrain  make the embedded SAM again, in two stages, and embed it; see train/README.md for what a GPU hour gives"
+	@echo "make atlas     compare adapters on the embedded SAM: docs/peft-atlas.md (JOBS=16 on a GPU; hours on a CPU)"
 	@echo "make report    the comparison report, the README's answer and docs/results.md from evaluate/results"
 
 install: .venv/.installed
@@ -64,6 +65,9 @@ pretrain: install
 	$(BIN)/python train/pretrain.py configs/pretrain.yaml
 	$(BIN)/python train/pretrain.py configs/pretrain_focal.yaml
 	$(BIN)/python train/pretrain.py configs/pretrain.yaml --embed $(RUNS)/pretrain $(RUNS)/pretrain_focal
+
+atlas: install
+	$(BIN)/python benchmarks/peft_atlas.py --jobs $(or $(JOBS),2) --page docs/peft-atlas.md
 
 report: install
 	$(BIN)/python evaluate/compare.py evaluate/results --out reports/results --published $(if $(wildcard reports/maps),--maps reports/maps) --readme README.md --results docs/results.md
