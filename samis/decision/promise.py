@@ -170,6 +170,28 @@ def promises(calibration: Calibration) -> list[dict[str, Any]]:
     return found
 
 
+RECORD = "calibration"
+"""Key of a row's ``provenance["training"]`` that holds ``calibration_record``."""
+
+
+def calibration_record(calibration: Calibration) -> dict[str, Any]:
+    """Return what rows, cards and reports state of a calibration.
+
+    Args:
+        calibration: of the model.
+
+    Returns:
+        ``images`` in words with their date, and ``promises``: each in words with its ``threshold`` (None: it cannot be kept), and
+        ``marked`` and ``missed_images`` of the calibration images there.
+    """
+    lines = []
+    for each in promises(calibration):
+        expected = each.get("expected", {})
+        costs = {name: expected[name] for name in ("marked", "missed_images") if name in expected}
+        lines.append({"promise": each["promise"], "threshold": each["threshold"], **costs})
+    return {"images": calibration.images, "promises": lines}
+
+
 def _usable(calibration: Calibration) -> np.ndarray:
     """Return the (levels,) bool of the thresholds that are of use at all, see ``MOST_MARKED`` and ``MOST_ESCAPED``."""
     usable = np.ones(len(LEVELS), bool)

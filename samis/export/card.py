@@ -25,7 +25,7 @@ def model_card(
 
     Args:
         config: the run's whole config.
-        provenance: the run's provenance.json.
+        provenance: the run's provenance.json; with the calibration, if there is one, as ``calibration_record`` returns it.
         base: architecture and weights_sha256 of the SAM it was tuned from.
         rows: score rows of this run; may be empty.
         files: name -> format of what was exported.
@@ -53,12 +53,14 @@ def model_card(
         f"| base weights, sha256 | `{base.get('weights_sha256') or 'not recorded'}` |",
         f"| frame | {config['frame']['frame_px'] or 'native'} px, tiles {config['frame']['tile_px'] or 'none'} |",
         f"| threshold on validation | {_threshold(provenance)} |",
+        f"| promises, calibrated on | {_calibrated(provenance)} |",
         f"| commit, torch | `{provenance.get('commit', 'unknown')}`, {provenance.get('versions', {}).get('torch', 'unknown')} |",
         "",
         "## Scores",
         "",
         *_scores(provenance, rows, str(data["val"])),
         "",
+        *_promises(provenance),
         "## Files",
         "",
         "Each was loaded by the tool named and gave the tuned model's masks.",
@@ -76,6 +78,36 @@ def model_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _calibrated(provenance: Mapping[str, Any]) -> str:
+    calibration = provenance.get("calibration")
+    return calibration["images"] if calibration else "not calibrated; `samis calibrate RUN` does it"
+
+
+def _promises(provenance: Mapping[str, Any]) -> list[str]:
+    """Return the promises that the run can keep, as a section; nothing without a calibration."""
+    calibration = provenance.get("calibration")
+    if not calibration:
+        return []
+    lines = [
+        "## Promises",
+        "",
+        f"By conformal risk control on {calibration['images']}; in the mean over such images, `samis predict RUN PHOTOS "
+        "--miss-at-most` or `--false-alarms-at-most` keeps:",
+        "",
+        "| promise | threshold | sound surface marked |",
+        "|---|---:|---:|",
+    ]
+    for each in calibration["promises"]:
+        known = each["threshold"] is not None
+        at, marked = (
+            (f"{each['threshold']:.4g}", f"{each['marked']:.2%}")
+            if known and "marked" in each
+            else ("not attainable", "–")
+        )
+        lines.append(f"| {each['promise']} | {at} | {marked} |")
+    return [*lines, ""]
 
 
 def _threshold(provenance: Mapping[str, Any]) -> str:

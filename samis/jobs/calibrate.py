@@ -18,9 +18,9 @@ from samis.core.shipped import CONFIG, find_run, shipped_runs
 from samis.data.calibration import check_unseen, image_keys, read_seen
 from samis.data.configured import label_of, load_split, load_training, with_clean
 from samis.data.pipeline.loading import BatchMaker
-from samis.decision.calibration import FILE, Calibration
+from samis.decision.calibration import FILE, Calibration, read_calibration
 from samis.decision.of_run import model_settings
-from samis.decision.promise import promises
+from samis.decision.promise import RECORD, calibration_record, promises
 from samis.decision.risks import RiskCurves
 from samis.errors import ConfigError, UserError
 from samis.factory import build_batch_maker
@@ -176,6 +176,24 @@ def best_digest(folder: Path) -> str:
     for file in sorted(folder.glob("*.safetensors")):
         digest.update(file_sha256(file).encode())
     return digest.hexdigest()
+
+
+def stated_calibration(folder: Path | None) -> dict[str, Any]:
+    """Return the calibration of a run for its rows and card, as ``calibration`` -> ``calibration_record``; {} without one.
+
+    A calibration of other weights than the run's is not one of this run.
+
+    Args:
+        folder: of the run; None of what is not trained.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    if folder is None or not (folder / FILE).is_file():
+        return {}
+    calibration = read_calibration(folder / FILE)
+    own = calibration.weights_sha256 == best_digest(folder / "best")
+    return {RECORD: calibration_record(calibration)} if own else {}
 
 
 def show(calibration: Calibration, path: Path, *, as_json: bool) -> None:

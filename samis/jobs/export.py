@@ -22,6 +22,7 @@ from samis.adapters.stock import save_for_stock
 from samis.baselines import BASELINES
 from samis.config import Experiment
 from samis.core.files import write_atomic
+from samis.core.shipped import find_run
 from samis.core.weight_files import check_finite, usual_rights
 from samis.data.configured import label_of
 from samis.errors import UserError
@@ -30,6 +31,7 @@ from samis.export.card import model_card
 from samis.export.merged import Probe, merged_sam, registry_takes, write_checkpoint, write_own
 from samis.export.onnx import write_onnx
 from samis.export.transformers import write_transformers
+from samis.jobs.calibrate import stated_calibration
 from samis.jobs.load import load_run
 from samis.sam.architectures import ARCHITECTURES
 from samis.sam.framing import build_framing
@@ -125,8 +127,9 @@ def export(
         written.append(Exported(name, str(out / target), _kept_if_good(out, target, write)))
     config = asdict(run.config)
     config["data"]["label"] = label_of(run.config.data)
+    stated = {**run.provenance, **stated_calibration(find_run(run_folder))}
     card = model_card(
-        config=config, provenance=run.provenance, base=adapted.base, rows=rows_of_training(rows, run.provenance),
+        config=config, provenance=stated, base=adapted.base, rows=rows_of_training(rows, run.provenance),
         files={Path(each.path).name: each.format for each in written}, official=_official(run.config),
     )  # fmt: skip
     write_atomic(out / "README.md", card)

@@ -24,6 +24,7 @@ from samis.evaluation.evaluator import Evaluator
 from samis.evaluation.row_files import RowNames, identity, map_writer, refuse_existing
 from samis.evaluation.score_row import ScoreRow
 from samis.factory import build_batch_maker, build_segmenter
+from samis.jobs.calibrate import stated_calibration
 from samis.jobs.load import open_run
 from samis.metrics import FEW_LEVELS
 from samis.reporting.render.terminal import table
@@ -120,7 +121,7 @@ def score_and_save(
         scoring = Scoring(
             segmenter, make_batches, dataset, whole, names, config.metrics, written, every_rule=len(run.rules) > 1,
             threshold=run.threshold, image_threshold=image_threshold, on_map=on_map, cost=cost, budget=budget,
-            training=run.provenance,
+            training={**run.provenance, **stated_calibration(run.folder)} if run.provenance else {},
         )  # fmt: skip
         rows = score(scoring, processes)
         with collective_guard(processes):

@@ -8,11 +8,20 @@ from typing import Any
 
 from samis.evaluation.labels import number, span
 from samis.evaluation.score_row import ScoreRow
-from samis.reporting.analysis.table import Cell, Line, Table, column, fill_blocks, marked_name
+from samis.reporting.analysis.table import Block, Cell, Line, Table, column, fill_blocks, marked_name
 
 METRICS = ("image_auroc", "image_ap", "miss_rate", "false_alarm_rate")
 COUNTS = {"caught": "Caught", "escaped": "Escaped", "passed": "Passed", "false_alarms": "False alarms"}
 """Cell of the confusion matrix -> its column."""
+OF_A_PROMISE = {
+    "threshold": "Threshold", "marked": "Sound surface marked", "missed_images": "Defective images called OK",
+}  # fmt: skip
+"""What is shown of a promise -> its column."""
+PROMISES_NOTE = (
+    "By conformal risk control on images that had no part in training: kept in the mean over photos like these, not by each one. "
+    "Not attainable: too few calibration images, or no usable threshold keeps it; samis predict gives the reason. Both shares are "
+    "of the calibration images."
+)
 FEWEST = 5
 """A rate over fewer images is a dash; its counts are shown."""
 NOTE = (
@@ -66,6 +75,41 @@ def escapes_table(title: str, rows: Sequence[ScoreRow]) -> Table | None:
 
     fill_blocks(table, rows, line, [])
     return table
+
+
+def promise_table(title: str, rows: Sequence[ScoreRow]) -> Table | None:
+    """Build the table of promises that calibrated runs can keep; None if no row is of one.
+
+    Args:
+        title: the group's name.
+        rows: one group of ``samis.evaluation.rows.group_rows``.
+    """
+    known = [(row, calibration) for row in rows if not row.oracle and (calibration := _calibration(row))]
+    if not known:
+        return None
+    table = Table(f"{title}: promises", ["Method", "Promise"], list(OF_A_PROMISE.values()), note=PROMISES_NOTE)
+    lines = [
+        Line([marked_name(row), each["promise"]], [_promise_cell(each, name) for name in OF_A_PROMISE])
+        for row, calibration in known
+        for each in calibration["promises"]
+    ]
+    table.blocks.append(Block("", lines))
+    images = dict.fromkeys(f"{row.name} on {calibration['images']}" for row, calibration in known)
+    table.note += f" Calibrated: {'; '.join(images)}."
+    return table
+
+
+def _calibration(row: ScoreRow) -> Mapping[str, Any]:
+    """Return the calibration that a row's training states; {} without one."""
+    found = (row.provenance.get("training") or {}).get("calibration")
+    return found if isinstance(found, dict) and {"images", "promises"} <= set(found) else {}
+
+
+def _promise_cell(promise: Mapping[str, Any], name: str) -> Cell:
+    value = promise.get(name)
+    if value is None:
+        return Cell("not attainable" if name == "threshold" else "–")
+    return Cell(f"{value:.4g}" if name == "threshold" else f"{100 * value:.1f} %")
 
 
 def verdict_lines(row: ScoreRow) -> list[str]:

@@ -39,7 +39,7 @@ from samis.reporting.analysis.table import (
     per_class_table,
     published_tables,
 )
-from samis.reporting.analysis.verdict_table import escapes_table, verdict_table
+from samis.reporting.analysis.verdict_table import escapes_table, promise_table, verdict_table
 from samis.reporting.render.document import Document, Figure, Section, document_markdown
 from samis.reporting.render.exhibits import Exhibit
 from samis.reporting.render.html import render_page
@@ -170,6 +170,7 @@ def _section(
         clean_table(title, rows),
         verdict_table(title, rows),
         escapes_table(title, rows),
+        promise_table(title, rows),
         oracle_table(title, rows, metrics),
     ]
     section = Section(title, [table for table in tables if table is not None], cheaper_sentence(rows, metrics))

@@ -8,7 +8,7 @@ from torchmetrics.functional.classification import binary_auroc, binary_average_
 
 from samis.decision.verdicts import ImageDecision, summarise_verdicts
 from samis.evaluation.intervals import bootstrap
-from samis.reporting.analysis.verdict_table import escapes_table, verdict_lines, verdict_table
+from samis.reporting.analysis.verdict_table import escapes_table, promise_table, verdict_lines, verdict_table
 from samis.reporting.render.markup import to_markdown
 
 
@@ -88,3 +88,29 @@ def test_tables_say_escapes_overkill_and_classes(make_row):
     helped = make_row("zero_shot", metrics={"s_measure": 1.0}, oracle=True, verdicts=found)
     assert verdict_table("tile", [helped]) is None and verdict_lines(helped) == []
     assert escapes_table("tile", [make_row("tuned", metrics={"s_measure": 1.0})]) is None
+
+
+def test_the_report_and_the_card_state_promise_images_and_date(make_row):
+    """Of 12 perfect defective images 1 / 13 = .077 can be promised, .05 cannot; nothing of clean ones, of which there are none."""
+    from samis.decision.calibration import Calibration
+    from samis.decision.promise import calibration_record
+    from samis.decision.risks import RiskCurves
+    from samis.export.card import _calibrated, _promises
+
+    risks = RiskCurves()
+    truth = np.zeros((10, 10), bool)
+    truth[:4, :4] = True
+    for _ in range(12):
+        risks.add(np.where(truth, 0.9, 0.25).astype(np.float32), truth)
+    record = calibration_record(Calibration.of(risks, data="castings", split="val", created="2026-11-26"))
+    row = make_row("tuned", metrics={"s_measure": 0.8})
+    row.provenance["training"] = {"calibration": record}
+    text = to_markdown(promise_table("tile", [row, make_row("zero_shot", metrics={"s_measure": 0.5})]))
+    assert "| tuned | at most 10 % of the defect pixels missed | 0.8984 | 0.0 % | 0.0 % |" in text  # 230 / 256
+    assert "| tuned | at most 5 % of the defect pixels missed | not attainable | – | – |" in text
+    assert "Calibrated: tuned on 12 defective and 0 clean images of castings (val), 2026-11-26." in text
+    assert "clean images called" not in text and promise_table("tile", [make_row("tuned")]) is None
+    card = "\n".join(_promises({"calibration": record}))
+    assert "on 12 defective and 0 clean images of castings (val), 2026-11-26" in card
+    assert "| at most 10 % of the defect pixels missed | 0.8984 | 0.00% |" in card and "not attainable" in card
+    assert _promises({}) == [] and "samis calibrate" in _calibrated({})
