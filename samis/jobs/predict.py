@@ -15,6 +15,7 @@ from samis.errors import ConfigError
 from samis.factory import build_segmenter
 from samis.jobs.calibrate import best_digest
 from samis.jobs.load import load_run
+from samis.jobs.predictions_page import write_predictions_page
 from samis.prediction import Options, find_photos, predict_to
 from samis.prediction.model import SAMS_OWN, LoadedModel, tuned_side
 from samis.training.processes import open_processes, report_dead_process
@@ -107,6 +108,7 @@ def predict_photos(
         result = predict_to(out, loaded, photos, options, quiet=as_json, processes=processes)
     if not processes.is_main_process:
         return 1 if result["failed"] else 0
+    page = write_predictions_page(out)
     if as_json:
         print(json.dumps(result))
     else:
@@ -119,6 +121,7 @@ def predict_photos(
             f"verdicts: {found['defective']} defective, {found['OK']} OK ({found['rule']} above {found['threshold']:.3f}); "
             f"{out / 'images.csv'}"
         )
+        print(f"look at them: {page}")
     for path in result["gone"]:
         print(f"no longer there, left out of the tables: {path}", file=sys.stderr)
     for reason in result["failed"].values():

@@ -4,6 +4,7 @@
 
     predictions.json        settings, model, threshold, counts, files that could not be read, each image's verdict and regions
     masks/ID.png            0 and 255        maps/ID.png  8-bit map        overlays/ID.jpg  regions drawn and numbered
+    thumbs/ID.jpg           the overlay, small, for the page that the job writes (index.html)
     images.csv              one line an image: verdict, score, area (columns: samis.prediction.image_table.COLUMNS)
     regions.csv             one line a region (columns: samis.prediction.regions.COLUMNS)
     coco_rle.json           the regions as run lengths      coco_polygons.json  as polygons
@@ -37,7 +38,9 @@ from samis.prediction.regions import COLUMNS, Region, table_rows
 COLOUR = (255, 110, 0)
 NUMBERED = 200
 """Largest number of regions whose numbers are written into an overlay."""
-_KINDS = {"masks": ".png", "maps": ".png", "overlays": ".jpg"}
+THUMB_PX = 320
+"""Longest side of the small pictures of the page."""
+_KINDS = {"masks": ".png", "maps": ".png", "overlays": ".jpg", "thumbs": ".jpg"}
 
 
 class PredictionFolder:
@@ -92,7 +95,8 @@ class PredictionFolder:
         path = self._record(image_id)
         try:
             record = _read(path) if path.exists() else {}
-            return record.get("source") == _source(file) and "image_scores" in record  # older records have none
+            complete = "image_scores" in record and self._picture("thumbs", image_id).exists()  # older ones lack them
+            return record.get("source") == _source(file) and complete
         except OSError:  # the photo is gone, or may not be read: reading it raises the error
             return False
 
@@ -117,11 +121,10 @@ class PredictionFolder:
             regions: of the mask.
             scores: of the image by each rule; None computes them.
         """
+        drawn = overlay(image, mask, regions)
         pictures = {
-            "masks": mask.astype(np.uint8) * 255,
-            "maps": _as_bytes(values),
-            "overlays": overlay(image, mask, regions),
-        }
+            "masks": mask.astype(np.uint8) * 255, "maps": _as_bytes(values), "overlays": drawn, "thumbs": _small(drawn),
+        }  # fmt: skip
         for kind, picture in pictures.items():
             _write_picture(self._picture(kind, image_id), picture)
         record = {
@@ -213,6 +216,13 @@ def _as_bytes(values: np.ndarray) -> np.ndarray:
     for number, row in enumerate(values):
         pixels[number] = row.clip(0, 1) * 255 + 0.5
     return pixels
+
+
+def _small(picture: np.ndarray) -> np.ndarray:
+    """Shrink a picture (H, W, 3) uint8 for the page; it is for the eye only."""
+    image = Image.fromarray(picture)
+    image.thumbnail((THUMB_PX, THUMB_PX), Image.Resampling.BILINEAR)
+    return np.asarray(image)
 
 
 def _source(file: Path) -> dict[str, Any]:

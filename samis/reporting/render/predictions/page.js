@@ -191,6 +191,8 @@ function showPhoto() {
     + (photo.count > photo.regions.length ? `the largest ${photo.regions.length} of ${photo.count} regions` : `${photo.count} regions`);
   byId("large").src = photo.views[view];
   byId("large").alt = `${photo.name}: ${view}`;
+  byId("stage").style.aspectRatio = String(width / height);
+  byId("stage").style.width = `min(100%, ${(56 * width / height).toFixed(1)}vh)`; // a small photo is enlarged
   byId("boxes").setAttribute("viewBox", `0 0 ${width} ${height}`);
   byId("boxes").replaceChildren();
   for (const button of document.querySelectorAll("[data-view]")) button.setAttribute("aria-pressed", String(button.dataset.view === view));

@@ -1,0 +1,39 @@
+"""Writes the page of a folder of predictions, ``index.html``, from its ``predictions.json``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from samis.core.files import write_atomic
+from samis.reporting.render.predictions_page import render_predictions
+
+
+def write_predictions_page(out: str | Path) -> Path:
+    """Write the page and return its path.
+
+    Args:
+        out: folder of predictions, as ``samis.prediction.predict_to`` leaves it.
+    """
+    out = Path(out)
+    summary = json.loads((out / "predictions.json").read_text(encoding="utf-8"))
+    page = render_predictions(
+        summary["image_list"],
+        model=Path(summary["settings"].get("model", "a segmenter")).name,
+        rule=summary["verdicts"]["rule"],
+        threshold=summary["verdicts"]["threshold"],
+        failed=summary["failed"],
+        mm_per_px=summary["mm_per_px"],
+        notes=_notes(summary),
+    )
+    write_atomic(out / "index.html", page)
+    return out / "index.html"
+
+
+def _notes(summary: dict[str, Any]) -> list[str]:
+    """Say what the threshold of the pixels is, where it comes from, and what is promised."""
+    notes = [f"Pixels above {summary['settings']['threshold']:.3f} are defects ({summary['threshold_from']})."]
+    if "promise" in summary:
+        notes.append(f"Promise: {summary['promise']['promise']}.")
+    return notes
