@@ -101,9 +101,19 @@ def test_everything_is_written_and_agrees(run, photos, tmp_path, monkeypatch, ca
         assert np.array_equal(np.sum(parts, axis=0) if parts else np.zeros_like(mask), mask // 255)
         areas = [int(row["area_px"]) for row in rows if row["image"] == image["file_name"]]
         assert areas == [part.sum() for part in parts]
-        assert Image.open(out / f"overlays/{stem}.jpg").size == (90, 70)
+        assert Image.open(out / f"overlays/{stem}.jpg").size == Image.open(out / f"thumbs/{stem}.jpg").size == (90, 70)
     assert float(rows[0]["area_mm2"]) == pytest.approx(int(rows[0]["area_px"]) / 4, rel=1e-5)
     assert not list(out.rglob("*.tmp"))
+    page = json.loads((out / "index.html").read_text().partition('id="data">')[2].partition("</script>")[0])
+    scores = {line["image"]: float(line["score"]) for line in csv.DictReader((out / "images.csv").open())}
+    assert {photo["name"]: photo["score"] for photo in page["photos"]} == pytest.approx(scores, abs=1e-5)
+    assert sum(photo["count"] for photo in page["photos"]) == len(rows)
+    assert all(
+        (out / photo["views"][view]).exists()
+        for photo in page["photos"]
+        for view in ("map", "mask", "regions")
+        if " " not in photo["name"]
+    )
 
 
 def test_continues_where_it_stopped_and_keeps_the_tables_whole(run, photos, tmp_path, monkeypatch, capsys):
