@@ -191,9 +191,9 @@ def stated_calibration(folder: Path | None) -> dict[str, Any]:
     """
     if folder is None or not (folder / FILE).is_file():
         return {}
+    digest = best_digest(folder / "best")
     calibration = read_calibration(folder / FILE)
-    own = calibration.weights_sha256 == best_digest(folder / "best")
-    return {RECORD: calibration_record(calibration)} if own else {}
+    return {RECORD: calibration_record(calibration)} if calibration.weights_sha256 == digest else {}
 
 
 def show(calibration: Calibration, path: Path, *, as_json: bool) -> None:

@@ -98,6 +98,7 @@ def score_and_save(
     with report_dead_process(processes):
         with collective_guard(processes):
             run = open_run(config)
+            training = {**run.provenance, **stated_calibration(run.folder)} if run.provenance else {}
             make_batches = build_batch_maker(run.config)
             dataset = load_split(config.data, split or config.data.test)  # before the weights: most mistakes are here
             label, of_split = row_label(config.data, dataset), row_split(config.data, dataset)
@@ -120,8 +121,7 @@ def score_and_save(
             processes.note(cache_embeddings(config.cache, segmenter, make_batches(whole)))
         scoring = Scoring(
             segmenter, make_batches, dataset, whole, names, config.metrics, written, every_rule=len(run.rules) > 1,
-            threshold=run.threshold, image_threshold=image_threshold, on_map=on_map, cost=cost, budget=budget,
-            training={**run.provenance, **stated_calibration(run.folder)} if run.provenance else {},
+            threshold=run.threshold, image_threshold=image_threshold, on_map=on_map, cost=cost, budget=budget, training=training,
         )  # fmt: skip
         rows = score(scoring, processes)
         with collective_guard(processes):

@@ -50,7 +50,7 @@ def test_the_threshold_knows_the_clean_photos(run):
 def test_rows_say_what_clean_photos_and_flips_came_to(run, tmp_path):
     for tta in ("none", "flips"):
         output = launch("evaluate/score.py", run, f"segmenter.tta={tta}", "--out", tmp_path, "metrics.bootstrap=0")
-        assert "kept clean" in output and "of the defective images found" in output
+        assert "kept clean" in output and "of the defective images detected" in output
     label = "procedural_clean_share_0.4_count_12_surface_steel-test-steel_lora"
     rows = [json.loads((tmp_path / f"{label}{end}.json").read_text()) for end in ("", "_flips")]
     assert len(list(tmp_path.glob("*.json"))) == 2
