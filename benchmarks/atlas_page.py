@@ -7,8 +7,8 @@ from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
-from atlas_jobs import METHODS, SURFACES
 
+from benchmarks.atlas_jobs import METHODS, SURFACES
 from samis.core.files import write_atomic
 from samis.evaluation.intervals import percentiles, resampled_means
 

@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+sys.path.insert(0, str(ROOT))
 
-from atlas_jobs import METHODS, SURFACES, run  # noqa: E402
-from atlas_page import write_page  # noqa: E402
+from benchmarks.atlas_jobs import METHODS, SURFACES, run  # noqa: E402
+from benchmarks.atlas_page import write_page  # noqa: E402
 
 ROWS = ROOT / "benchmarks/results/peft_atlas.jsonl"
 Job = dict[str, Any]
@@ -151,8 +151,8 @@ def work(plan: Plan, options: argparse.Namespace) -> int:
                     job = before.pop(0)
                     running[pool.submit(run, job, scratch)] = job
                 alone = before or any(job["kind"] in ("times", "batches") for job in running.values())
-                while len(running) < options.jobs and not late and not alone and (job := plan.next()):
-                    running[pool.submit(run, job, scratch)] = job
+                while len(running) < options.jobs and not late and not alone and (following := plan.next()):
+                    running[pool.submit(run, following, scratch)] = following
                 if not running:
                     return failures
                 for future in wait(running, return_when=FIRST_COMPLETED).done:

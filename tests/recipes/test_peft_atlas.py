@@ -8,15 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import atlas_page, peft_atlas
+from benchmarks.atlas_jobs import METHODS, SURFACES, config_of
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def atlas(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    import atlas_page
-    import peft_atlas
-
+def atlas():
     return peft_atlas, atlas_page
 
 
@@ -123,9 +122,7 @@ def test_the_advice_follows_the_rule_of_the_page(atlas, tmp_path):
     assert "No method with fewer parameters than its 10 is as good." in text
 
 
-def test_every_line_of_the_atlas_is_a_config(atlas):
-    from atlas_jobs import METHODS, SURFACES, config_of
-
+def test_every_line_of_the_atlas_is_a_config():
     for surface in SURFACES:
         for method in METHODS:
             job = {"surface": surface, "method": method, "seed": 1, "lr": 0.01, "frame_px": 64, "batch_size": 2}
