@@ -33,7 +33,7 @@ def build_batch_maker(config: Experiment, *, training: bool = False) -> BatchMak
     noise = build_augment({"salt_pepper": config.data.salt_pepper}) if config.data.salt_pepper else None
     return BatchMaker(
         build_framing(config.frame, config.segmenter.architecture, config.segmenter.weights),
-        build_prompter(config.prompt),
+        build_prompter(config.prompt, training=training),
         config.training.batch_size if training else config.metrics.batch_size,
         augment=build_augment(config.data.augment) if training else noise,
         workers=config.training.workers,

@@ -117,6 +117,9 @@ class PromptConfig(Section):
     together."""
     jitter: Weight = 0.0
     """Standard deviation of an oracle box's sides, as a share of its size."""
+    mix: Annotated[dict[str, Any], Field(strict=True)] = field(default_factory=dict)
+    """Weights of the prompts that an image gets in training, e.g. {empty: 0.7, box: 0.2, point: 0.1}, so that the tuned
+    SAM follows boxes and points too; {} trains with prompt.kind alone. A run is then scored with each of them."""
 
 
 @dataclass

@@ -6,7 +6,7 @@ size -> metric -> ScoreRow -> report.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -84,17 +84,22 @@ class Placement:
     preprocessing: str = "sam"
 
 
+MIXED = "mixed"
+"""Kind of a prompt whose views have prompts of several kinds."""
+
+
 @dataclass
 class Prompt:
     """The prompts of a batch, P for each of V views, in frame pixels.
 
     Attributes:
-        kind: key in ``samis.prompts.PROMPTERS``.
+        kind: key in ``samis.prompts.PROMPTERS``, or ``MIXED``.
         points_xy: (V, P, N, 2) float32, or None.
         point_labels: (V, P, N) int64, 1 on the object, 0 off it, -1 padding; goes with ``points_xy``.
         boxes_xyxy: (V, P, 4) float32, or None.
         present: (V, P) bool; False where a view has fewer prompts than P. None: all present.
         sees_truth: True if the prompt was made from the ground truth (an oracle).
+        view_kinds: of a ``MIXED`` prompt: V keys; a view uses the tensors of its own kind alone (``by_kind``).
 
     With neither points nor boxes, SAM is given its empty prompt (P = 1).
     """
@@ -105,6 +110,15 @@ class Prompt:
     boxes_xyxy: Tensor | None = None
     present: Tensor | None = None
     sees_truth: bool = False
+    view_kinds: tuple[str, ...] = ()
+
+    def by_kind(self) -> Iterator[tuple[list[int], Prompt]]:
+        """Yield (indices of views, their prompt) for each kind in a ``MIXED`` prompt."""
+        for kind in dict.fromkeys(self.view_kinds):
+            views = [view for view, own in enumerate(self.view_kinds) if own == kind]
+            names = _OF_KIND.get(kind, ("boxes_xyxy", "present"))
+            tensors = {name: tensor[views] for name, tensor in _tensors(self).items() if name in names}
+            yield views, Prompt(kind, **tensors, sees_truth=self.sees_truth)
 
     @property
     def prompts_per_view(self) -> int:
@@ -117,6 +131,10 @@ class Prompt:
     def to(self, device: torch.device | str) -> Prompt:
         """Return the prompt with its tensors on `device`."""
         return replace(self, **_moved(self, device))
+
+
+_OF_KIND = {"empty": (), "point": ("points_xy", "point_labels", "present")}
+"""Tensors that the views of a kind use in a ``MIXED`` prompt; others use boxes."""
 
 
 @dataclass

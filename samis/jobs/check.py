@@ -17,6 +17,7 @@ from samis.data.checks.quick_check import quick_check
 from samis.data.configured import label_of, load_split
 from samis.errors import UserError, near_name
 from samis.metrics import CLEAN_NUMBERS, SCORES_CLEAN, find_metrics, numbers_on, score_image, summarise
+from samis.prompts import build_prompter
 from samis.sam.framing import build_framing
 from samis.training.tracking import check_trackers
 
@@ -48,6 +49,7 @@ def check_experiment(config: Experiment, *, training: bool = True) -> None:
             code="E-CONFIG-LOSS",
         )
     if training:
+        check_mix(config)
         check_folder(Path(config.training.out or "."), key="training.out")
         check_trackers(config.training.trackers)
     computed = find_metrics(config.metrics.names or None, config.metrics.protocol)
@@ -62,6 +64,23 @@ def check_experiment(config: Experiment, *, training: bool = True) -> None:
         raise UserError(
             f"keep_best: expected one of {', '.join(numbers)}, got {config.keep_best!r}{proposal}",
             code="E-CONFIG-KEEP-BEST",
+        )
+
+
+def check_mix(config: Experiment) -> None:
+    """Refuse a ``prompt.mix`` that cannot be drawn from, or that belongs to a network without prompts.
+
+    Args:
+        config: the experiment.
+
+    Raises:
+        UserError: names the key.
+    """
+    build_prompter(config.prompt, training=True)
+    if config.prompt.mix and config.segmenter.name != "sam":
+        raise UserError(
+            f"prompt.mix: expected {{}} for {config.segmenter.name}, which takes no prompt, got {config.prompt.mix}; leave it out",
+            code="E-PROMPT-MIX",
         )
 
 

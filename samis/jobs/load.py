@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from samis.config import Experiment, load_config
+from samis.config import Experiment, PromptConfig, load_config
 from samis.core.contracts import Segmenter
 from samis.core.shipped import find_run
 from samis.factory import load_learner
@@ -24,12 +24,24 @@ class Run:
         name: what rows call it; "" where the segmenter itself has a name.
         folder: of a run; None for what is not trained.
         provenance: of a run, as training wrote it.
+        own_prompt: whether the prompt is that of validation.
     """
 
     config: Experiment
     name: str
     folder: Path | None = None
     provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
+    own_prompt: bool = True
+
+    def by_prompt(self) -> list[Run]:
+        """Return this run, and for each other kind of prompt that it was trained with (``prompt.mix``) a copy that uses it."""
+        prompt = self.config.prompt
+        others = [kind for kind, weight in prompt.mix.items() if weight and kind != prompt.kind and self.folder]
+        return [self, *(self._with_prompt(dataclasses.replace(prompt, kind=kind)) for kind in others)]
+
+    def _with_prompt(self, prompt: PromptConfig) -> Run:
+        config = dataclasses.replace(self.config, prompt=prompt)
+        return dataclasses.replace(self, config=config, name=f"{self.name}, {prompt.kind} prompt", own_prompt=False)
 
     @property
     def best(self) -> Path | None:
@@ -38,8 +50,9 @@ class Run:
 
     @property
     def threshold(self) -> float:
-        """Map value that training chose on validation, else one half."""
-        return float((self.provenance.get("threshold") or {}).get("value", 0.5))
+        """Map value that training chose on validation, which belongs to its own prompt; else one half."""
+        chosen = self.provenance.get("threshold") if self.own_prompt else None
+        return float((chosen or {}).get("value", 0.5))
 
     @property
     def rules(self) -> list[str]:

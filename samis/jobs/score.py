@@ -25,7 +25,7 @@ from samis.evaluation.row_files import RowNames, identity, map_writer, refuse_ex
 from samis.evaluation.score_row import ScoreRow
 from samis.factory import build_batch_maker, build_segmenter
 from samis.jobs.calibrate import stated_calibration
-from samis.jobs.load import open_run
+from samis.jobs.load import Run, open_run
 from samis.metrics import FEW_LEVELS
 from samis.reporting.render.terminal import table
 from samis.sam.caching import cache_embeddings
@@ -82,6 +82,8 @@ def score_and_save(
 ) -> dict[Path, ScoreRow]:
     """Score what the config names, write ``out/<row>.json``; return file -> row (on the main process, if several share the images).
 
+    A run that was trained with several prompts (``prompt.mix``) is scored with each of them.
+
     Args:
         config: the experiment; for a run, its own config with ``segmenter.name=run``.
         split: the split; None takes ``data.test``.
@@ -95,38 +97,52 @@ def score_and_save(
         UserError: there is such a row or folder of maps already; or as ``score``.
     """
     processes = open_processes()
+    saved: dict[Path, ScoreRow] = {}
     with report_dead_process(processes):
         with collective_guard(processes):
-            run = open_run(config)
-            training = {**run.provenance, **stated_calibration(run.folder)} if run.provenance else {}
-            make_batches = build_batch_maker(run.config)
-            dataset = load_split(config.data, split or config.data.test)  # before the weights: most mistakes are here
-            label, of_split = row_label(config.data, dataset), row_split(config.data, dataset)
-            segmenter = build_segmenter(run.config, best=run.best)
-            if isinstance(segmenter, SavedMaps):
-                segmenter.check(dataset.ids)  # which also says whether several folders are one set or several methods
-            about, written = {**segmenter.describe(), "data_fingerprint": dataset.fingerprint()}, to_dict(run.config)
-            names = RowNames.build(name or run.name or about["name"], label, of_split, config.metrics.protocol, about)
-            if not overwrite:
-                refuse_existing(names, run.rules, out, maps, identity(about, written))
-            on_map, cost = map_writer(maps, names), {}
-            if processes.is_main_process:  # before embeddings are cached, which would hide the encoder
-                few = make_batches(dataset, batch_size=1, limit=IMAGES)
-                cost = measure(segmenter, few, device=processes.device, latency=config.metrics.latency)
-            image_threshold = chosen_image_threshold(run.provenance, config.metrics.image_rule)
-            # A prompt made from the truth is empty on a clean image, and published maps seldom cover them.
-            whole = dataset if about["oracle"] else with_clean(config.data, dataset)
-            if isinstance(segmenter, SavedMaps) and not segmenter.covers(whole.ids):
-                whole = dataset
-            processes.note(cache_embeddings(config.cache, segmenter, make_batches(whole)))
-        scoring = Scoring(
-            segmenter, make_batches, dataset, whole, names, config.metrics, written, every_rule=len(run.rules) > 1,
-            threshold=run.threshold, image_threshold=image_threshold, on_map=on_map, cost=cost, budget=budget, training=training,
-        )  # fmt: skip
-        rows = score(scoring, processes)
-        with collective_guard(processes):
-            saved = rows if processes.is_main_process else []
-            return {row.save(out / f"{replace(names, name=row.name).stem()}.json"): row for row in saved}
+            runs = open_run(config).by_prompt()
+        for run in runs:
+            own = name if run.own_prompt or not name else f"{name}, {run.config.prompt.kind} prompt"
+            saved |= _score_run(run, config, processes, split, out, own, maps, budget, overwrite)
+    return saved
+
+
+def _score_run(
+    run: Run, config: Experiment, processes: Processes, split: str | None, out: Path, name: str | None, maps: Path | None,
+    budget: str, overwrite: bool,
+) -> dict[Path, ScoreRow]:  # fmt: skip
+    """Score a run with one prompt, as ``score_and_save`` does."""
+    with collective_guard(processes):
+        training = {**run.provenance, **stated_calibration(run.folder)} if run.provenance else {}
+        make_batches = build_batch_maker(run.config)
+        dataset = load_split(config.data, split or config.data.test)  # before the weights: most mistakes are here
+        label, of_split = row_label(config.data, dataset), row_split(config.data, dataset)
+        segmenter = build_segmenter(run.config, best=run.best)
+        if isinstance(segmenter, SavedMaps):
+            segmenter.check(dataset.ids)  # which also says whether several folders are one set or several methods
+        about, written = {**segmenter.describe(), "data_fingerprint": dataset.fingerprint()}, to_dict(run.config)
+        names = RowNames.build(name or run.name or about["name"], label, of_split, config.metrics.protocol, about)
+        if not overwrite:
+            refuse_existing(names, run.rules, out, maps, identity(about, written))
+        on_map, cost = map_writer(maps, names), {}
+        if processes.is_main_process:  # before embeddings are cached, which would hide the encoder
+            few = make_batches(dataset, batch_size=1, limit=IMAGES)
+            cost = measure(segmenter, few, device=processes.device, latency=config.metrics.latency)
+        image_threshold = chosen_image_threshold(run.provenance if run.own_prompt else {}, config.metrics.image_rule)
+        # A prompt made from the truth is empty on a clean image, and published maps seldom cover them.
+        whole = dataset if about["oracle"] else with_clean(config.data, dataset)
+        if isinstance(segmenter, SavedMaps) and not segmenter.covers(whole.ids):
+            whole = dataset
+        processes.note(cache_embeddings(config.cache, segmenter, make_batches(whole)))
+    scoring = Scoring(
+        segmenter, make_batches, dataset, whole, names, config.metrics, written, every_rule=len(run.rules) > 1,
+        threshold=run.threshold, image_threshold=image_threshold, on_map=on_map, cost=cost, budget=budget,
+        training=training,
+    )  # fmt: skip
+    rows = score(scoring, processes)
+    with collective_guard(processes):
+        saved = rows if processes.is_main_process else []
+        return {row.save(out / f"{replace(names, name=row.name).stem()}.json"): row for row in saved}
 
 
 def score(scoring: Scoring, processes: Processes) -> list[ScoreRow]:

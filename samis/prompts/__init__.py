@@ -12,6 +12,7 @@ from samis.errors import UserError, did_you_mean
 from samis.prompts.box import BoxPrompter
 from samis.prompts.empty import EmptyPrompter
 from samis.prompts.grid import GridPrompter
+from samis.prompts.mixed import MixedPrompter
 from samis.prompts.point import PointPrompter
 from samis.prompts.whole import WholePrompter
 
@@ -49,11 +50,12 @@ PROMPTERS: dict[str, type[Prompter]] = {
 """Prompters by kind; each is built from a ``PromptConfig``."""
 
 
-def build_prompter(config: PromptConfig) -> Prompter:
+def build_prompter(config: PromptConfig, *, training: bool = False) -> Prompter:
     """Construct the prompter that a config names.
 
     Args:
         config: the kind of prompt and its options.
+        training: whether ``prompt.mix`` counts, in place of ``prompt.kind``.
 
     Raises:
         UserError: no such kind (the nearest one is proposed), or an option out of its range.
@@ -61,6 +63,8 @@ def build_prompter(config: PromptConfig) -> Prompter:
     >>> build_prompter(PromptConfig(kind="whole")).sees_truth
     False
     """
+    if training and config.mix:
+        return MixedPrompter(config)
     if config.kind not in PROMPTERS:
         raise UserError(
             f"prompt.kind: expected one of {', '.join(PROMPTERS)}, got '{config.kind}'{did_you_mean(config.kind, PROMPTERS)}",

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from samis.config import LossConfig
-from samis.core.contracts import Batch, Loss, Prompt, Segmenter
+from samis.core.contracts import MIXED, Batch, Loss, Prompt, Segmenter
 from samis.core.geometry import shown_inside, to_frame
 from samis.core.losses import MaskLoss, foreground_shares
 from samis.sam.forward import Embed, embed
@@ -90,13 +90,23 @@ class SamTuning(nn.Module):
         tuned = any(tensor.requires_grad for tensor in family_of(sam).embedding_state(sam).values())
         with nullcontext() if tuned else torch.no_grad():
             embeddings = self.embed(sam, batch)
-        # Of other prompts each batch may bring another number, which a compiled decoder would be compiled for.
-        decode = self.decode if batch.prompt.kind == "empty" else decode_embeddings
-        answers = decode(embeddings, sam, batch.prompt)
-        logits = to_frame(unite(answers, batch.prompt.present)[:, None], batch.images.shape[-1])
+        logits = to_frame(self._united(embeddings, batch.prompt)[:, None], batch.images.shape[-1])
         shown = shown_inside(batch, logits.device)
         each, parts = self.mask_loss(logits, batch.masks, shown)
         return Loss(each.mean(), parts, foreground_shares(logits.detach(), batch.masks, shown))
+
+    def _united(self, embeddings: Tensor, prompt: Prompt) -> Tensor:
+        """Return (V, h, w) logits of mask 0, the prompts of each view united."""
+        sam = self.adapted.sam
+        if prompt.kind == MIXED:
+            kinds = list(prompt.by_kind())
+            parts = [self._united(embeddings[views], own) for views, own in kinds]
+            order = torch.tensor([view for views, _ in kinds for view in views]).argsort()
+            return torch.cat(parts)[order.to(embeddings.device)]
+        # Of other prompts each batch may bring another number, which a compiled decoder would be compiled for; so would parts.
+        whole = prompt.kind == "empty" and not prompt.view_kinds
+        decode = self.decode if whole else decode_embeddings
+        return unite(decode(embeddings, sam, prompt), prompt.present)
 
     def half_modules(self) -> Iterator[nn.Module]:
         """Yield the modules that training under autocast may give half-precision copies of their weights.

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samis.core.contracts import Batch, Placement, Prompt
+from samis.core.contracts import MIXED, Batch, Placement, Prompt
 
 
 @dataclass
@@ -91,6 +91,8 @@ def concat_prompts(prompts: Sequence[Prompt]) -> Prompt:
         ValueError: if the kinds differ, or some have points or boxes and others not.
     """
     first = prompts[0]
+    if first.kind == MIXED:
+        return _concat_mixed(prompts)
     if len({prompt.kind for prompt in prompts}) > 1:
         raise ValueError(f"expected prompts of one kind, got {sorted({prompt.kind for prompt in prompts})}")
     for name in ("points_xy", "point_labels", "boxes_xyxy"):
@@ -120,11 +122,29 @@ def concat_prompts(prompts: Sequence[Prompt]) -> Prompt:
     )
 
 
+def _concat_mixed(prompts: Sequence[Prompt]) -> Prompt:
+    """Join prompts of several kinds: each gets the tensors of all, absent where they are not its own."""
+    complete = []
+    points = any(prompt.points_xy is not None for prompt in prompts)
+    boxes = any(prompt.boxes_xyxy is not None for prompt in prompts)
+    for prompt in prompts:
+        views, many = len(prompt.view_kinds), prompt.prompts_per_view
+        if points and prompt.points_xy is None:
+            labels = torch.full((views, many, 1), -1, dtype=torch.int64)
+            prompt = replace(prompt, points_xy=torch.zeros(views, many, 1, 2), point_labels=labels)
+        if boxes and prompt.boxes_xyxy is None:
+            prompt = replace(prompt, boxes_xyxy=torch.zeros(views, many, 4))
+        complete.append(replace(prompt, kind="", present=_presence(prompt) if points or boxes else None))
+    kinds = tuple(kind for prompt in prompts for kind in prompt.view_kinds)
+    return replace(concat_prompts(complete), kind=MIXED, view_kinds=kinds)
+
+
 def _presence(prompt: Prompt) -> Tensor:
     if prompt.present is not None:
         return prompt.present
     tensor = prompt.boxes_xyxy if prompt.points_xy is None else prompt.points_xy
-    assert tensor is not None
+    if tensor is None:  # of the empty prompt in a mixed batch
+        return torch.ones(len(prompt.view_kinds), 1, dtype=torch.bool)
     return torch.ones(tensor.shape[:2], dtype=torch.bool)
 
 
