@@ -83,6 +83,8 @@ OWNERS: dict[str, set[str]] = {
     "onnxruntime": {"export"},
     "transformers": {"export", "sam.families"},
     "huggingface_hub": {"sam.families", "baselines"},
+    "openvino": {"export"},
+    "nncf": {"export"},
 }
 """Third party -> who may import it."""
 

@@ -10,13 +10,17 @@ weight is split into two factors of 11 bits, whose sums float32 holds exactly, s
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from samis.core.geometry import PIXEL_MEAN, PIXEL_STD, to_frame
+from samis.core.geometry import to_frame
+from samis.core.preprocessing import PIXEL_MEAN, PIXEL_STD
 
 HALF = 2048
 """Of the 22 bits of a weight, what one of its two factors counts."""
+
 
 class PhotoGraph(nn.Module):
     """Photos in, maps and masks out.
@@ -130,7 +134,9 @@ def _divided(rest: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
         scaled = rest * 2**bits
         digit = (scaled / total).floor()
         rest = scaled - digit * total
-        over = (rest >= total).float() - (rest < 0).float()  # where a runtime's quotient was rounded past a whole number
+        over = (rest >= total).float() - (
+            rest < 0
+        ).float()  # where a runtime's quotient was rounded past a whole number
         found, rest = found * 2**bits + digit + over, rest - over * total
     return found, rest
 
@@ -144,7 +150,8 @@ def enlarge_matrix(shown: Tensor, length: Tensor, frame_px: int) -> Tensor:
 
 def _steps(length: Tensor) -> Tensor:
     """Return 0, 1 ... as float32, `length` of them; its count stays symbolic in a traced graph."""
-    return torch.arange(length.long()).float()
+    count: Any = length.long()
+    return torch.arange(count).float()
 
 
 def _rounded(high: Tensor, low: Tensor) -> Tensor:

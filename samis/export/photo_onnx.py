@@ -55,7 +55,7 @@ def write_photo_onnx(graph: PhotoGraph, path: Path, metadata: Mapping[str, str],
             reason = " ".join(str(error).split())[:160]
             raise UserError(
                 f"{path.name}: expected a network whose operations ONNX has, but {reason}; export another network",
-                code="E-EXPORT-NETWORK",
+                code="E-EXPORT-UNSUPPORTED",
             ) from error
     add_metadata(path, metadata)
 
@@ -66,18 +66,22 @@ def pooling_by_products() -> Iterator[None]:
 
     Inside the frame no size is free, so that the sizes at the time of tracing are those of every photo.
     """
-    original = F.adaptive_avg_pool2d
+    functional: Any = F
+    original = functional.adaptive_avg_pool2d
 
     def pooled(x: Tensor, output_size: Any) -> Tensor:
         sizes = (output_size, output_size) if isinstance(output_size, int) else output_size
-        rows, columns = (_means(int(x.shape[dim]), int(x.shape[dim] if size is None else size)) for dim, size in zip((-2, -1), sizes, strict=True))
+        rows, columns = (
+            _means(int(x.shape[dim]), int(x.shape[dim] if size is None else size))
+            for dim, size in zip((-2, -1), sizes, strict=True)
+        )
         return rows.to(x) @ x @ columns.to(x).transpose(-2, -1)
 
-    F.adaptive_avg_pool2d = pooled
+    functional.adaptive_avg_pool2d = pooled
     try:
         yield
     finally:
-        F.adaptive_avg_pool2d = original
+        functional.adaptive_avg_pool2d = original
 
 
 def _means(before: int, after: int) -> Tensor:

@@ -30,6 +30,7 @@ from samis.evaluation.score_row import rows_of_training
 from samis.export.card import model_card
 from samis.export.merged import Probe, merged_sam, registry_takes, write_checkpoint, write_own
 from samis.export.onnx import write_onnx
+from samis.export.photo_onnx import add_metadata
 from samis.export.transformers import write_transformers
 from samis.jobs.calibrate import stated_calibration
 from samis.jobs.load import load_run
@@ -119,7 +120,7 @@ def export(
     probe = Probe.of(adapted.sam)
     state = adapted.merged()
     check_finite(state, f"{run_folder}, merged")
-    writers = _writers(run.config, adapted, state, probe)
+    writers = _writers(run.config, adapted, state, probe, run.threshold)
     out.mkdir(parents=True, exist_ok=True)
     written = []
     for name in wanted:
@@ -144,7 +145,7 @@ def _official(config: Experiment) -> bool:
 
 
 def _writers(
-    config: Experiment, adapted: Any, state: dict[str, torch.Tensor], probe: Probe
+    config: Experiment, adapted: Any, state: dict[str, torch.Tensor], probe: Probe, threshold: float
 ) -> dict[str, tuple[str, Callable[[Path], float]]]:
     """Return format -> (file or folder name, what writes and tries it at a path)."""
     architecture, frame_px = (
@@ -163,7 +164,9 @@ def _writers(
 
     def onnx_folder(path: Path) -> float:
         path.mkdir()
-        return write_onnx(merged_sam(state, architecture=architecture, frame_px=frame_px), path, probe=probe)
+        difference = write_onnx(merged_sam(state, architecture=architecture, frame_px=frame_px), path, probe=probe)
+        add_metadata(path / "decoder.onnx", {"threshold": repr(threshold)})
+        return difference
 
     merged: tuple[str, Callable[[Path], float]]
     if registry_takes(architecture, frame_px):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import shutil
@@ -13,31 +12,25 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from torch import Tensor, nn
 
-from samis.baselines import BASELINES
-from samis.baselines.learner import main_logits
 from samis.config import Experiment, load_config
 from samis.core.contracts import Sample
 from samis.core.files import write_atomic
-from samis.core.geometry import PIXEL_MEAN, PIXEL_STD, Framing
+from samis.core.geometry import Framing
 from samis.core.provenance import provenance
 from samis.core.weight_files import usual_rights
 from samis.data import load_dataset
 from samis.data.base import subset
-from samis.data.configured import label_of, load_split
+from samis.data.configured import load_split
 from samis.errors import ConfigError, UserError, did_you_mean
 from samis.export.exported import open_file
-from samis.export.merged import merged_sam
 from samis.export.openvino import check_installed, write_half, write_int8
-from samis.export.photo_graph import PhotoGraph
 from samis.export.photo_onnx import write_photo_onnx
-from samis.export.stock_sam import PROMPTS, SamLogits
+from samis.jobs.line_graph import build_graph, check_run, framing_of, metadata_of
 from samis.jobs.line_scores import score_files
-from samis.jobs.load import Run, load_run
+from samis.jobs.load import LoadedRun, load_run
 from samis.prediction import Predictor
 from samis.prompts import build_prompter
-from samis.sam.framing import build_framing
 
 TARGETS = {
     "onnx": ".onnx",
@@ -47,7 +40,8 @@ TARGETS = {
 """Target -> how its file's name ends."""
 NEEDS = {"onnx": (), "openvino-fp16": ("openvino",), "openvino-int8": ("openvino", "nncf")}
 TOLERANCE = {"onnx": 1e-3, "openvino-fp16": 0.1}
-"""Largest difference of a map from samis' own; half precision moves it most at the edges of defects. INT8 is scored, not bounded."""
+"""Largest difference of a map from samis' own; half precision moves it most at the edges of defects. INT8 has no bound: its score
+says what it costs."""
 SIDES = ((1.0, 1.0), (0.6, 0.93), (0.4, 0.27), (1.5, 1.1), (1.1, 2.3))
 """Heights and widths, in frames, of the photos with which a file is compared."""
 REPORT = "line_ready.json"
@@ -117,7 +111,7 @@ def write_line_files(
         each.scores = scores.get(each.target, {})
     report = {
         "run": str(run_folder),
-        **_metadata(run),
+        **metadata_of(run),
         "files": [vars(each) for each in files],
         "calibration": {"split": config.data.val, "photos": len(photos)} if photos else None,
         "original": scores.get("original"),
@@ -142,27 +136,6 @@ def check_targets(targets: Sequence[str]) -> None:
                 code="E-EXPORT-TARGET",
             )
         check_installed(*NEEDS[target])
-
-
-def check_run(config: Experiment, folder: Path) -> None:
-    """Refuse runs that need more than a photo, or more than one pass.
-
-    Raises:
-        UserError: a prompt that a file cannot make itself, or test-time augmentation.
-    """
-    s, kind = config.segmenter, config.prompt.kind
-    if s.name == "sam" and kind not in PROMPTS:
-        raise UserError(
-            f"{folder}: expected a run with prompt.kind {' or '.join(PROMPTS)} for a file that takes photos alone, got {kind}; "
-            "tune one with prompt.kind=empty",
-            code="E-EXPORT-PROMPT",
-        )
-    if s.tta != "none":
-        raise UserError(
-            f"{folder}: expected segmenter.tta=none for a file of one pass, got {s.tta}; train without it, so that the threshold "
-            "belongs to single maps",
-            code="E-EXPORT-TTA",
-        )
 
 
 def read_config(folder: Path, overrides: Sequence[str]) -> Experiment:
@@ -197,7 +170,7 @@ def _calibration(config: Experiment, count: int) -> list[np.ndarray]:
             "set data.val and --calibrate",
             code="E-EXPORT-CALIBRATION",
         )
-    framing = build_framing(config.frame, config.segmenter.architecture)
+    framing = framing_of(config)
     chosen = subset(dataset, count)
     return [tile for number in range(len(chosen)) for tile in _tiles(chosen[number].image, framing)][:count]
 
@@ -207,13 +180,13 @@ def _tiles(image: np.ndarray, framing: Framing) -> list[np.ndarray]:
     return [image[y0:y1, x0:x1] for x0, y0, x1, y1 in boxes]
 
 
-def _write(run: Run, out: Path, targets: Sequence[str], photos: Sequence[np.ndarray]) -> list[LineFile]:
+def _write(run: LoadedRun, out: Path, targets: Sequence[str], photos: Sequence[np.ndarray]) -> list[LineFile]:
     """Write the targets in a hidden folder, compare each with the run, and only then give it its name."""
     out.mkdir(parents=True, exist_ok=True)
     workshop = out / f".{os.getpid()}.export"
     shutil.rmtree(workshop, ignore_errors=True)
     workshop.mkdir()
-    metadata = _metadata(run)
+    metadata = metadata_of(run)
     name = run.config.experiment
     onnx_file = workshop / f"{name}{TARGETS['onnx']}"
     probes = _probes(run)
@@ -229,8 +202,9 @@ def _write(run: Run, out: Path, targets: Sequence[str], photos: Sequence[np.ndar
         for target in TARGETS:
             if target in targets:
                 path = workshop / f"{name}{TARGETS[target]}"
-                writers.get(target, lambda _: None)(path)
-                made.append((target, path, *_compared(target, path, probes, threshold_of(run))))
+                if target in writers:
+                    writers[target](path)
+                made.append((target, path, *_compared(target, path, probes, run.threshold)))
         return [_kept(out, target, path, *differences) for target, path, *differences in made]
     finally:
         shutil.rmtree(workshop, ignore_errors=True)
@@ -245,68 +219,9 @@ def _kept(out: Path, target: str, path: Path, difference: float, flipped: float)
     return LineFile(target, str(out / path.name), round(size, 3), difference, flipped)
 
 
-def build_graph(run: Run) -> PhotoGraph:
-    """Return the run's best epoch as a graph from photos to maps; its weights are on the CPU.
-
-    Args:
-        run: of a tuned SAM or a baseline network, its learner on the CPU.
-    """
-    frame_px = build_framing(run.config.frame, run.config.segmenter.architecture).frame_px
-    network: nn.Module
-    if run.config.segmenter.name in BASELINES:
-        network = NetworkLogits(copy.deepcopy(run.learner.network))
-    else:
-        adapted, architecture = run.learner.adapted, run.config.segmenter.architecture
-        has_layers = run.config.adapter.name == "bottleneck"  # which no stock Sam has
-        sam = copy.deepcopy(adapted.sam) if has_layers else merged_sam(
-            adapted.merged(), architecture=architecture, frame_px=frame_px
-        )  # fmt: skip
-        network = SamLogits(sam, run.config.prompt.kind)
-    return PhotoGraph(network.eval(), frame_px=frame_px, threshold=threshold_of(run)).eval()
-
-
-class NetworkLogits(nn.Module):
-    """A baseline network, called as ``PhotoGraph`` calls one."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor, shown: Tensor) -> Tensor:
-        """Return (N, 1, h, w) logits of (N, 3, S, S) framed images."""
-        return main_logits(self.network(images))
-
-
-def threshold_of(run: Run) -> float:
-    """Return the threshold that the run chose on validation; SAM's own 0.5 if it stored none."""
-    return float((run.birth.get("threshold") or {}).get("value", 0.5))
-
-
-def _metadata(run: Run) -> dict[str, str]:
-    """Return what a file says of itself."""
-    config, found = run.config, provenance()
-    tile = config.frame.tile_px
-    return {
-        "experiment": config.experiment,
-        "network": config.segmenter.architecture if config.segmenter.name == "sam" else config.segmenter.name,
-        "threshold": repr(threshold_of(run)),
-        "threshold_from": "validation" if run.birth.get("threshold") else "not chosen: 0.5",
-        "frame_px": str(build_framing(config.frame, config.segmenter.architecture).frame_px),
-        "pixel_mean": json.dumps(PIXEL_MEAN),
-        "pixel_std": json.dumps(PIXEL_STD),
-        "tile_px": str(tile),
-        "tiling": f"not inside: cut photos into tiles of {tile} px" if tile else "not inside, and not needed",
-        "data": label_of(config.data),
-        "data_fingerprint": str(run.birth.get("data_fingerprint", "unknown")),
-        "samis_commit": found["commit"],
-        "input": "photo: uint8, batch x height x width x 3, RGB",
-        "outputs": "map: float32 in [0, 1]; mask: bool, map > threshold; both batch x height x width",
-    }
-
-
-def _probes(run: Run) -> list[tuple[np.ndarray, np.ndarray]]:
+def _probes(run: LoadedRun) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return photos of several sizes with the run's own maps."""
-    framing = build_framing(run.config.frame, run.config.segmenter.architecture)
+    framing = framing_of(run.config)
     whole = Framing(framing.frame_px)
     predictor = Predictor(run.segmenter, whole, build_prompter(run.config.prompt))
     drawn = load_dataset("procedural", split="test", surface="steel", count=len(SIDES))

@@ -18,10 +18,10 @@ from samis.evaluation.evaluator import Evaluator
 from samis.evaluation.labels import digits, label
 from samis.export.exported import ExportedSegmenter, map_of, open_file
 from samis.factory import build_batch_maker
-from samis.jobs.load import Run
+from samis.jobs.line_graph import framing_of
+from samis.jobs.load import LoadedRun
 from samis.prediction import Predictor
 from samis.prompts import build_prompter
-from samis.sam.framing import build_framing
 
 COLUMNS = ("s_measure", "weighted_f", "mae")
 
@@ -52,7 +52,7 @@ class MaskIou:
         return self.inner.describe()
 
 
-def score_files(run: Run, files: Mapping[str, Path], dataset: Dataset) -> dict[str, dict[str, Any]]:
+def score_files(run: LoadedRun, files: Mapping[str, Path], dataset: Dataset) -> dict[str, dict[str, Any]]:
     """Score and time the run ("original") and its files.
 
     Args:
@@ -65,8 +65,8 @@ def score_files(run: Run, files: Mapping[str, Path], dataset: Dataset) -> dict[s
         batch 1), ``timed_images``, ``device``.
     """
     config, threads = run.config, torch.get_num_threads()
-    threshold = float((run.birth.get("threshold") or {}).get("value", 0.5))
-    framing = build_framing(config.frame, config.segmenter.architecture)
+    threshold = run.threshold
+    framing = framing_of(config)
     predictor = Predictor(run.segmenter, framing, build_prompter(config.prompt))
 
     def own(image: np.ndarray) -> np.ndarray:
@@ -102,8 +102,8 @@ def latency(call: Callable[[np.ndarray], Any], photos: Sequence[np.ndarray]) -> 
         call: gives a photo's map.
         photos: (H, W, 3) uint8 each, at least one.
     """
-    for photo in photos[:1] * WARM_UPS:
-        call(photo)
+    for _ in range(WARM_UPS):
+        call(photos[0])
     times = []
     for photo in photos:
         start = time.perf_counter()
@@ -134,10 +134,14 @@ def score_table(report: Mapping[str, Any]) -> str:
             ]
         )
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    aligned = [
-        "  ".join(cell.ljust(width) if not n else cell.rjust(width) for n, (cell, width) in enumerate(zip(line, widths, strict=True)))
-        for line in lines
-    ]  # fmt: skip
-    about = f"{report['data']}, {scored['split']}, {scored['images']} images; masks cut at the run's threshold {float(report['threshold']):.3f}"
-    timed = f"latency: photo to map, batch 1, median and 95th percentile of {original['timed_images']} photos on {original['device']}"
+    aligned = []
+    for first, *others in lines:
+        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        aligned.append("  ".join([first.ljust(widths[0]), *cells]))
+    cut = f"masks cut at the run's threshold {float(report['threshold']):.3f}"
+    about = f"{report['data']}, {scored['split']}, {scored['images']} images; {cut}"
+    timed = (
+        f"latency: photo to map, batch 1, median and 95th percentile of {original['timed_images']} photos on "
+        f"{original['device']}"
+    )
     return "\n".join([about, *aligned, timed])

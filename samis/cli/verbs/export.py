@@ -36,7 +36,13 @@ def arguments(parser: Parser) -> None:
         metavar="TARGETS")  # fmt: skip
     add("--score", action="store_true", help="with --to: score and time each file next to the run")
     add("--split", help="with --score: the split (default: the run's data.test)")
-    add("--calibrate", type=int, default=100, help="validation photos for openvino-int8 (default: %(default)s)", metavar="N")
+    add(
+        "--calibrate",
+        type=int,
+        default=100,
+        help="validation photos for openvino-int8 (default: %(default)s)",
+        metavar="N",
+    )
     add("overrides", nargs="*", metavar="key=value", help="with --to: where the data are, such as data.root=DIR")
     add("--dry-run", action="store_true", help="say what would be written, and stop")
     add("--json", action="store_true", help="print one JSON object instead of text")
@@ -88,7 +94,8 @@ def check_alone(arguments: argparse.Namespace) -> None:
 def run_line(arguments: argparse.Namespace, folder: Path) -> None:
     """Write the files for a line, and print what they are or how they score."""
     targets = [word.strip() for word in arguments.to.split(",") if word.strip()]
-    from samis.jobs.line_ready import REPORT, TARGETS, check_run, check_targets, read_config, write_line_files
+    from samis.jobs.line_graph import check_run
+    from samis.jobs.line_ready import REPORT, TARGETS, check_targets, read_config, write_line_files
 
     check_targets(targets or [arguments.to])
     check_run(read_config(folder, arguments.overrides), folder)
@@ -105,7 +112,9 @@ def run_line(arguments: argparse.Namespace, folder: Path) -> None:
         print(json.dumps(report))
         return
     for file in report["files"]:
-        print(f"{file['target']}: {file['path']} ({file['megabytes']:.1f} MB, maps within {file['difference']:.1g} of the run's)")
+        print(
+            f"{file['target']}: {file['path']} ({file['megabytes']:.1f} MB, maps within {file['difference']:.1g} of the run's)"
+        )
     if int(report["tile_px"]):
         print(f"tiling is not inside: cut photos into tiles of {report['tile_px']} px, as the run was tuned")
     if report["scored"]:
