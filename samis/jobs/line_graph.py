@@ -66,13 +66,18 @@ def build_graph(run: LoadedRun) -> PhotoGraph:
     if run.config.segmenter.name in BASELINES:
         network = NetworkLogits(copy.deepcopy(run.learner.network))
     else:
-        adapted, architecture = run.learner.adapted, run.config.segmenter.architecture
-        has_layers = run.config.adapter.name == "bottleneck"  # which no stock Sam has
-        sam = copy.deepcopy(adapted.sam) if has_layers else merged_sam(
-            adapted.merged(), architecture=architecture, frame_px=frame_px
-        )  # fmt: skip
-        network = SamLogits(sam, run.config.prompt.kind)
+        network = SamLogits(_merged(run, frame_px), run.config.prompt.kind)
     return PhotoGraph(network.eval(), frame_px=frame_px, threshold=run.threshold).eval()
+
+
+def _merged(run: LoadedRun, frame_px: int) -> nn.Module:
+    """Return a stock Sam of the run's merged weights; a copy with its adapter where that has layers no Sam has."""
+    adapted = run.learner.adapted
+    try:
+        state = adapted.merged()
+    except UserError:
+        return copy.deepcopy(adapted.sam)
+    return merged_sam(state, architecture=run.config.segmenter.architecture, frame_px=frame_px)
 
 
 class NetworkLogits(nn.Module):
