@@ -39,7 +39,7 @@ def bce(
     On an empty mask: the plain mean over the surface, positive unless the logits say "no defect" surely.
     """
     pixel = F.binary_cross_entropy_with_logits(logits.float(), truth, reduction="none")
-    weight = _rim_weight(truth, inside, edge_weight)
+    weight = _boundary_weight(truth, inside, edge_weight)
     if pixel_weight is not None:
         weight = weight * pixel_weight.float()
     if balance:
@@ -84,7 +84,7 @@ def weighted_iou(
 
     `smooth` as in ``dice``: on an empty mask an empty map costs nothing and each false pixel costs.
     """
-    weight = _rim_weight(truth, inside, edge_weight)
+    weight = _boundary_weight(truth, inside, edge_weight)
     probability = logits.float().sigmoid()
     overlap = (probability * truth * weight).flatten(1).sum(1)
     both = ((probability + truth) * weight).flatten(1).sum(1)
@@ -132,7 +132,7 @@ def hybrid(logits: Tensor, truth: Tensor, inside: Tensor | None = None) -> Tenso
 
 
 def edges(truth: Tensor, inside: Tensor | None = None, *, width: int = 3) -> Tensor:
-    """Return the rims of the truth's regions: dilation minus erosion by a square.
+    """Return the boundaries of the truth's regions: dilation minus erosion by a square.
 
     Args:
         truth: as the module says.
@@ -204,7 +204,7 @@ def _ones(truth: Tensor, inside: Tensor | None) -> Tensor:
     return torch.ones_like(truth) if inside is None else inside.to(truth.dtype)
 
 
-def _rim_weight(truth: Tensor, inside: Tensor | None, edge_weight: float) -> Tensor:
+def _boundary_weight(truth: Tensor, inside: Tensor | None, edge_weight: float) -> Tensor:
     """Return what each pixel counts, 0 outside; the local mean is taken over pixels inside."""
     weight = _ones(truth, inside)
     if not edge_weight:

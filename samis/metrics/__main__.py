@@ -110,14 +110,14 @@ def score_folders(options: argparse.Namespace) -> None:
     for label, scores in zip(labels, results, strict=True):
         for text in scores.warnings():
             print(f"warning: {label + ': ' if len(maps) > 1 else ''}{text}", file=sys.stderr)
-    together = options.with_clean or options.protocol == "inspection"
+    with_clean = options.with_clean or options.protocol == "inspection"
     named = dict(zip(labels, results, strict=True))
     if options.csv:
         _write_csv(options.csv, named)
     if options.curves:
-        _write_curves(options.curves, named, together=together)
+        _write_curves(options.curves, named, with_clean=with_clean)
     counts = {"images": len(files[0]), "clean_images": len(results[0].clean)}
-    numbers = {label: _numbers(scores, together=together) for label, scores in named.items()}
+    numbers = {label: _numbers(scores, with_clean=with_clean) for label, scores in named.items()}
     if options.json:
         content = numbers[labels[0]] if options.truth is None else {"folders": numbers}
         print(json.dumps({"protocol": options.protocol, **counts, **content}))
@@ -125,7 +125,7 @@ def score_folders(options: argparse.Namespace) -> None:
     for label in labels:
         if options.truth is not None:
             print(f"{label}:")
-        _print_table(options.protocol, counts, numbers[label], together=together)
+        _print_table(options.protocol, counts, numbers[label], with_clean=with_clean)
 
 
 def _folders(options: argparse.Namespace) -> tuple[list[Path], Path]:
@@ -162,8 +162,8 @@ def _read_names(path: Path) -> list[str]:
     return names
 
 
-def _numbers(scores: FolderScores, *, together: bool) -> dict[str, float]:
-    chosen = [*scores.defective.values(), *(scores.clean.values() if together else ())]
+def _numbers(scores: FolderScores, *, with_clean: bool) -> dict[str, float]:
+    chosen = [*scores.defective.values(), *(scores.clean.values() if with_clean else ())]
     numbers = summarise(chosen) if chosen else {}
     if scores.clean_rule:
         numbers.update(summarise(list(scores.clean_rule.values())))
@@ -183,11 +183,11 @@ def _write_csv(path: Path, named: Mapping[str, FolderScores]) -> None:
     _write_table(path, rows, "--csv")
 
 
-def _write_curves(path: Path, named: Mapping[str, FolderScores], *, together: bool) -> None:
+def _write_curves(path: Path, named: Mapping[str, FolderScores], *, with_clean: bool) -> None:
     """Write the mean curves: a row for each folder and threshold, 255 first."""
     rows: list[dict[str, object]] = []
     for label, scores in named.items():
-        chosen = [*scores.defective.values(), *(scores.clean.values() if together else ())]
+        chosen = [*scores.defective.values(), *(scores.clean.values() if with_clean else ())]
         curves = mean_curves(chosen) if chosen else {}
         for place, threshold in enumerate(THRESHOLDS if curves else ()):
             values = {name: float(curve[place]) for name, curve in curves.items()}
@@ -213,8 +213,8 @@ def _write_table(path: Path, rows: Sequence[Mapping[str, object]], option: str) 
         ) from error
 
 
-def _print_table(protocol: str, counts: dict[str, int], numbers: dict[str, float], *, together: bool) -> None:
-    apart = "" if together or not counts["clean_images"] else ", clean ones scored separately"
+def _print_table(protocol: str, counts: dict[str, int], numbers: dict[str, float], *, with_clean: bool) -> None:
+    apart = "" if with_clean or not counts["clean_images"] else ", clean ones scored separately"
     print(f"protocol {protocol}: {counts['images']} images, {counts['clean_images']} of them clean{apart}")
     width = max((len(name) for name in numbers), default=0)
     for name, value in numbers.items():

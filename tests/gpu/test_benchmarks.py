@@ -13,7 +13,7 @@ pytestmark = pytest.mark.gpu
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = {  # on a GPU, and for a trial on a CPU
     "encoder": (["--quick", "--batches", "2", "--no-compile"], ["--quick", "--frame", "128"]),
-    "everything": ([], ["--quick", "--points", "3", "--images", "2"]),
+    "automatic_masks": ([], ["--quick", "--points", "3", "--images", "2"]),
     "embeddings": (["--images", "16"], ["--quick"]),
     "step": ([], ["--quick"]),
 }
@@ -34,5 +34,5 @@ def test_ends_with_results_that_agree(device, small, note, name):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     line = json.loads(done.stdout.splitlines()[-1])
-    assert name not in ("everything", "embeddings") or device in line["name"], "it ran elsewhere"
+    assert name not in ("automatic_masks", "embeddings") or device in line["name"], "it ran elsewhere"
     note(f"benchmarks/{name}.py: {time.monotonic() - start:.0f} s, {line}")

@@ -14,7 +14,7 @@ SMALL = {
     "folders": ["--number", "12"],
     "scaling": ["--steps", "1"],
     "encoder": [],
-    "everything": ["--points", "4", "--images", "2"],
+    "automatic_masks": ["--points", "4", "--images", "2"],
     "embeddings": [],
     "memory": [],
     "step": [],
@@ -22,7 +22,7 @@ SMALL = {
 }
 MOST = {"computing": 1000, "copies": 290}
 """Operators that compute, and copies, of a training step; a cast that comes back at each use shows here."""
-SLOW = {"scaling", "encoder", "everything", "embeddings", "memory"}
+SLOW = {"scaling", "encoder", "automatic_masks", "embeddings", "memory"}
 
 
 def test_every_benchmark_is_launched_here():

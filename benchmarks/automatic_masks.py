@@ -1,9 +1,9 @@
-"""Time "segment everything" without the encoder: segment_anything's generator against ours, from the same embedding.
+"""Time automatic mask generation without the encoder: segment_anything's generator against ours, from the same embedding.
 
-  python benchmarks/everything.py            samis_lite 32 x 32 points; decoder of vit_b's size, 16 x 16 on a 1024 px image
-  python benchmarks/everything.py --quick    12 x 12 and 6 x 6 points
+  python benchmarks/automatic_masks.py            samis_lite 32 x 32 points; decoder of vit_b's size, 16 x 16 on a 1024 px image
+  python benchmarks/automatic_masks.py --quick    12 x 12 and 6 x 6 points
 
-  python benchmarks/everything.py --device cuda    the same on a GPU, the median of up to three rounds after a first one
+  python benchmarks/automatic_masks.py --device cuda    the same on a GPU, the median of up to three rounds after a first one
 
 Two decoders: that of the embedded samis_lite on a drawn surface (real masks, real thresholds), for one image and for
 several at once against segment_anything's loop over them, and one of vit_b's size with random weights (what it costs;
@@ -44,7 +44,7 @@ NAMES = ("SamAutomaticMaskGenerator", "ours")
 
 
 class Remembered(nn.Module):
-    """Stands in the encoder's place and gives out embeddings made before, in turn."""
+    """Replaces the encoder: gives out embeddings made before, in turn."""
 
     def __init__(self, embeddings: Tensor) -> None:
         super().__init__()
@@ -156,7 +156,7 @@ def compare(
     # Ours takes most boxes from the mask at low resolution: of two whose boxes overlap by 0.9508 (limit 0.95) stock kept one,
     # ours both. So one mask, or one in twenty, may differ.
     equal = same >= 1 and max(theirs, mine) - same <= max(1, 0.05 * max(theirs, mine))
-    return report(f"everything: {name}, {device}", *measured, equal=equal, per=len(samples), names=NAMES)
+    return report(f"automatic masks: {name}, {device}", *measured, equal=equal, per=len(samples), names=NAMES)
 
 
 class Held:
