@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-from benchmarks.everything import Held
+from benchmarks.automatic_masks import Held
 from benchmarks.sides import finish, measure, parse, report, spread
 from samis.adapters import apply_adapter
 from samis.config import AdapterConfig, LossConfig
