@@ -113,12 +113,12 @@ def predict_photos(
         print(json.dumps(result))
     else:
         print(
-            f"threshold {result['threshold']:.3f} ({result['threshold_from']}); {result['images']} photos in {result['out']}, "
+            f"threshold {result['threshold']:.4g} ({result['threshold_from']}); {result['images']} photos in {result['out']}, "
             f"{result['defective']} with defects, {result['regions']} regions"
         )
         found = result["verdicts"]
         print(
-            f"verdicts: {found['defective']} defective, {found['OK']} OK ({found['rule']} above {found['threshold']:.3f}); "
+            f"verdicts: {found['defective']} defective, {found['OK']} OK ({found['rule']} above {found['threshold']:.4g}); "
             f"{out / 'images.csv'}"
         )
         print(f"look at them: {page}")

@@ -107,6 +107,11 @@ def test_what_cannot_be_kept_says_the_best():
     assert (
         keep_promise(Promise(miss_at_most=0.6), marked).threshold >= 0.19
     )  # below, all of the surface would be marked
+    faint = []  # half of the defect is fainter than the surface around it: to find it, all would be marked
+    for values, truth in [square(0.5)] * 30:
+        faint.append((np.where(truth, np.maximum(values, 0.1), 0.2).astype(np.float32), truth))
+    with pytest.raises(UserError, match=r"a lower threshold marks more than 20% .*E-DECIDE-UNATTAINABLE"):
+        keep_promise(Promise(miss_at_most=0.1), calibration(faint))
     loud = [(np.ones((8, 8), np.float32), np.zeros((8, 8), bool))] * 60 + [square(1.0)] * 20
     with pytest.raises(UserError, match="E-DECIDE-UNATTAINABLE"):
         keep_promise(Promise(false_alarms_at_most=0.05), calibration(loud))
