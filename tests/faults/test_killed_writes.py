@@ -79,7 +79,7 @@ def test_killed_while_writing_rows(tmp_path: Path) -> None:
             assert next(iter(read_measured([tmp_path]).values())).images[0]["mae"] == version
         else:  # killed between the two files
             torn += 1
-            with pytest.raises(ValueError, match="expected the per-image values of the row beside it"):
+            with pytest.raises(ValueError, match="E-ROW-IMAGES"):
                 read_measured([tmp_path])
     row(7).save(path)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["row.csv", "row.json"], "leftovers are cleaned"
@@ -190,7 +190,7 @@ def test_a_row_cut_short_is_told_in_one_line(tmp_path: Path, cut: int) -> None:
     path = row(1).save(tmp_path / "row.json")
     path.write_bytes(path.read_bytes()[:cut])
     for read in (lambda: read_row(path), lambda: read_measured([tmp_path])):
-        with pytest.raises(ValueError, match="cut short or damaged") as caught:
+        with pytest.raises(ValueError, match="E-ROW-DAMAGED") as caught:
             read()
         assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
