@@ -61,7 +61,7 @@ class Run:
         return [SINGLE, *MASK_RULES] if s.name == "sam" and s.mask_rule == "all" else [""]
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(kw_only=True)
 class LoadedRun(Run):
     """A run with its best weights.
 
@@ -70,8 +70,8 @@ class LoadedRun(Run):
         segmenter: what predicts with it.
     """
 
-    learner: Any = None
-    segmenter: Any = None
+    learner: Any
+    segmenter: Segmenter
 
 
 def open_run(config: Experiment) -> Run:
@@ -134,4 +134,4 @@ def load_run(folder: str | Path, *, tta: str | None = None) -> LoadedRun:
     run = read_run(path, tta=tta)
     learner = load_learner(run.config, path / "best")
     segmenter: Segmenter = build_tta(learner.segmenter(), run.config.segmenter.tta)
-    return LoadedRun(run.config, run.name, path, run.provenance, learner, segmenter)
+    return LoadedRun(run.config, run.name, path, run.provenance, learner=learner, segmenter=segmenter)
