@@ -186,6 +186,8 @@ def test_groups_hold_each_parameter_once(method):
 @pytest.mark.parametrize("method", ALL)
 def test_half_precision_copies_change_nothing_but_rounding(method):
     """The weights that the trainer copies to bf16 once a step give the loss and gradients of autocast alone."""
+    if method == "boft" and peft.__version__.startswith("0.15."):
+        pytest.skip("boft of peft 0.15 does not run under autocast")
     found = []
     for copies in (False, True):
         adapted = trained(method)[0]
@@ -260,6 +262,7 @@ def test_two_processes_are_one_for_every_method(tmp_path):
     _two_equal_one([name for name in METHODS if installed(name)], tmp_path / "store")
 
 
+@pytest.mark.skipif(not installed("tinylora"), reason=f"peft {peft.__version__} lacks tinylora")
 def test_a_shared_parameter_resumes():
     """A resume point has it once; loaded, every layer has it again."""
     from samis.config import LossConfig
@@ -311,6 +314,8 @@ def test_a_refused_method_has_its_reason_in_one_line(method):
 )
 def test_options_that_break_a_promise_are_refused(changes, code, named):
     config = config_of(**{"method": "lokr"} | changes)
+    if config.method in METHODS and not installed(config.method):
+        pytest.skip(f"peft {peft.__version__} lacks {config.method}")
     with pytest.raises(UserError, match=code) as caught:
         apply_adapter(fresh(), config)
     assert named in str(caught.value) and "\n" not in str(caught.value)
