@@ -1,4 +1,4 @@
-"""How metrics and kinds of rows are called, which way is better, and how many digits are printed."""
+"""How metrics, data sets and kinds of rows are called, which way is better, and how many digits are printed."""
 
 from __future__ import annotations
 
@@ -51,6 +51,25 @@ DEFAULT_METRICS = {
 Rows of another protocol show all that they have."""
 SHOWN_IF_MEASURED = ("boundary_f",)
 """Metrics of their own columns in rows that have them, besides those of the protocol: they are computed only where named."""
+
+PLAIN_NAMES = {
+    "sd_saliency_900": "strip steel",
+    "magnetic_tile": "magnetic tile",
+    "rsdds": "rail",
+    "nrsd_mn": "rail (NRSD-MN)",
+    "procedural": "drawn surfaces",
+}
+"""Key of a public data set -> what sentences call it; a user's own data keep their label."""
+
+
+def plain_name(dataset: str) -> str:
+    """Return what sentences call a data set, with the options that make it another one.
+
+    >>> plain_name("magnetic_tile (by tile)"), plain_name("rsdds"), plain_name("castings, line 2")
+    ('magnetic tile (by tile)', 'rail', 'castings, line 2')
+    """
+    key, bracket, options = dataset.partition(" (")
+    return PLAIN_NAMES.get(key, key) + bracket + options
 
 
 def label(metric: str) -> str:

@@ -30,10 +30,44 @@ def test_the_answer_comes_first(open_page):
     page = open_page()
     text = page.locator("h1").text_content()
     # on both data sets: zero-shot 0.375, tuned 0.650, best 0.9075: (0.650 - 0.375) / (0.9075 - 0.375) = 52 %
-    assert text.startswith("Tuning SAM closes 52 % of the gap to the best specialised network on rail")
+    assert text.startswith("Tuning SAM closes 52\N{NO-BREAK SPACE}% of the gap to the best specialised network on rail")
     assert page.locator("main > *").first.is_visible() and page.locator("h1").bounding_box()["y"] < 300
     assert page.locator(".gap svg[role=img]").count() == 4  # two data sets, two metrics
     assert "zero-shot SAM 0.375 (grid)" in page.locator(".gap svg").first.get_attribute("aria-label")
+
+
+def test_each_data_set_has_a_card_with_its_numbers_and_a_sentence(open_page):
+    cards = open_page(viewport={"width": 390, "height": 800}).locator(".finds li")
+    assert cards.locator(".name strong").all_text_contents() == ["rail", "steel"]
+    # means over 16 images: 0.50 + 0.020 * 7.5, 0.30 + 0.010 * 7.5, 0.90 + 0.001 * 7.5; these rows have no recall and no IoU
+    assert cards.nth(0).locator("dd").all_text_contents() == ["0.650", "0.375", "0.908"]
+    assert "On steel, tuned SAM reaches S 0.650, untouched SAM 0.375" in cards.nth(1).text_content()
+    page = cards.page
+    unfold(page)
+    box = page.locator(f"{MAIN_TABLE} tbody td").first.bounding_box()
+    assert box["x"] + box["width"] < 390  # so do they in a table
+    assert "Escapes and overkill" in cards.nth(1).locator(".images").text_content()
+    assert cards.nth(0).locator("dl").bounding_box()["y"] < 600  # figures come first, on a phone too
+
+
+def test_columns_are_explained_on_hover_by_keyboard_and_by_touch(open_page):
+    page = open_page(viewport={"width": 390, "height": 800}, has_touch=True)
+    unfold(page)
+    button = page.locator(f"{MAIN_TABLE} thead button").filter(has_text="MAE ↓")
+    text = "Mean absolute error: mean difference of map and truth over all pixels"
+    assert button.get_attribute("title").startswith(text)
+    described = page.locator(f"#{button.get_attribute('aria-describedby')}")  # read with the button by a screen reader
+    assert described.text_content().startswith(text) and described.is_hidden()
+    fold = page.locator(f".table:has({MAIN_TABLE}) .meanings")
+    fold.locator("summary").focus()
+    page.keyboard.press("Enter")
+    assert described.is_visible()
+    page.keyboard.press("Enter")
+    assert described.is_hidden()
+    fold.locator("summary").tap()
+    assert described.is_visible() and fold.locator("dt").first.is_visible()
+    ids = page.locator("[id]").evaluate_all("all => all.map(one => one.id)")
+    assert len(ids) == len(set(ids)) > 10
 
 
 def test_tables_sort_by_click_and_go_back(open_page):
@@ -45,7 +79,7 @@ def test_tables_sort_by_click_and_go_back(open_page):
     head = button.locator("xpath=..")
     button.click()
     assert head.get_attribute("aria-sort") == "descending"
-    assert column(page, 0) == ["unet", "lora", "grid", "empty"] and column(page, 2) == [
+    assert column(page, 0) == ["unet", "lora", "grid", "empty"] and column(page, 1) == [
         "0.908",
         "0.650",
         "0.375",
@@ -214,9 +248,14 @@ def test_dark_and_light(open_page):
     assert back(light) == back(dark)  # remembered
 
 
-@pytest.mark.parametrize("width", [320, 768])
+@pytest.mark.parametrize("width", [320, 390, 768])
 def test_small_screens_do_not_scroll_sideways(open_page, width):
     page = open_page(viewport={"width": width, "height": 640})
+    page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true })")
+    inside = """(all, width) => all.filter(one => one.closest(".scroll, svg, .bar") === null && one.closest(".skip") === null)
+        .map(one => [one.className, one.getBoundingClientRect()]).filter(([, box]) => box.width && box.right > width + 1)
+        .map(([name, box]) => `${name} ${box.right}`)"""
+    assert page.locator("main *").evaluate_all(inside, width) == []  # nothing is clipped at the right
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator(".scroll").first.evaluate("e => getComputedStyle(e).overflowX") == "auto"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from samis.errors import UserError, did_you_mean
 from samis.evaluation.rows import Chosen, TableKey, choose, group_metrics, group_rows, title
 from samis.evaluation.score_row import ScoreRow
-from samis.reporting.analysis.comparator import repeats_of
+from samis.reporting.analysis.comparator import missing_comparators, repeats_of
 from samis.reporting.analysis.gap import Difference, Gap, difference, gap_closed
 
 
@@ -24,6 +24,7 @@ class Answer:
         gap: the gap closed; None if one of the three rows is missing.
         lead: tuned - specialised; None if one of the two is missing.
         repeats: the rows of the same training as the specialised row, itself among them.
+        missing: a sentence for each kind of row that is missing.
     """
 
     title: str
@@ -33,6 +34,7 @@ class Answer:
     gap: Gap | None = None
     lead: Difference | None = None
     repeats: Sequence[ScoreRow] = ()
+    missing: Sequence[str] = ()
 
     @property
     def worse(self) -> bool:
@@ -66,6 +68,7 @@ def answers(
             if not chosen.present:
                 continue
             answer = Answer(titles[key], metric, chosen, repeats=repeats_of(chosen.best, group))
+            answer.missing = missing_comparators(chosen, group)
             if chosen.tuned and chosen.best:
                 answer.lead = difference(chosen.best, chosen.tuned, metric=metric)
             if chosen.zero_shot and chosen.tuned:

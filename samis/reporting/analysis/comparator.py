@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from samis.evaluation.labels import number, signed, span, value_of
 from samis.evaluation.repeats import families, mean_and_spread, name_of
+from samis.evaluation.rows import SPECIALISED, Chosen
 from samis.evaluation.score_row import ScoreRow
 from samis.reporting.analysis.gap import Difference
 from samis.reporting.analysis.table import Block, Cell, Line, Table, column
@@ -17,6 +18,40 @@ def repeats_of(row: ScoreRow | None, rows: Sequence[ScoreRow]) -> list[ScoreRow]
         return []
     fair = [other for other in rows if other.kind == row.kind and not (other.oracle or other.budget)]
     return next((repeats for repeats in families(fair).values() if row in repeats), [row])
+
+
+def missing_comparators(chosen: Chosen, rows: Sequence[ScoreRow]) -> list[str]:
+    """Return a sentence for each kind of row that a comparison lacks: that it is not there, or why it does not count.
+
+    Args:
+        chosen: the rows compared.
+        rows: the group that they were chosen from.
+    """
+    sentences = []
+    for role, (kinds, name, loss) in _LACKS.items():
+        if role in chosen.by_role:
+            continue
+        there = [row for row in rows if row.kind in kinds]
+        plain = [row for row in there if not row.oracle]
+        short = [row for row in plain if row.budget]
+        if not plain:
+            helped = " without help of the ground truth" if there else ""
+            text = f"No {name} was scored on these images{helped}: {loss}"
+        elif len(short) == len(plain):
+            names = ", ".join(dict.fromkeys(families(short)))
+            text = f"No {name} that was trained to a plateau was scored on these images (small budget: {names}): {loss}"
+        else:
+            text = f"No {name} with a usable result was scored on these images: {loss}"
+        sentences.append(f"{text}.")
+    return sentences
+
+
+_LACKS = {
+    "zero_shot": (("zero_shot",), "untouched (zero-shot) SAM", "what tuning gains cannot be stated"),
+    "tuned": (("tuned",), "tuned SAM", "there is nothing to compare"),
+    "best": (SPECIALISED, "specialised network", "how far SAM is from one cannot be stated"),
+}
+"""Role -> kinds of row that can have it, its name, and what cannot be stated without it."""
 
 
 def spread_words(repeats: Sequence[ScoreRow], metric: str) -> str:

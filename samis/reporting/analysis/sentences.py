@@ -1,10 +1,10 @@
-"""The answer as sentences: one for each group of rows, and a headline for all data sets."""
+"""The gap as sentences: one for each group of rows, and one for all data sets."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from samis.evaluation.labels import label, value_of
+from samis.evaluation.labels import label, plain_name, value_of
 from samis.evaluation.rows import TableKey
 from samis.evaluation.score_row import ScoreRow
 from samis.reporting.analysis.answer import Answer, tested
@@ -57,10 +57,10 @@ def _statement(answer: Answer) -> str:
     return f"{before}; {after}, {percent(gap.closed)} %{sure} of the way to {best}.{unlike}"
 
 
-def headline(by_group: dict[TableKey, list[Answer]]) -> str:
-    """Return the answer of all data sets in one sentence, by each one's first metric; "" if there is nothing to compare.
+def gap_sentence(by_group: dict[TableKey, list[Answer]]) -> str:
+    """Return how much of the gap tuning closes, of all data sets in one sentence; "" if there is nothing to compare.
 
-    Test splits only, if there are any; data sets that tuning made worse come first.
+    By each data set's first metric. Test splits only, if there are any; data sets that tuning made worse come first.
 
     Args:
         by_group: what `answers` returned.
@@ -76,28 +76,34 @@ def headline(by_group: dict[TableKey, list[Answer]]) -> str:
         zero, tuned, best = lead.chosen.zero_shot, lead.chosen.tuned, lead.chosen.best
         if zero is None or tuned is None:
             continue
+        name = plain_name(key[0])
         before, after = (value_of(row, lead.metric) for row in (zero, tuned))
         values = f"{label(lead.metric)} {before} → {after}"
         if lead.worse:
-            worse.append(f"{key[0]} ({values})")
+            worse.append(f"{name} ({values})")
         elif lead.gap is None or best is None:
-            unknown.append(f"{key[0]} ({values})")
+            unknown.append(f"{name} ({values})")
         elif lead.gap.closed is None:
-            level.append(f"{key[0]} ({values}, best {value_of(best, lead.metric)})")
+            level.append(f"{name} ({values}, best {value_of(best, lead.metric)})")
         elif lead.gap.closed > 1:  # a percentage of a small gap that was passed by far is misleading
-            (past if is_ahead(lead.lead) else even).append(f"{key[0]} ({values}, best {value_of(best, lead.metric)})")
+            (past if is_ahead(lead.lead) else even).append(f"{name} ({values}, best {value_of(best, lead.metric)})")
         else:
             goal = "" if closed else " of the gap to the best specialised network"
             reach = value_of(best, lead.metric)
-            closed.append(f"{percent(lead.gap.closed)} %{goal} on {key[0]} ({values}, best {reach})")
-    parts = [f"makes it WORSE on {_listed(worse)}"] if worse else []
-    parts += [f"closes {_listed(closed)}"] if closed else []
-    parts += [f"comes level with the best specialised network on {_listed(even)}"] if even else []
-    parts += [f"goes past the best specialised network on {_listed(past)}"] if past else []
-    parts += [f"starts level with or ahead of the best specialised network on {_listed(level)}"] if level else []
-    parts += [f"improves {_listed(unknown)}, where there is {NO_COMPARATOR}"] if unknown else []
+            closed.append(f"{percent(lead.gap.closed)} %{goal} on {name} ({values}, best {reach})")
+    parts = [f"makes it WORSE on {listed(worse)}"] if worse else []
+    parts += [f"closes {listed(closed)}"] if closed else []
+    parts += [f"comes level with the best specialised network on {listed(even)}"] if even else []
+    parts += [f"goes past the best specialised network on {listed(past)}"] if past else []
+    parts += [f"starts level with or ahead of the best specialised network on {listed(level)}"] if level else []
+    parts += [f"improves {listed(unknown)}, where there is {NO_COMPARATOR}"] if unknown else []
     return f"Tuning SAM {'; it '.join(parts)}." if parts else ""
 
 
-def _listed(parts: Sequence[str]) -> str:
+def listed(parts: Sequence[str]) -> str:
+    """Join texts as a sentence does.
+
+    >>> listed(["a", "b", "c"])
+    'a, b and c'
+    """
     return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))

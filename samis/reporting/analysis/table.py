@@ -63,6 +63,7 @@ class Table:
         blocks: its lines.
         note: a sentence or two below it.
         caution: whether the note is a warning not to compare.
+        unfolded: whether the page shows it without a click wherever it is.
     """
 
     title: str
@@ -71,6 +72,7 @@ class Table:
     blocks: list[Block] = field(default_factory=list)
     note: str = ""
     caution: bool = False
+    unfolded: bool = False
 
 
 CLEAN_METRICS = ("kept_clean", "defect_recall")
@@ -109,6 +111,28 @@ def main_table(title: str, rows: Sequence[ScoreRow], metrics: Sequence[str]) -> 
     """
     plain = [row for row in rows if not row.oracle]
     return _measured(title, plain, metrics, INTERVAL_NOTE)
+
+
+def all_columns_table(title: str, rows: Sequence[ScoreRow], metrics: Sequence[str]) -> Table | None:
+    """Build the table of all numbers that a group's protocol computed; None if the main table has them all.
+
+    Args:
+        title: the group's name.
+        rows: one group of `samis.evaluation.rows.group_rows`; oracle rows in it are left out.
+        metrics: columns of the main table.
+    """
+    plain = [row for row in rows if not row.oracle]
+    known = list(dict.fromkeys(metric for row in plain for metric in row.metrics))
+    if set(known) <= set(metrics):
+        return None
+    note = "Their intervals are in rows.csv."
+    table = Table(f"{title}: all columns", ["Method"], [column(metric, plain) for metric in known], note=note)
+
+    def line(row: ScoreRow) -> Line:
+        return Line([marked_name(row)], [Cell(_cell(row, metric).text) for metric in known])
+
+    fill_blocks(table, plain, line, known)
+    return table
 
 
 def oracle_table(title: str, rows: Sequence[ScoreRow], metrics: Sequence[str]) -> Table | None:

@@ -43,7 +43,8 @@ def verdict_table(title: str, rows: Sequence[ScoreRow]) -> Table | None:
         return None
     metrics = [name for name in METRICS if any(math.isfinite(_rate(row.verdicts, name)) for row in rows)]
     columns = [*(column(metric, rows) for metric in metrics), *COUNTS.values()]
-    table = Table(f"{title}: images called OK or defective", ["Method", "Image score"], columns, note=NOTE)
+    heads = ["Method", "Image score"]
+    table = Table(f"{title}: images called OK or defective", heads, columns, note=NOTE, unfolded=True)
 
     def line(row: ScoreRow) -> Line:
         cells = [_cell(row.verdicts, metric) for metric in metrics]

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from samis.reporting.render.document import Document
+from samis.reporting.analysis.finds import ORDER
+from samis.reporting.render.document import Document, meanings_of
 from samis.reporting.render.exhibits import Exhibit
 from samis.reporting.render.markup import to_latex
 from samis.reporting.render.svg import PAGE, environment
@@ -33,6 +34,8 @@ def render_page(document: Document) -> str:
             style=_parts("page.css", "gallery.css"),
             script=_parts("page.js", "gallery.js"),
             kind_roles=KIND_ROLES,
+            callers=ORDER,
+            meanings_of=meanings_of,
             number_of={id(table): position for position, table in enumerate(tables)},
             key=id,
             latex=[to_latex(table) for table in tables],

@@ -1,4 +1,4 @@
-"""The README's block, three sentences and ten lines, and the block of docs/results.md with all that was measured."""
+"""The README's block, a sentence and two lines for each data set, and the block of docs/results.md with all that was measured."""
 
 from __future__ import annotations
 
@@ -11,24 +11,28 @@ from samis.reporting.analysis.answer import Answer, tested
 from samis.reporting.analysis.answer_tables import answer_table, tuned_table
 from samis.reporting.analysis.comparator import repeats_table
 from samis.reporting.analysis.costs import cheaper_sentence
-from samis.reporting.analysis.sentences import sentence
+from samis.reporting.analysis.finds import basis, finds
+from samis.reporting.analysis.sentences import gap_sentence, sentence
 from samis.reporting.analysis.separate import SeparatedRows, memory_tables, noise_table
-from samis.reporting.analysis.summary import summary
 from samis.reporting.analysis.table import clean_table, main_table
 from samis.reporting.analysis.verdict_table import escapes_table, verdict_table
+from samis.reporting.render.document import finds_markdown, meanings_markdown
 from samis.reporting.render.markup import escape_markdown, to_markdown
 
 BEGIN, END = "<!-- answer:begin -->", "<!-- answer:end -->"
 
 
 def readme_block(by_group: dict[TableKey, list[Answer]]) -> str:
-    """Return the README's block as Markdown: the answer in three sentences, a table of two metrics per data set.
+    """Return the README's block as Markdown: what SAM finds on each data set, the gap, a table of two metrics per data set.
 
     Args:
         by_group: what ``answers`` returned.
     """
     table = answer_table(by_group, metrics=2, clean=False)
-    return "\n\n".join(filter(None, [escape_markdown(summary(by_group)), to_markdown(table) if table.blocks else ""]))
+    found = finds(by_group)
+    lines = "\n".join(f"- {escape_markdown(' '.join([find.sentence, *find.missing]))}" for find in found)
+    texts = [lines, escape_markdown(basis(found)), escape_markdown(gap_sentence(by_group))]
+    return "\n\n".join(filter(None, [*texts, to_markdown(table) if table.blocks else ""]))
 
 
 def results_block(
@@ -43,13 +47,17 @@ def results_block(
     """
     groups = group_rows(rows.main)
     kept = tested(by_group)
-    parts = ["## In short", *(escape_markdown(sentence(group)) for group in kept.values())]
+    found = finds(by_group)
+    parts = ["## In short", finds_markdown(found, basis(found)), "### The gap"]
+    parts += [escape_markdown(sentence(group)) for group in kept.values()]
     answer, tuned = answer_table(by_group), tuned_table(groups, by_group)
     parts += [to_markdown(answer)] if answer.blocks else []
+    shown = [answer, tuned, *(main_table("", groups[key], group_metrics(groups[key], metrics)) for key in kept)]
+    parts += [meanings_markdown(shown, heading="###")]
     parts += ["## All that was tuned", to_markdown(tuned)] if tuned.blocks else []
     for key, group in kept.items():
         title, columns = group[0].title, group_metrics(groups[key], metrics)
-        text = cheaper_sentence(groups[key], columns)
+        text = " ".join(filter(None, [*group[0].missing, cheaper_sentence(groups[key], columns)]))
         parts += [f"## {escape_markdown(title)}", *([escape_markdown(text)] if text else [])]
         parts.append(to_markdown(replace(main_table(title, groups[key], columns), title="")))
         repeated = repeats_table(title, groups[key], columns)
@@ -60,7 +68,7 @@ def results_block(
                 parts.append(to_markdown(replace(table, title="")))
     for table, text in memory_tables(rows.main, rows.seen).values():
         parts += [f"## {escape_markdown(table.title)}", escape_markdown(text), to_markdown(replace(table, title=""))]
-    return "\n\n".join(part.strip() for part in parts)
+    return "\n\n".join(part.strip() for part in parts if part)
 
 
 def replace_block(text: str, content: str, *, name: str) -> str:

@@ -26,13 +26,14 @@ from samis.reporting.analysis.charts import (
     precision_recall_chart,
     threshold_charts,
 )
-from samis.reporting.analysis.comparator import repeats_table
+from samis.reporting.analysis.comparator import missing_comparators, repeats_table
 from samis.reporting.analysis.costs import cheaper_sentence
-from samis.reporting.analysis.sentences import headline, sentence
+from samis.reporting.analysis.finds import basis, finds, headline
+from samis.reporting.analysis.sentences import gap_sentence, sentence
 from samis.reporting.analysis.separate import memory_tables, noise_table, separate_rows
-from samis.reporting.analysis.summary import overlap
 from samis.reporting.analysis.table import (
     Table,
+    all_columns_table,
     clean_table,
     main_table,
     oracle_table,
@@ -142,7 +143,10 @@ def build_document(
     footer = f"{len(rows)} score rows; every number is in rows.csv, with its row's file, commit and data fingerprint."
     turns = zip_longest(*(drawn.exhibits for drawn in pictures.values()))  # the first of each data set come first
     exhibits = [exhibit for turn in turns for exhibit in turn if exhibit is not None]
-    return Document(TITLE, sentences, sections, footer, headline(by_group), overlap(by_group), exhibits), by_group
+    found = finds(by_group)
+    first, gap = headline(found, by_group), gap_sentence(by_group)
+    lead = gap if gap != first else ""
+    return Document(TITLE, sentences, sections, footer, first, lead, found, basis(found), exhibits), by_group
 
 
 def _gap_section(groups: Sequence[Sequence[Answer]], path: Path) -> Section:
@@ -165,17 +169,20 @@ def _section(
     lead = next((metric for metric in metrics if any(metric in row.metrics for row in rows)), metrics[0])
     tables: list[Table | None] = [
         main_table(title, rows, metrics) if any(not row.oracle for row in rows) else None,
+        verdict_table(title, rows),
+        all_columns_table(title, rows, metrics),
         repeats_table(title, rows, metrics),
         per_class_table(title, rows, lead),
         clean_table(title, rows),
-        verdict_table(title, rows),
         escapes_table(title, rows),
         promise_table(title, rows),
         oracle_table(title, rows, metrics),
     ]
-    section = Section(title, [table for table in tables if table is not None], cheaper_sentence(rows, metrics))
-    shown = notable_rows(rows, lead)
     chosen = choose(rows, lead, tuned=tuned)
+    missing = missing_comparators(chosen, rows) if chosen.present else []
+    text = " ".join(filter(None, [*missing, cheaper_sentence(rows, metrics)]))
+    section = Section(title, [table for table in tables if table is not None], text)
+    shown = notable_rows(rows, lead)
     curves = precision_recall_chart(title, shown)
     by_threshold = threshold_charts(title, shown)
     drawings = [class_chart(chosen, lead), area_histogram(areas, chosen, lead), curves, *by_threshold]

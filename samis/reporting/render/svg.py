@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from samis.evaluation.meanings import column_meaning
 from samis.reporting.analysis.chart import Axis, Curve, Drawing, Histogram, LaneChart, LineChart
 from samis.reporting.analysis.charts import ROLES
 from samis.reporting.analysis.table import Table
@@ -27,8 +28,11 @@ def environment() -> Environment:
     templates = Environment(
         loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    templates.filters["unbroken"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")
     templates.tests["table"] = lambda item: isinstance(item, Table)
-    templates.globals.update(roles=ROLES, shape=shape, at=at, bar_at=bar_at, ticks=ticks, points=points)
+    templates.globals.update(
+        roles=ROLES, shape=shape, at=at, bar_at=bar_at, ticks=ticks, points=points, meaning=column_meaning
+    )
     return templates
 
 

@@ -8,7 +8,7 @@ from samis.errors import UserError
 from samis.evaluation.rows import group_rows
 from samis.reporting.analysis.answer import answers
 from samis.reporting.analysis.answer_tables import answer_table, gap_table, tuned_table
-from samis.reporting.analysis.sentences import headline, sentence
+from samis.reporting.analysis.sentences import gap_sentence, sentence
 from samis.reporting.render.markup import to_markdown
 from samis.reporting.render.readme import BEGIN, END, replace_block
 
@@ -52,7 +52,7 @@ def test_a_row_of_a_small_budget_is_no_comparator(three_rows, make_row, budget):
     three_rows[2].budget = budget
     group = one(three_rows)
     assert group[0].gap is None and "no fair comparator yet" in sentence(group)
-    assert headline({("steel", "test", "", ""): group}).endswith("where there is no fair comparator yet.")
+    assert gap_sentence({("steel", "test", "", ""): group}).endswith("where there is no fair comparator yet.")
     fair = make_row("saved_maps", {"s_measure": [0.7, 0.7, 0.7, 0.7]})
     assert one([*three_rows, fair])[0].chosen.best is fair
 

@@ -15,7 +15,7 @@ from samis.reporting.analysis.charts import (
     precision_recall_chart,
     threshold_charts,
 )
-from samis.reporting.analysis.sentences import headline
+from samis.reporting.analysis.sentences import gap_sentence
 
 
 def test_the_gap_runs_from_left_to_right_for_errors_too(three_rows):
@@ -54,21 +54,21 @@ def test_past_the_best_network_the_lane_says_by_how_much_and_not_a_share(make_ro
     assert lane.text == "ahead, +0.250" and "%" not in lane.interval
 
 
-def test_headline_names_every_data_set_once(three_rows, make_row):
-    assert headline(answers(three_rows, ["s_measure"])) == (
+def test_the_gap_sentence_names_every_data_set_once(three_rows, make_row):
+    assert gap_sentence(answers(three_rows, ["s_measure"])) == (
         "Tuning SAM closes 75 % of the gap to the best specialised network on steel (S 0.500 → 0.800, best 0.900)."
     )
     worse = [make_row(k, {"s_measure": [v, v]}, dataset="tile") for k, v in (("zero_shot", 0.6), ("tuned", 0.5))]
-    text = headline(answers([*three_rows, *worse], ["s_measure"]))
+    text = gap_sentence(answers([*three_rows, *worse], ["s_measure"]))
     assert text.startswith("Tuning SAM makes it WORSE on tile (S 0.600 → 0.500); it closes 75 %")
     past = [
         make_row(k, {"s_measure": [v, v]}, dataset="rail")
         for k, v in (("zero_shot", 0.5), ("tuned", 0.8), ("baseline", 0.55))
     ]
-    assert headline(answers(past, ["s_measure"])) == (
+    assert gap_sentence(answers(past, ["s_measure"])) == (
         "Tuning SAM goes past the best specialised network on rail (S 0.500 → 0.800, best 0.550)."
     )
-    assert headline({}) == ""
+    assert gap_sentence({}) == ""
 
 
 def test_bars_by_class(make_row):

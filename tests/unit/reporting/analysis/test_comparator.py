@@ -8,7 +8,7 @@ from samis.reporting.analysis.answer import answers
 from samis.reporting.analysis.answer_tables import answer_table, gap_table
 from samis.reporting.analysis.comparator import repeats_table, training_note
 from samis.reporting.analysis.convergence import convergence_table
-from samis.reporting.analysis.sentences import headline, sentence
+from samis.reporting.analysis.sentences import gap_sentence, sentence
 from samis.reporting.analysis.table import oracle_table
 from samis.reporting.render.markup import to_markdown
 
@@ -27,7 +27,7 @@ def test_a_lead_whose_interval_holds_zero_is_level(make_row):
         "reaches 0.700, level with the best specialised network (baseline, 0.675): the difference of +0.025 is not"
         in (sentence(group))
     )
-    assert headline(by_group).startswith("Tuning SAM comes level with the best specialised network on steel")
+    assert gap_sentence(by_group).startswith("Tuning SAM comes level with the best specialised network on steel")
 
 
 def test_a_clear_lead_is_stated_as_a_difference(make_row):
@@ -35,7 +35,7 @@ def test_a_clear_lead_is_stated_as_a_difference(make_row):
     (group,) = by_group.values()
     text = sentence(group)
     assert "ahead of the best specialised network (baseline, 0.550) by +0.200 (95 % interval +0.200 to +0.200)." in text
-    assert "% of the gap" not in text and headline(by_group).startswith("Tuning SAM goes past")
+    assert "% of the gap" not in text and gap_sentence(by_group).startswith("Tuning SAM goes past")
     assert "ahead, +0.200<br><sub>+0.200 to +0.200" in to_markdown(answer_table(by_group))
     assert "| +0.200<br>" in to_markdown(gap_table(group))
 

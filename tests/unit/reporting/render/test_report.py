@@ -116,8 +116,16 @@ def test_published_shows_the_fields_five_columns_with_four_decimals(make_row, tm
     names = ("mae", "weighted_f", "s_measure", "overlap_ratio", "pratt", "iou")
     row = make_row(metrics={name: 0.123456 for name in names}, protocol="published")
     document, _ = document_of([row], tmp_path)
-    (table,) = (table for table in document.tables if table.blocks and table.blocks[0].kind)
+    table, whole = (table for table in document.tables if table.blocks and table.blocks[0].kind)
     assert [column[:-2] for column in table.columns] == ["S", "wF", "MAE", "OR", "PFOM"]
+    assert whole.title.endswith("all columns") and {c[:-2] for c in whole.columns} == {
+        "S",
+        "wF",
+        "MAE",
+        "OR",
+        "PFOM",
+        "IoU",
+    }
     assert [cell.text for cell in table.blocks[0].lines[0].cells] == ["0.1235"] * 5
 
 
