@@ -11,7 +11,7 @@ HEAVY = {"torch", "torchvision", "accelerate", "peft", "timm", "segment_anything
 BASE = {"errors", "config", "core"}
 RECORDS = {"data.base", "data.mapped", "data.pairing", "data.picture_file", "data.reading", "data.splitting"}
 """What the packages of ``data`` share: reading pictures, pairing images with masks, lists of records, drawing splits."""
-ROWS = {f"evaluation.{name}" for name in ("score_row", "rows", "labels", "repeats", "intervals")}
+ROWS = {f"evaluation.{name}" for name in ("score_row", "rows", "labels", "meanings", "repeats", "intervals")}
 """What a report may know of an evaluation: rows, not networks."""
 EVERY = BASE | {
     "data",

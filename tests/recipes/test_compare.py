@@ -67,8 +67,8 @@ def test_prints_the_table_and_the_answer(rows, tmp_path):
         assert (tmp_path / "report" / name).stat().st_size > 0
     short = (
         "On folder, tuned SAM reaches S 0.800, untouched SAM 0.500, the best specialised network 0.900.\n\nUntouched SAM is SAM "
-        "before tuning (zero-shot). Each kind is represented by the row that is best by S on these images.\n\nTuning SAM closes 75 % "
-        "of the gap to the best specialised network on folder (S 0.500 → 0.800, best 0.900).\n"
+        "before tuning (zero-shot). Each kind is represented by the row that is best by S on these images.\n\nTuning SAM closes "
+        "75 % of the gap to the best specialised network on folder (S 0.500 → 0.800, best 0.900).\n"
     )
     for page, content in ((readme, short), (results, answer), (results, "| my saved_maps | – | **0.900** |")):
         text = page.read_text()
