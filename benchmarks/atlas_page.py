@@ -135,8 +135,9 @@ def _lines(atlas: Atlas) -> list[str]:
         "<!-- written by benchmarks/peft_atlas.py --page; change that, not this file -->", "",
         *advice(atlas), "",
         f"The embedded SAM, {example['steps']} steps of {example['batch_size']} images at {example['frame_px']} px for every "
-        f"method, {len(atlas.seeds)} seed{'s' if len(atlas.seeds) > 1 else ''}, the same batches for all; empty prompt, test split, mean over the seeds [95 % "
-        f"interval over images]. Measured on {', '.join(devices)}, torch {example['torch']}.", "",
+        f"method, {len(atlas.seeds)} seed{'s' if len(atlas.seeds) > 1 else ''}, the same batches for "
+        f"all; empty prompt, test split, mean over the seeds [95 % interval over "
+        f"images]. Measured on {', '.join(devices)}, torch {example['torch']}.", "",
         f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1),
     ]  # fmt: skip
     draws = atlas.resampled()
