@@ -59,7 +59,7 @@ def fuse_factors(weights: dict[str, Tensor], adapted: AdaptedSam) -> dict[str, T
     for layer, tensors in layers.items():
         parts = [part for part in "qkv" if (part, "lora_A.weight") in tensors]
         down = [tensors[part, "lora_A.weight"] for part in parts]
-        rank, width = down[0].shape
+        rank, width = len(down[0]), len(tensors[parts[0], "lora_B.weight"])
         up = torch.zeros(3 * width, len(parts) * rank)
         for place, part in enumerate(parts):
             row = "qkv".index(part) * width

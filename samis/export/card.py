@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from samis.evaluation.score_row import ScoreRow
+from samis.sam.interface import Licence
 
 SHOWN = ("s_measure", "weighted_f", "e_mean", "f_max", "iou", "mae")
 HOW = {
@@ -13,13 +14,15 @@ HOW = {
     "merged": '`sam_model_registry["{architecture}"](checkpoint="{file}")` of segment_anything',
     "own": "`segmenter.weights={file}` of SAM-IS (no registry of segment_anything builds this shape)",
     "onnx": "onnxruntime; the decoder has the inputs of segment_anything's own, and without points it finds all defects",
-    "transformers": '`SamModel.from_pretrained("transformers")` and `SamProcessor.from_pretrained("transformers")`',
+    "transformers": '`{class_name}.from_pretrained("transformers")` and `AutoProcessor.from_pretrained("transformers")`',
 }
+OWN_READER = {"SamHQModel": "5.24"}
+"""Classes of transformers whose own forward is at fault, and the last version known to be: their masks are not the tuned ones."""
 
 
 def model_card(
     *, config: Mapping[str, Any], provenance: Mapping[str, Any], base: Mapping[str, Any], rows: Sequence[ScoreRow],
-    files: Mapping[str, str], official: bool,
+    files: Mapping[str, str], official: bool, licence: Licence | None = None, class_name: str = "SamModel",
 ) -> str:  # fmt: skip
     """Return the card as Markdown.
 
@@ -30,12 +33,16 @@ def model_card(
         rows: score rows of this run; may be empty.
         files: name -> format of what was exported.
         official: whether segment_anything's registry builds the shape.
+        licence: of the base weights; None takes SAM's.
+        class_name: transformers' class of the family.
     """
+    licence = licence or Licence()
     architecture, data, adapter = base.get("architecture"), config["data"], config["adapter"]
     data_name = data.get("label") or data["name"]
     lines = [
         "---",
-        "license: apache-2.0",
+        f"license: {licence.spdx}",
+        *([f"license_name: {licence.name}", f"license_link: {licence.url}"] if licence.notice else []),
         "tags: [segment-anything, surface-defects]",
         "---",
         "",
@@ -68,15 +75,14 @@ def model_card(
     ]
     for name, kind in files.items():
         how = HOW["own" if kind == "merged" and not official else kind]
-        lines.append(f"- `{name}`: {how.format(architecture=architecture, file=name)}")
-    lines += [
-        "",
-        "## Licence",
-        "",
-        "These weights: Apache-2.0, as SAM's (Meta, segment_anything) and those of SAM-IS. The images they were tuned on have "
-        "licences of their own, and are not part of this folder.",
-        "",
-    ]
+        lines.append(f"- `{name}`: {how.format(architecture=architecture, file=name, class_name=class_name)}")
+    if "transformers" in files.values() and class_name in OWN_READER:
+        lines += [
+            "",
+            f"{class_name} of transformers up to {OWN_READER[class_name]} computes its masks from the image embedding before the "
+            "two-way transformer: read the folder with SAM-IS (`segmenter.weights`), which does not.",
+        ]
+    lines += ["", "## Licence", "", _licence(licence), ""]
     return "\n".join(lines)
 
 
@@ -108,6 +114,16 @@ def _promises(provenance: Mapping[str, Any]) -> list[str]:
         )
         lines.append(f"| {each['promise']} | {at} | {marked} |")
     return [*lines, ""]
+
+
+def _licence(licence: Licence) -> str:
+    images = "The images they were tuned on have licences of their own, and are not part of this folder."
+    if licence.notice:
+        return (
+            f"These weights are tuned from weights under the {licence.name} ({licence.url}), which applies to them too; read it "
+            f"before you pass them on or publish. {images}"
+        )
+    return f"These weights: {licence.name}, as those they were tuned from and those of SAM-IS. {images}"
 
 
 def _threshold(provenance: Mapping[str, Any]) -> str:

@@ -19,7 +19,8 @@ from samis.core.geometry import frame_image, place
 from samis.core.weight_files import write_tensors
 from samis.errors import UserError
 from samis.sam.architectures import ARCHITECTURES, build_sam
-from samis.sam.weights import load_sam
+from samis.sam.families import family_named
+from samis.sam.families.mobile_sam import MobileSam
 
 TOLERANCE = 1e-4
 """Largest difference of a mask's probabilities after reloading."""
@@ -122,17 +123,22 @@ def write_own(state: dict[str, Tensor], path: Path, *, architecture: str, frame_
     Args:
         state: tensors of the merged Sam.
         path: file to write.
-        architecture: key of ``ARCHITECTURES``.
+        architecture: as ``segmenter.architecture``.
         frame_px: side of the frame.
         probe: with which the reloaded model is compared.
     """
     write_tensors({name: tensor.contiguous() for name, tensor in state.items()}, path)
-    return probe.check(probe.masks_of(load_sam(architecture, weights=path, frame_px=frame_px)), path.name)
+    sam: Any = family_named(architecture).load(architecture, weights=path, frame_px=frame_px)[0]
+    return probe.check(probe.masks_of(sam), path.name)
 
 
 def merged_sam(state: dict[str, Tensor], *, architecture: str, frame_px: int) -> Sam:
     """Return a stock Sam of the merged weights, loaded strictly."""
-    with torch.device("meta"):
-        sam = build_sam(architecture, frame_px=frame_px)
+    family = family_named(architecture)
+    if isinstance(family, MobileSam):
+        sam = family.build(architecture, frame_px)
+    else:
+        with torch.device("meta"):
+            sam = build_sam(architecture, frame_px=frame_px)
     sam.load_state_dict(state, assign=True)
     return sam.eval()

@@ -83,8 +83,8 @@ def write_onnx(sam: Sam, folder: Path, *, probe: Probe) -> float:
     outputs = ["masks", "iou_predictions", "low_res_masks"]
     points = {"point_coords": {1: "num_points"}, "point_labels": {1: "num_points"}}
     free = {**points, "masks": {2: "height", 3: "width"}}
-    _trace(sam.image_encoder, {"x": probe.framed()}, ["image_embeddings"], folder / "encoder.onnx", {})
-    _trace(OnnxDecoder(sam), inputs, outputs, folder / "decoder.onnx", free)
+    trace(sam.image_encoder, {"x": probe.framed()}, ["image_embeddings"], folder / "encoder.onnx", {})
+    trace(OnnxDecoder(sam), inputs, outputs, folder / "decoder.onnx", free)
 
     def session(name: str) -> Any:
         return onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
@@ -130,7 +130,7 @@ def _masks(encoder: Any, decoder: Any, inputs: dict[str, np.ndarray], outputs: l
     return np.stack(low)
 
 
-def _trace(
+def trace(
     model: torch.nn.Module, inputs: dict[str, Tensor], outputs: list[str], path: Path, axes: dict[str, dict[int, str]]
 ) -> None:
     """Export by tracing; the decoder's output size depends on a value, which the newer exporter cannot express."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from samis.data.configured import label_of
 from samis.errors import UserError
 from samis.evaluation.score_row import rows_of_training
 from samis.export.card import model_card
+from samis.export.families import LEVELS, FamilyProbe, merged_model, write_family_onnx, write_folder
 from samis.export.merged import Probe, merged_sam, registry_takes, write_checkpoint, write_own
 from samis.export.onnx import write_onnx
 from samis.export.photo_onnx import add_metadata
@@ -35,7 +37,10 @@ from samis.export.transformers import write_transformers
 from samis.jobs.calibrate import stated_calibration
 from samis.jobs.load import load_run
 from samis.sam.architectures import ARCHITECTURES
+from samis.sam.families import family_named
+from samis.sam.families.transformers_models import TransformersFamily
 from samis.sam.framing import build_framing
+from samis.sam.interface import family_of, mark
 from samis.sam.weights import load_sam
 
 FORMATS = {
@@ -84,7 +89,14 @@ def reasons_against(config: Experiment) -> dict[str, str]:
             )
     elif adapter.name != "lora":
         against["peft"] = f"adapter {adapter.name} has no low-rank factors; export merged instead"
-    if ARCHITECTURES[s.architecture].trunk:
+    family = family_named(s.architecture)
+    if isinstance(family, TransformersFamily):
+        against["merged"] = f"{family.name} is merged into a folder for transformers; export transformers"
+        if family.name not in LEVELS:
+            against["onnx"] = f"{family.name} has no ONNX export; export transformers"
+    elif not family.class_name:
+        against["transformers"] = f"transformers has no class for {family.name}; export merged"
+    elif ARCHITECTURES[s.architecture].trunk:
         against["transformers"] = f"{s.architecture} reads images through a trunk that transformers' SamModel lacks"
     return against
 
@@ -117,7 +129,10 @@ def export(
     if not wanted:
         raise UserError(f"{run_folder}: {next(iter(against.values()))}", code="E-EXPORT-IMPOSSIBLE")
     adapted = run.learner.to("cpu").adapted
-    probe = Probe.of(adapted.sam)
+    family = family_of(adapted.sam)
+    if family.licence.notice:
+        print(family.licence.notice, file=sys.stderr)
+    probe = (FamilyProbe if isinstance(family, TransformersFamily) else Probe).of(adapted.sam)
     state = adapted.merged()
     check_finite(state, f"{run_folder}, merged")
     writers = _writers(run.config, adapted, state, probe, run.threshold)
@@ -132,6 +147,7 @@ def export(
     card = model_card(
         config=config, provenance=stated, base=adapted.base, rows=rows_of_training(rows, run.provenance),
         files={Path(each.path).name: each.format for each in written}, official=_official(run.config),
+        licence=family.licence, class_name=family.class_name,
     )  # fmt: skip
     write_atomic(out / "README.md", card)
     return written, {name: why for name, why in against.items() if name not in formats}
@@ -148,6 +164,8 @@ def _writers(
     config: Experiment, adapted: Any, state: dict[str, torch.Tensor], probe: Probe, threshold: float
 ) -> dict[str, tuple[str, Callable[[Path], float]]]:
     """Return format -> (file or folder name, what writes and tries it at a path)."""
+    if isinstance(probe, FamilyProbe):
+        return _family_writers(config, adapted, state, probe)
     architecture, frame_px = (
         config.segmenter.architecture,
         build_framing(config.frame, config.segmenter.architecture, config.segmenter.weights).frame_px,
@@ -158,9 +176,14 @@ def _writers(
         assert isinstance(adapted, LoraSam)
         save_for_stock(adapted, path)
         torch.manual_seed(config.seed)  # a run from random weights starts from these
-        base = load_sam(architecture, weights=config.segmenter.weights, frame_px=frame_px, fused_attention=False)
+        base = stock()
         PeftModel.from_pretrained(base, str(path))  # puts its layers into `base`
         return probe.check(probe.masks_of(base), "peft")
+
+    def stock() -> Any:
+        if architecture in ARCHITECTURES:
+            return load_sam(architecture, weights=config.segmenter.weights, frame_px=frame_px, fused_attention=False)
+        return family_named(architecture).load(architecture, weights=config.segmenter.weights, frame_px=frame_px)[0]
 
     def onnx_folder(path: Path) -> float:
         path.mkdir()
@@ -182,6 +205,31 @@ def _writers(
         "onnx": ("onnx", onnx_folder),
         "transformers": ("transformers", lambda path: write_transformers(state, path, **sizes)),
     }
+
+
+def _family_writers(
+    config: Experiment, adapted: Any, state: dict[str, torch.Tensor], probe: FamilyProbe
+) -> dict[str, tuple[str, Callable[[Path], float]]]:
+    """Return the writers of a family of transformers, as ``_writers``."""
+    s, family = config.segmenter, family_of(adapted.sam)
+    assert isinstance(family, TransformersFamily)
+
+    def peft_folder(path: Path) -> float:
+        save_for_stock(adapted, path)
+        torch.manual_seed(config.seed)  # a run from random weights starts from these
+        base = family.load(s.architecture, weights=s.weights, frame_px=None)[0]
+        mark(base, family)
+        PeftModel.from_pretrained(base, str(path))  # puts its layers into `base`
+        return probe.check(probe.masks_of(base), "peft")
+
+    def onnx_folder(path: Path) -> float:
+        path.mkdir()
+        return write_family_onnx(merged_model(adapted.sam, state, family), path, probe=probe)
+
+    def folder(path: Path) -> float:
+        return write_folder(merged_model(adapted.sam, state, family), path, probe=probe)
+
+    return {"peft": ("peft", peft_folder), "onnx": ("onnx", onnx_folder), "transformers": ("transformers", folder)}
 
 
 def _kept_if_good(out: Path, target: str, write: Callable[[Path], float]) -> float:

@@ -175,6 +175,10 @@ class Sam2(TransformersFamily):
         labels = torch.full((views, 1, 1), -1, dtype=torch.int32, device=weight.device)
         return weight.new_zeros(views, 1, 1, 2), labels
 
+    def point_table(self, model: Any) -> Tensor:
+        table: Tensor = model.prompt_encoder.point_embed.weight
+        return table
+
     def tokens(self, decoder: Any) -> Tensor:
         return torch.cat([decoder.obj_score_token.weight, decoder.iou_token.weight, decoder.mask_tokens.weight])
 

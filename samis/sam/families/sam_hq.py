@@ -138,6 +138,9 @@ class SamHq(TransformersFamily):
         features = decoder.encoder_conv2(late) + decoder.compress_vit_conv2(early)
         return Levels([features, image], 4 * max(features[0].numel(), image[0].numel()))
 
+    def point_table(self, model: Any) -> Tensor:
+        return torch.cat([each.weight for each in model.prompt_encoder.point_embed])
+
     def tokens(self, decoder: Any) -> Tensor:
         return torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight, decoder.hq_token.weight])
 

@@ -6,11 +6,12 @@ that is missing, of another shape or NaN is an error in one line, and so is a fo
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,9 +176,10 @@ def _from_folder(family: TransformersFamily, model_class: Any, folder: Path) -> 
     file = folder / TENSORS
     _check_tensors(file)
     try:
-        model, info = model_class.from_pretrained(
-            str(folder), use_safetensors=True, local_files_only=True, output_loading_info=True
-        )
+        with _without_progress_bar():
+            model, info = model_class.from_pretrained(
+                str(folder), use_safetensors=True, local_files_only=True, output_loading_info=True
+            )
     except Exception as error:  # the library raises many kinds on a configuration or on shapes that do not fit
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise UserError(
@@ -193,6 +195,20 @@ def _from_folder(family: TransformersFamily, model_class: Any, folder: Path) -> 
             code="E-SAM-OTHER-TENSORS",
         )
     return model, file
+
+
+@contextlib.contextmanager
+def _without_progress_bar() -> Iterator[None]:
+    """Let the library print no bar while it reads a file."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _check_tensors(file: Path) -> None:

@@ -177,11 +177,26 @@ class TransformersFamily(Family):
 
     def attend(self, model: Any, seen: Levels, prompt: Prompt) -> Attended:
         """Let prompts and image attend to each other."""
-        decoder, image = model.mask_decoder, seen.levels[-1]
-        views, prompts = len(seen), prompt.prompts_per_view
-        sparse, dense = self.embed_prompts(model, prompt, views)
+        sparse, dense = self.embed_prompts(model, prompt, len(seen))
+        return self.attend_embedded(model, seen, sparse, dense, prompt.prompts_per_view)
+
+    def attend_embedded(self, model: Any, seen: Levels, sparse: Tensor | None, dense: Tensor, prompts: int) -> Attended:
+        """Do the same with prompts that are embedded already.
+
+        Args:
+            model: of this family.
+            seen: what the decoder sees of V views.
+            sparse: (V, P, N, C), or None.
+            dense: (1, C, g, g).
+            prompts: P.
+        """
+        decoder, image, views = model.mask_decoder, seen.levels[-1], len(seen)
         own = self.tokens(decoder).expand(views * prompts, -1, -1)
-        tokens = own if sparse is None else torch.cat([own, sparse.flatten(0, 1).to(own.dtype)], 1)
+        if sparse is None:
+            tokens = own
+        else:  # a reshape of no points at all would be another one in ONNX, where a size of 0 means "as before"
+            each = sparse[:, 0] if prompts == 1 else sparse.flatten(0, 1)
+            tokens = torch.cat([own, each.to(own.dtype)], 1)
         view = torch.arange(views, device=image.device).repeat_interleave(prompts)
         positions = model.get_image_wide_positional_embeddings().to(image.dtype)
         tokens, places = decoder.transformer(
@@ -191,7 +206,11 @@ class TransformersFamily(Family):
             attention_similarity=None,
             target_embedding=None,
         )
-        return Attended(tokens[:, 0], places[:, 0].mT.unflatten(2, image.shape[-2:]), view)
+        return Attended(tokens[:, 0], places[:, 0].transpose(1, 2).reshape(len(view), -1, *image.shape[-2:]), view)
+
+    @abstractmethod
+    def point_table(self, model: Any) -> Tensor:
+        """Return what is added to the position of a point, (4, C): off the object, on it, and a box's two corners."""
 
     def rated(self, decoder: Any, tokens: Tensor) -> Tensor:
         """Return the (n, 4) predicted IoU from (n, T, C) tokens."""
