@@ -70,7 +70,7 @@ def test_prints_the_table_and_the_answer(rows, tmp_path):
         "before tuning (zero-shot). Each kind is represented by the row that is best by S on these images.\n\nTuning SAM closes "
         "75 % of the gap to the best specialised network on folder (S 0.500 → 0.800, best 0.900).\n"
     )
-    for page, content in ((readme, short), (results, answer), (results, "| my saved_maps | – | **0.900** |")):
+    for page, content in ((readme, short), (results, answer), (results, "| my saved_maps | **0.900** | – |")):
         text = page.read_text()
         assert content in text and text.startswith("# Mine\n") and text.endswith("<!-- answer:end -->\nrest\n")
     assert len(readme.read_text().splitlines()) < 18  # the long tables are in the other page

@@ -125,8 +125,8 @@ def _share(value: float) -> str:
 def headline(found: Sequence[Find], by_group: dict[TableKey, list[Answer]]) -> str:
     """Return the answer of all data sets in one sentence; "" if there is nothing to compare.
 
-    One data set: its sentence. Several: the range over them. Where tuning made something worse, or the measures differ or are
-    no shares, the sentence about the gap, which begins with what is worse.
+    One data set that has both, untouched and tuned SAM: its sentence. Several: the range over them. Where tuning made something
+    worse, or the measures differ or are no shares, the sentence about the gap, which begins with what is worse.
 
     Args:
         found: what ``finds`` returned.
@@ -137,8 +137,8 @@ def headline(found: Sequence[Find], by_group: dict[TableKey, list[Answer]]) -> s
     measures = {find.measure for find in compared}
     if len(measures) != 1 or LEAD in measures or any(find.worse for find in found):
         return gap
-    if len(found) == 1:
-        return found[0].sentence
+    if len(compared) == 1:
+        return compared[0].sentence
     text = f"{_range(compared, 'tuned')} {'of the defect area' if AREA in measures else '(IoU)'}"
     verb = "Tuned SAM finds" if AREA in measures else "The marks of tuned SAM overlap the defect area by"
     text = f"{verb} {text} on {len(compared)} test sets, untouched SAM {_range(compared, 'zero_shot')}"

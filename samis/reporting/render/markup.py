@@ -71,6 +71,11 @@ def to_markdown(table: Table, *, heading: str = "###") -> str:
     return "\n".join(lines) + "\n"
 
 
+def fold_markdown(text: str, summary: str) -> str:
+    """Fold Markdown away under a line that opens it, on GitHub and on the documentation site (``md_in_html``)."""
+    return f'<details markdown="1">\n<summary>{escape_markdown(summary)}</summary>\n\n{text.strip()}\n\n</details>'
+
+
 def _markdown_cell(cell: Cell) -> str:
     text = escape_markdown(cell.text)
     text = {BEST: f"**{text}**", SECOND: f"*{text}*"}.get(cell.rank, text)

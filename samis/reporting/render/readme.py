@@ -14,10 +14,10 @@ from samis.reporting.analysis.costs import cheaper_sentence
 from samis.reporting.analysis.finds import basis, finds
 from samis.reporting.analysis.sentences import gap_sentence, sentence
 from samis.reporting.analysis.separate import SeparatedRows, memory_tables, noise_table
-from samis.reporting.analysis.table import clean_table, main_table
+from samis.reporting.analysis.table import Cell, Line, Table, clean_table, main_table
 from samis.reporting.analysis.verdict_table import escapes_table, verdict_table
 from samis.reporting.render.document import finds_markdown, meanings_markdown
-from samis.reporting.render.markup import escape_markdown, to_markdown
+from samis.reporting.render.markup import escape_markdown, fold_markdown, to_markdown
 
 BEGIN, END = "<!-- answer:begin -->", "<!-- answer:end -->"
 
@@ -54,21 +54,37 @@ def results_block(
     parts += [to_markdown(answer)] if answer.blocks else []
     shown = [answer, tuned, *(main_table("", groups[key], group_metrics(groups[key], metrics)) for key in kept)]
     parts += [meanings_markdown(shown, heading="###")]
-    parts += ["## All that was tuned", to_markdown(tuned)] if tuned.blocks else []
+    parts += ["## All that was tuned", _folded(tuned)] if tuned.blocks else []
     for key, group in kept.items():
         title, columns = group[0].title, group_metrics(groups[key], metrics)
         text = " ".join(filter(None, [*group[0].missing, cheaper_sentence(groups[key], columns)]))
         parts += [f"## {escape_markdown(title)}", *([escape_markdown(text)] if text else [])]
-        parts.append(to_markdown(replace(main_table(title, groups[key], columns), title="")))
+        parts.append(_folded(main_table(title, groups[key], columns)))
         repeated = repeats_table(title, groups[key], columns)
         of_images = [build(title, groups[key]) for build in (clean_table, verdict_table, escapes_table)]
         for table in (repeated, *of_images, noise_table(title, key, groups[key], rows.noisy)):
             if table:
                 parts += [f"### {escape_markdown(table.title.partition(': ')[2].capitalize())}"]
-                parts.append(to_markdown(replace(table, title="")))
+                parts.append(to_markdown(replace(table, title="")) if table.unfolded else _folded(table))
     for table, text in memory_tables(rows.main, rows.seen).values():
-        parts += [f"## {escape_markdown(table.title)}", escape_markdown(text), to_markdown(replace(table, title=""))]
+        parts += [f"## {escape_markdown(table.title)}", escape_markdown(text), _folded(table)]
     return "\n\n".join(part.strip() for part in parts if part)
+
+
+def _folded(table: Table) -> str:
+    """Write a table without its title, folded; texts about a method come after its figures, which a phone then shows."""
+    if table.heads[0] == "Method":
+        blocks = [
+            replace(
+                block,
+                lines=[Line(line.heads[:1], line.cells + [Cell(t) for t in line.heads[1:]]) for line in block.lines],
+            )
+            for block in table.blocks
+        ]
+        table = replace(table, heads=table.heads[:1], columns=table.columns + table.heads[1:], blocks=blocks)
+    lines = sum(len(block.lines) for block in table.blocks)
+    rows = "1 row" if lines == 1 else f"{lines} rows"
+    return fold_markdown(to_markdown(replace(table, title="")), f"Table: {rows}")
 
 
 def replace_block(text: str, content: str, *, name: str) -> str:

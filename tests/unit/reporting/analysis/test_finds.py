@@ -55,6 +55,8 @@ def test_several_data_sets_have_a_range_and_a_sentence_each(make_row):
         "network 90 % (compared on 1 of them)."
     )
     assert [find.sentence.split(",")[0] for find in found] == ["On rail", "On strip steel"]
+    alone, of_it = found_of([row for row in rows if row.dataset != "rsdds" or row.kind != "zero_shot"])
+    assert headline(alone, of_it) == found[1].sentence  # the only one with untouched and tuned SAM
     assert found[0].sentence.endswith("of the area that they mark, over 99 % and 10 % is defect.")
     assert found[0].missing == [
         "No specialised network was scored on these images: how far SAM is from one cannot be stated."
@@ -152,5 +154,8 @@ def test_the_readme_has_two_metrics_a_data_set_and_the_results_page_has_every_ro
     assert all(
         text in long for text in ("MAE ↓", "clean kept clean ↑", "### Defect-free images", "| baseline | ", "## steel")
     )
+    assert (
+        long.count('<details markdown="1">') == long.count("</details>") == 3
+    )  # tuned, all methods, defect-free images
     assert "- **MAE ↓**: Mean absolute error" in long
     assert len(group_rows(rows)) == 1
