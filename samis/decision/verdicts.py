@@ -56,7 +56,8 @@ def summarise_verdicts(
     Returns:
         ``rule``, ``threshold``, ``confusion`` (``caught`` and ``escaped`` defective images, ``passed`` and ``false_alarms``
         of the clean ones), ``miss_rate`` where there are defective images, ``false_alarm_rate`` where there are clean ones,
-        ``image_auroc`` and ``image_ap`` where there are both, ``intervals`` of these (95 %), and ``per_class``: class name ->
+        ``image_auroc`` and ``image_ap`` where there are both, ``intervals`` of these (95 %, by the bootstrap; of a rate of 0 or 1
+        Clopper and Pearson's), and ``per_class``: class name ->
         ``n_images``, ``caught``, ``escaped``, ``miss_rate`` and its ``interval`` of the defective images.
 
     >>> drawn = [ImageDecision(s, d, "hole") for s, d in ((0.9, True), (0.2, True), (0.6, False), (0.1, False))]
@@ -80,7 +81,6 @@ def summarise_verdicts(
                 rates |= {f"class {name}": float(np.mean(~of_class))} if len(of_class) else {}
         return rates
 
-    every = np.arange(len(decisions))
     intervals = bootstrap(numbers, len(decisions), resamples) if bootstrap and resamples else {}
     confusion = {
         "caught": int(np.count_nonzero(called & defective)),
@@ -90,16 +90,39 @@ def summarise_verdicts(
     }
     found: dict[str, Any] = {"rule": rule, "threshold": threshold, "confusion": confusion}
     found |= _numbers(place, called, defective)
-    found["intervals"] = {name: intervals[name] for name in DIRECTIONS if name in intervals}
+    counts = {"miss_rate": int(defective.sum()), "false_alarm_rate": int((~defective).sum())}
+    known = {name: intervals[name] for name in DIRECTIONS if name in intervals}
+    found["intervals"] = {
+        name: _interval(found[name], counts[name], bounds) if name in counts else bounds
+        for name, bounds in known.items()
+    }
     found["per_class"] = {}
     for name in names:
-        here = classes[every] == name
-        escaped = int(np.count_nonzero(~called & here))
-        line = {"n_images": int(here.sum()), "caught": int(here.sum()) - escaped, "escaped": escaped}
-        found["per_class"][name] = line | {"miss_rate": escaped / int(here.sum())}
-        interval = intervals.get(f"class {name}" if len(names) > 1 else "miss_rate")
-        found["per_class"][name] |= {"interval": interval} if interval else {}
+        here = classes == name
+        total, escaped = int(here.sum()), int(np.count_nonzero(~called & here))
+        line: dict[str, Any] = {
+            "n_images": total,
+            "caught": total - escaped,
+            "escaped": escaped,
+            "miss_rate": escaped / total,
+        }
+        bounds = intervals.get(f"class {name}" if len(names) > 1 else "miss_rate")
+        found["per_class"][name] = line | ({"interval": _interval(line["miss_rate"], total, bounds)} if bounds else {})
     return found
+
+
+def _interval(rate: float, count: int, bounds: list[float]) -> list[float]:
+    """Return the interval of a rate: resampled, or where it is 0 or 1, of which every resample is the same, the exact one.
+
+    The exact one is Clopper and Pearson's (Biometrika 1934): of 0 in 12 up to 1 - 0.025 ** (1 / 12).
+
+    >>> [round(bound, 3) for bound in _interval(0.0, 12, [0.0, 0.0])]
+    [0.0, 0.265]
+    """
+    if rate not in (0.0, 1.0):
+        return bounds
+    far = 1 - 0.025 ** (1 / count)
+    return [0.0, far] if rate == 0 else [1 - far, 1.0]
 
 
 def _numbers(place: np.ndarray, called: np.ndarray, defective: np.ndarray) -> dict[str, float]:

@@ -27,7 +27,8 @@ FEWEST = 5
 NOTE = (
     "An image is called defective if its score is above the image threshold. Escapes: share of the defective images called OK. "
     "Overkill: share of the clean images called defective. Caught and escaped are the defective images, passed and false alarms "
-    "the clean ones. A rate over fewer than 5 images is a dash. Small: 95 % bootstrap interval over images."
+    "the clean ones. A rate over fewer than 5 images is a dash. Small: 95 % bootstrap interval over images; of a rate "
+    "of 0 or 1, which is the same in every resample, the exact one of Clopper and Pearson."
 )
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from scipy.stats import mannwhitneyu
+from scipy.stats import binomtest, mannwhitneyu
 from torchmetrics.functional.classification import binary_auroc, binary_average_precision, binary_confusion_matrix
 
 from samis.decision.verdicts import ImageDecision, summarise_verdicts
@@ -114,3 +114,15 @@ def test_the_report_and_the_card_state_promise_images_and_date(make_row):
     assert "on 12 defective and 0 clean images of castings (val), 2026-11-26" in card
     assert "| at most 10 % of the defect pixels missed | 0.8984 | 0.00% |" in card and "not attainable" in card
     assert _promises({}) == [] and "samis calibrate" in _calibrated({})
+
+
+@pytest.mark.parametrize(("scores", "escaped"), [((0.9, 0.1), 0), ((0.2, 0.1), 12)])
+def test_none_of_twelve_is_not_sure_to_be_none(scores, escaped):
+    """A rate of 0 or 1 is the same in every resample; scipy's exact interval says what it may be."""
+    decisions = [ImageDecision(scores[0], True, "hole")] * 12 + [ImageDecision(scores[1], False, "clean")] * 8
+    found = summarise_verdicts(decisions, rule="max", threshold=0.5, bootstrap=bootstrap, resamples=20)
+    exact = binomtest(escaped, 12).proportion_ci(0.95, "exact")
+    assert found["intervals"]["miss_rate"] == pytest.approx([exact.low, exact.high], abs=1e-12)
+    assert found["per_class"]["hole"]["interval"] == found["intervals"]["miss_rate"]
+    none = binomtest(0, 8).proportion_ci(0.95, "exact")
+    assert found["intervals"]["false_alarm_rate"] == pytest.approx([none.low, none.high], abs=1e-12)
