@@ -11,6 +11,7 @@ from pathlib import Path
 from samis.config import Experiment, load_config
 from samis.core.shipped import find_model, find_run
 from samis.decision.of_run import RunDecisions
+from samis.drift.fingerprint import FILE, Fingerprint, drift_lines
 from samis.errors import ConfigError
 from samis.factory import build_segmenter
 from samis.jobs.calibrate import best_digest
@@ -23,6 +24,8 @@ from samis.training.sync import collective_guard
 
 OF_A_RUN = ("frame.tile_px", "frame.overlap", "segmenter.tta")
 """Keys that may differ from a run's own config; all else is part of what was learnt."""
+
+NO_FINGERPRINT = "not compared with the training photos: this model has no fingerprint of them"
 
 
 def load_model(model: str | Path, overrides: Sequence[str] = ()) -> LoadedModel:
@@ -64,7 +67,10 @@ def _loaded_run(folder: Path, overrides: Sequence[str]) -> LoadedModel:
     source = "validation" if found else "not chosen: this run stored none from validation"
     decisions = RunDecisions.of(folder, run.provenance, digest)
     threshold = float(found.get("value", SAMS_OWN))
-    return LoadedModel(run.segmenter, run.config, threshold, source, about, tuned, decisions=decisions)
+    fingerprint = Fingerprint.load(folder / FILE)
+    return LoadedModel(
+        run.segmenter, run.config, threshold, source, about, tuned, decisions=decisions, fingerprint=fingerprint
+    )
 
 
 def predict_photos(
@@ -121,6 +127,8 @@ def predict_photos(
             f"verdicts: {found['defective']} defective, {found['OK']} OK ({found['rule']} above {found['threshold']:.4g}); "
             f"{out / 'images.csv'}"
         )
+        for line in drift_lines(result["drift"]) if result["drift"] else (NO_FINGERPRINT,):
+            print(line)
         print(f"look at them: {page}")
     for path in result["gone"]:
         print(f"no longer there, left out of the tables: {path}", file=sys.stderr)

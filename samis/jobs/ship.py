@@ -23,6 +23,7 @@ from samis.core.files import file_sha256, write_atomic
 from samis.core.shipped import CONFIG, find_run
 from samis.data.calibration import FILE as SEEN
 from samis.data.configured import load_split, load_training, with_clean
+from samis.drift.fingerprint import FILE as FINGERPRINT
 from samis.errors import UserError
 from samis.evaluation.score_row import rows_of_training
 from samis.export.card import shipped_card
@@ -84,6 +85,8 @@ def ship(
             write_atomic(workshop / SEEN, json.dumps({k: sorted(v) for k, v in seen_images(folder).items()}) + "\n")
         except UserError as error:  # samis calibrate says so, too
             print(f"shipped without the list of images that it has seen: {error}")
+        if (folder / FINGERPRINT).is_file():
+            shutil.copyfile(folder / FINGERPRINT, workshop / FINGERPRINT)
         base = read_record(workshop / "best")[1]
         size = (workshop / "best" / WEIGHTS).stat().st_size / 1e6
         card = shipped_card(name, asdict(config), provenance, base, rows_of_training(rows, provenance), size_mb=size)

@@ -27,6 +27,7 @@ from samis.evaluation.rows import read_measured
 from samis.factory import build_batch_maker, build_learner
 from samis.jobs.calibrate import calibrate_at_the_end
 from samis.jobs.check import check_data, check_experiment, check_selection, chosen_by_clean
+from samis.jobs.fingerprint import write_fingerprint
 from samis.jobs.gallery import gallery, gallery_batch
 from samis.metrics import CLEAN_NUMBERS, directions_of
 from samis.metrics.best_threshold import search_threshold
@@ -172,6 +173,7 @@ def finish(
         found["threshold"] = search_threshold(segmenter, plain(data.judged), device=device, also=images.add)
         found[CHOSEN] = images.best(found["threshold"]["value"]) if found["threshold"] else {}
         write_seen(folder, data.training, data.judged)
+        write_fingerprint(folder, segmenter, config, data.training, data.judged, device=device)
         if data.calibration is not None:
             log.say(calibrate_at_the_end(segmenter, plain, config, data.calibration, folder=folder, device=device))
     return found

@@ -77,7 +77,7 @@ def predict_to(
         written = _write_share(folder, model, mine, options, processes, progress, notes["failed"])
     finally:  # an interrupted run, too, leaves tables of all that it has
         if processes.is_main_process:
-            counts = folder.finish(notes)
+            counts = folder.finish(notes, model.fingerprint)
         progress.close()
     return {"out": str(out), "threshold": threshold, **notes, **counts, "predicted_now": written}
 
@@ -105,7 +105,7 @@ def _write_share(
     written, before = 0, progress.bar.n
     with collective_guard(processes):
         for each in predict(model, photos, options, failed=failed):
-            folder.add(each.id, each.path, each.image, each.map, each.mask, each.regions, each.scores)
+            folder.add(each.id, each.path, each.image, each.map, each.mask, each.regions, each.scores, each.drift)
             written += 1
             progress.advance(
                 before + len(failed) + written - progress.bar.n, about=f"{len(failed)} failed" if failed else ""

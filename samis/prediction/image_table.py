@@ -82,7 +82,7 @@ def image_records(
             {
                 "file_name": line["image"], "id": record["id"], "verdict": line["verdict"], "score": line["score"],
                 "scores": record["image_scores"], "height": record["height"], "width": record["width"],
-                "area_share": record["area_share"], "regions": regions,
+                "area_share": record["area_share"], "regions": regions, "drift": record.get("drift"),
             }
         )  # fmt: skip
     return entries

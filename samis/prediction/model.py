@@ -8,6 +8,7 @@ from typing import Any
 from samis.config import Experiment
 from samis.core.contracts import Segmenter
 from samis.decision.of_run import RunDecisions
+from samis.drift.fingerprint import Fingerprint
 
 TOO_LARGE = 2.0
 """A view that shows more than this times the side of those in training is warned about."""
@@ -28,6 +29,7 @@ class LoadedModel:
         tuned_px: longer side, px, of what one view showed in training, usually; None where it is not known.
         warnings: warnings given while photos were predicted.
         decisions: image thresholds and calibration of the run.
+        fingerprint: of the photos it was tuned on; None where the run stored none.
     """
 
     segmenter: Segmenter
@@ -38,6 +40,7 @@ class LoadedModel:
     tuned_px: int | None = None
     warnings: list[str] = field(default_factory=list)
     decisions: RunDecisions = field(default_factory=RunDecisions)
+    fingerprint: Fingerprint | None = None
 
     def scale_warning(self, hw: tuple[int, int], name: str) -> str | None:
         """Return what to warn about if a view of a photo of this size shows far more than one did in training, or None."""

@@ -9,12 +9,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from samis.core.contracts import Sample
 from samis.data.pipeline.photos import Photo, read_photo
 from samis.decision.image_rules import image_scores, verdict_of
+from samis.drift.features import EmbeddingRecorder, measure_photo
 from samis.errors import UserError
 from samis.prediction.deciding import image_decider
 from samis.prediction.model import LoadedModel
@@ -37,6 +39,7 @@ class Prediction:
         mask: (H, W) bool.
         regions: the connected parts of the mask.
         scores: of the image by each rule of ``samis.decision.image_rules.IMAGE_RULES``.
+        drift: comparison with the photos the model was tuned on (``Fingerprint.compare``); None where it has no fingerprint.
         verdict: ``"OK"`` or ``"defective"``, by the rule and threshold that were chosen.
     """
 
@@ -48,6 +51,7 @@ class Prediction:
     regions: list[Region]
     scores: dict[str, float] = field(default_factory=dict)
     verdict: str = ""
+    drift: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
         height, width = self.map.shape
@@ -68,8 +72,9 @@ def predict(
     prompts = prompts_for(photos, options)
     segmenter, prompter, threshold, source = resolve_prompt(model, prompts, options)
     decider = image_decider(model, options, threshold, own=source == model.threshold_from)
+    recorder = EmbeddingRecorder(segmenter)
     predictor = Predictor(
-        segmenter,
+        recorder,
         build_framing(model.config.frame, model.config.segmenter.architecture, model.config.segmenter.weights),
         prompter,
         views_at_once=options.batch_size,
@@ -95,7 +100,10 @@ def predict(
                 mask = kept_mask(regions, (mask.shape[0], mask.shape[1]))
             scores = image_scores(values, mask, threshold=threshold if options.min_area_px > 1 else None)
             verdict = verdict_of(scores[decider.rule], decider.threshold)
-            yield Prediction(photo.id, photo.path, sample.image, values, mask, regions, scores, verdict)
+            embedding = recorder.take(photo.id)
+            known = model.fingerprint
+            drift = known.compare(measure_photo(sample.image), embedding) if known else None
+            yield Prediction(photo.id, photo.path, sample.image, values, mask, regions, scores, verdict, drift)
 
 
 def _maps(

@@ -30,6 +30,7 @@ from PIL import Image
 from samis.core.cells import text_cells
 from samis.core.files import replacing, write_atomic
 from samis.decision.image_rules import image_scores
+from samis.drift.fingerprint import Fingerprint
 from samis.errors import UserError
 from samis.prediction.coco import coco
 from samis.prediction.image_table import image_csv, image_lines, image_records, verdict_counts
@@ -109,6 +110,7 @@ class PredictionFolder:
         mask: np.ndarray,
         regions: list[Region],
         scores: Mapping[str, float] | None = None,
+        drift: Mapping[str, Any] | None = None,
     ) -> None:
         """Write what was predicted of one image.
 
@@ -120,6 +122,7 @@ class PredictionFolder:
             mask: (H, W) bool.
             regions: of the mask.
             scores: of the image by each rule; None computes them.
+            drift: comparison with the training photos; None where there is none.
         """
         drawn = overlay(image, mask, regions)
         pictures = {
@@ -132,11 +135,12 @@ class PredictionFolder:
             "height": mask.shape[0], "width": mask.shape[1], "area_share": round(float(mask.mean()), 8),
             "image_scores": dict(scores or image_scores(values, mask)), "regions": [region.as_dict() for region in regions],
         }  # fmt: skip
+        record |= {"drift": dict(drift)} if drift else {}
         path = self._record(image_id)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, json.dumps(record, allow_nan=False) + "\n")
 
-    def finish(self, notes: Mapping[str, Any]) -> dict[str, Any]:
+    def finish(self, notes: Mapping[str, Any], fingerprint: Fingerprint | None = None) -> dict[str, Any]:
         """Write CSV, COCO and ``predictions.json`` of every image in the folder; return their counts.
 
         Images whose photo is no longer there are left out, and listed as ``gone``: what was predicted of them may be of
@@ -144,6 +148,7 @@ class PredictionFolder:
 
         Args:
             notes: what ``predictions.json`` holds besides settings and counts, such as the files that failed.
+            fingerprint: of the photos that the model was tuned on.
         """
         every = [_read(path) for path in sorted((self.out / "records").rglob("*.json"))]
         gone = [r["source"]["path"] for r in every if not os.path.exists(r["source"]["path"])]
@@ -164,6 +169,8 @@ class PredictionFolder:
         verdicts = {"rule": self.image_rule, "threshold": self.image_threshold, **verdict_counts(lines)}
         counts = {"images": len(records), "defective": sum(bool(r["regions"]) for r in records), "regions": len(rows)}
         summary: dict[str, Any] = {**counts, "verdicts": verdicts, "gone": gone}
+        compared = [r["drift"] for r in records if "drift" in r]
+        summary["drift"] = None if fingerprint is None else fingerprint.summary(compared)
         of_images = image_records(records, lines, mm_per_px=self.mm_per_px)
         self._write_summary({**summary, "mm_per_px": self.mm_per_px, **notes, "image_list": of_images})
         return summary

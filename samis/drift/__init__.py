@@ -1,0 +1,1 @@
+"""Whether new photos are like those a model was tuned on."""
