@@ -80,9 +80,11 @@ class Description:
         if embeddings.size:
             _, values, directions = np.linalg.svd(embeddings - mean, full_matrices=False)
             count = max(1, min(COMPONENTS, len(embeddings) // 5))
-            scales = np.maximum(values[:count] / np.sqrt(len(embeddings)), 1e-9)
+            spreads = values / np.sqrt(len(embeddings))
+            least = max(float(spreads[0]) / 100, 1e-9)  # directions that hardly vary hold rounding, not surfaces
+            scales = np.maximum(spreads[:count], least)
             components = directions[:count] / scales[:, None]
-            left_over = max(float(np.sqrt((values[count:] ** 2).sum() / len(embeddings))), 1e-9)
+            left_over = max(float(np.sqrt((spreads[count:] ** 2).sum())), least)
         return cls(dict(zip(MEASURES, map(float, middle), strict=True)), spread, mean, components, left_over)
 
     def outness(self, measures: Mapping[str, float], embedding: np.ndarray | None) -> dict[str, float]:

@@ -71,7 +71,7 @@ def test_each_photo_and_the_whole_are_in_predictions_json(model, photos, tmp_pat
     assert written["drift"] == result["drift"]
     entries = {each["id"]: each["drift"] for each in written["image_list"]}
     assert [entries[str(number)]["unlike"] for number in range(6)] == [False] * 4 + [True] * 2
-    assert "darker" in entries["5"]["reasons"] and entries["0"]["reasons"] == []
+    assert "less sharp" in entries["5"]["reasons"] and entries["0"]["reasons"] == []
     assert entries["0"]["embedding"] > 0  # recorded in the pass that made the map
     assert result["drift"]["unlike"] == 2 and result["drift"]["photos"] == 6
     expected = np.asarray(Image.open(photos / "0.png").convert("L")).mean()
