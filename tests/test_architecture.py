@@ -55,7 +55,8 @@ ROOMS: dict[str, set[str]] = {
     "sweeping": BASE | {"reporting", "evaluation.labels"},
     "export": BASE | {"sam", "evaluation.score_row"},
     "factory": EVERY,
-    "prediction": BASE | {"data.pipeline", "prompts", "sam", "tta", "training", "evaluation.score_row", "decision", "drift"},
+    "prediction": BASE
+    | {"data.pipeline", "prompts", "sam", "tta", "training", "evaluation.score_row", "decision", "drift"},
     "jobs": EVERY | {"factory", "prediction", "export", "sweeping"},
     "api": EVERY | {"factory", "prediction", "export", "jobs"},
     "cli": {"errors", "config", "core", "data", "metrics", "prediction", "jobs"},
