@@ -33,7 +33,7 @@ def build_batch_maker(config: Experiment, *, training: bool = False) -> BatchMak
     noise = build_augment({"salt_pepper": config.data.salt_pepper}) if config.data.salt_pepper else None
     return BatchMaker(
         build_framing(config.frame, config.segmenter.architecture, config.segmenter.weights),
-        build_prompter(config.prompt, training=training),
+        build_prompter(config.prompt, training=training, objects=training and config.adapter.all_masks),
         config.training.batch_size if training else config.metrics.batch_size,
         augment=build_augment(config.data.augment) if training else noise,
         workers=config.training.workers,
@@ -68,7 +68,10 @@ def build_learner(config: Experiment) -> Any:
             details={"adapter": dataclasses.asdict(config.adapter)}, embed=learner.embed,
         )  # fmt: skip
 
-    learner = SamTuning(adapted, config.loss, segmenter=segmenter, pretrained_lr_scale=config.optim.pretrained_lr_scale)
+    learner = SamTuning(
+        adapted, config.loss, segmenter=segmenter, pretrained_lr_scale=config.optim.pretrained_lr_scale,
+        all_masks=config.adapter.all_masks,
+    )  # fmt: skip
     return learner
 
 

@@ -8,7 +8,7 @@ from samis.adapters.adapted import AdaptedSam, read_record
 from samis.adapters.bottleneck import BottleneckSam
 from samis.adapters.lora import LoraSam
 from samis.adapters.peft_method import PeftSam
-from samis.adapters.targets import check_words, split_qkv
+from samis.adapters.targets import check_words, split_qkv, with_all_masks
 from samis.adapters.unfreeze import UnfrozenSam
 from samis.config import AdapterConfig
 from samis.core.targets import STOCK, AdapterTargets
@@ -45,5 +45,7 @@ def apply_adapter(
         UserError: no such adapter, or modules that it cannot reach.
     """
     check_words([config.name], list(ADAPTERS), key="adapter.name")
+    if config.all_masks:
+        targets = with_all_masks(sam, config, targets)
     base = {"architecture": architecture, "weights_sha256": weights_sha256}
     return ADAPTERS[config.name](sam, config, **base, targets=targets)

@@ -1,7 +1,7 @@
 """AdaptedSam: what every adapter returns, a SAM of which exactly the listed parameters are trained.
 
 In every adapter the prompt encoder, the IoU head, the IoU token, the tokens and the hypernetworks of masks 1 to 3 stay
-frozen: training on mask 0 alone gives them no useful gradient, and weight decay would ruin them. The predicted IoU is
+frozen, unless ``adapter.all_masks`` trains them with losses of their own: training on mask 0 alone gives them no useful gradient, and weight decay would ruin them. The predicted IoU is
 therefore SAM's own, made for SAM's own masks.
 """
 
@@ -70,7 +70,7 @@ class AdaptedSam(nn.Module):
             if name in wanted:
                 parameter.requires_grad_(True)
                 self._originals[name] = parameter.detach().to("cpu", copy=True)
-                if name == f"{self.targets.mask_tokens}.weight":
+                if name == f"{self.targets.mask_tokens}.weight" and not self.targets.tokens_whole:
                     keep_rows_1_to_3(parameter)
 
     def train(self, mode: bool = True) -> AdaptedSam:

@@ -52,7 +52,7 @@ class LoraSam(AdaptedSam):
             if isinstance(layer, Linear):
                 use_few_products(layer)
         self._whole = WholeWeights(self.sam)
-        if config.decoder == ["full"]:
+        if config.decoder == ["full"] and not self.targets.tokens_whole:
             keep_rows_1_to_3(sam.get_submodule(self.targets.mask_tokens).weight)  # type: ignore[arg-type]
         self.sam.eval()
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from samis.config import AdapterConfig
 from samis.core.targets import STOCK, AdapterTargets
 from samis.errors import UserError, near_name
 
@@ -131,3 +133,33 @@ def check_words(words: list[str], known: list[str], *, key: str) -> None:
 def _proposal(word: str, known: list[str]) -> str:
     near = near_name(word, known)
     return f"did you mean {near}?" if near else f"known are {', '.join(known)}"
+
+
+def with_all_masks(sam: nn.Module, config: AdapterConfig, targets: AdapterTargets) -> AdapterTargets:
+    """Return targets whose decoder part has masks 1 to 3, their tokens and the IoU head too.
+
+    Args:
+        sam: the model.
+        config: with ``all_masks``.
+        targets: of the model's family.
+
+    Raises:
+        UserError: the adapter does not train the decoder whole, or the family's decoder has other modules.
+    """
+    whole = config.preset != "norm" if config.name == "unfreeze" else config.decoder == ["full"]
+    if config.name == "none" or not whole:
+        raise UserError(
+            "adapter.all_masks: expected a decoder that is trained whole; set adapter.decoder=[full], or adapter.name=unfreeze "
+            "with preset decoder or full",
+            code="E-ADAPTER-CONFLICT",
+        )
+    root = targets.mask_tokens.rpartition(".")[0]
+    more = [f"{name[:-1]}{number}" for name in targets.mask_0 if name.endswith(".0") for number in "123"]
+    more += [f"{root}.iou_token", f"{root}.iou_prediction_head"]
+    known = {name for name, _ in sam.named_modules()}
+    if len(more) < 5 or not set(more) <= known:
+        raise UserError(
+            "adapter.all_masks: expected a decoder with four hypernetworks and an IoU head, which this family lacks; set false",
+            code="E-ADAPTER-FAMILY",
+        )
+    return replace(targets, mask_0=(*targets.mask_0, *more), tokens_whole=True)

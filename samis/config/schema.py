@@ -188,6 +188,9 @@ class AdapterConfig(Section):
     """What unfreeze trains."""
     method: Method = "lora"
     """Method of peft, for adapter.name=peft."""
+    all_masks: Flag = False
+    """Train masks 1 to 3, their tokens and the IoU head too, with losses of their own, so that automatic mask generation works
+    after tuning; needs the decoder trained whole (decoder: [full], or unfreeze), and prompt.mix with points."""
     options: Annotated[dict[str, Any], Field(strict=True)] = field(default_factory=dict)
     """Further options of peft's configuration of the method, e.g. {decompose_both: true} of lokr."""
 

@@ -99,6 +99,7 @@ class Prompt:
         boxes_xyxy: (V, P, 4) float32, or None.
         present: (V, P) bool; False where a view has fewer prompts than P. None: all present.
         sees_truth: True if the prompt was made from the ground truth (an oracle).
+        objects: (V, P, S, S) uint8 in {0, 1}, the framed truth of each prompt, where training needs it; or None.
         view_kinds: of a ``MIXED`` prompt: V keys; a view uses the tensors of its own kind alone (``by_kind``).
 
     With neither points nor boxes, SAM is given its empty prompt (P = 1).
@@ -110,13 +111,14 @@ class Prompt:
     boxes_xyxy: Tensor | None = None
     present: Tensor | None = None
     sees_truth: bool = False
+    objects: Tensor | None = None
     view_kinds: tuple[str, ...] = ()
 
     def by_kind(self) -> Iterator[tuple[list[int], Prompt]]:
         """Yield (indices of views, their prompt) for each kind in a ``MIXED`` prompt."""
         for kind in dict.fromkeys(self.view_kinds):
             views = [view for view, own in enumerate(self.view_kinds) if own == kind]
-            names = _OF_KIND.get(kind, ("boxes_xyxy", "present"))
+            names = _OF_KIND.get(kind, ("boxes_xyxy", "present", "objects"))
             tensors = {name: tensor[views] for name, tensor in _tensors(self).items() if name in names}
             yield views, Prompt(kind, **tensors, sees_truth=self.sees_truth)
 
@@ -133,7 +135,7 @@ class Prompt:
         return replace(self, **_moved(self, device))
 
 
-_OF_KIND = {"empty": (), "point": ("points_xy", "point_labels", "present")}
+_OF_KIND = {"empty": (), "point": ("points_xy", "point_labels", "present", "objects")}
 """Tensors that the views of a kind use in a ``MIXED`` prompt; others use boxes."""
 
 

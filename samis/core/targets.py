@@ -19,7 +19,8 @@ class AdapterTargets:
         decoder: word of ``adapter.decoder`` -> expression of the mask decoder's linear layers.
         encoder_whole: word of ``adapter.encoder`` -> module of the encoder trained whole in addition to the low-rank layers.
         mask_0: the decoder's modules that mask 0 is made of and that ``adapter.decoder: [full]`` trains whole.
-        mask_tokens: module of the (4, C) mask tokens, of which only row 0 is ever trained.
+        mask_tokens: module of the (4, C) mask tokens, of which only row 0 is trained.
+        tokens_whole: whether their rows 1 to 3 are trained too (``adapter.all_masks``).
         encoder_root: name of the image encoder.
         fused: expression of linear layers (C -> 3 C) whose rows are those of q, then of k, then of v; they are split where
             q, k or v is adapted by itself. Empty where there is none, or where they are interleaved by head.
@@ -31,6 +32,7 @@ class AdapterTargets:
     encoder_whole: Mapping[str, str] = field(default_factory=dict)
     mask_0: tuple[str, ...] = ()
     mask_tokens: str = "mask_decoder.mask_tokens"
+    tokens_whole: bool = False
     encoder_root: str = "image_encoder"
     fused: str = ""
     bottleneck: bool = False

@@ -50,12 +50,13 @@ PROMPTERS: dict[str, type[Prompter]] = {
 """Prompters by kind; each is built from a ``PromptConfig``."""
 
 
-def build_prompter(config: PromptConfig, *, training: bool = False) -> Prompter:
+def build_prompter(config: PromptConfig, *, training: bool = False, objects: bool = False) -> Prompter:
     """Construct the prompter that a config names.
 
     Args:
         config: the kind of prompt and its options.
         training: whether ``prompt.mix`` counts, in place of ``prompt.kind``.
+        objects: whether boxes and points bring the framed truth of each (``Prompt.objects``).
 
     Raises:
         UserError: no such kind (the nearest one is proposed), or an option out of its range.
@@ -64,10 +65,13 @@ def build_prompter(config: PromptConfig, *, training: bool = False) -> Prompter:
     False
     """
     if training and config.mix:
-        return MixedPrompter(config)
+        return MixedPrompter(config, objects=objects)
     if config.kind not in PROMPTERS:
         raise UserError(
             f"prompt.kind: expected one of {', '.join(PROMPTERS)}, got '{config.kind}'{did_you_mean(config.kind, PROMPTERS)}",
             code="E-PROMPT-KIND",
         )
-    return PROMPTERS[config.kind](config)  # type: ignore[call-arg]
+    prompter = PROMPTERS[config.kind](config)  # type: ignore[call-arg]
+    if objects and isinstance(prompter, BoxPrompter | PointPrompter):
+        prompter.objects = True
+    return prompter

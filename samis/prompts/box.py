@@ -8,7 +8,7 @@ import torch
 
 from samis.config import PromptConfig
 from samis.core.contracts import Placement, Prompt, Sample
-from samis.core.geometry import boxes_to_frame
+from samis.core.geometry import boxes_to_frame, frame_mask
 from samis.errors import UserError, did_you_mean
 
 SMALLEST_PX = 4
@@ -23,6 +23,9 @@ class BoxPrompter:
         config: ``per`` (component or image) and ``jitter`` are used: each side moves by a normally distributed share of
             the box's width or height, whose standard deviation is ``jitter`` (at most two of them).
 
+    Attributes:
+        objects: whether prompts bring the framed truth of each box.
+
     Raises:
         UserError: an option out of its range.
     """
@@ -32,6 +35,7 @@ class BoxPrompter:
 
     def __init__(self, config: PromptConfig) -> None:
         check_per(config.per)
+        self.objects = False
         if not 0 <= config.jitter < 0.5:
             raise UserError(f"prompt.jitter: expected a share in [0, 0.5), got {config.jitter}", code="E-PROMPT-OPTION")
         self.per = config.per
@@ -43,14 +47,16 @@ class BoxPrompter:
         Raises:
             UserError: if the sample has no mask.
         """
-        views = []
+        views, parts = [], []
         for truth, placement in zip(cropped_truths(sample, placements, self.kind), placements, strict=True):
             corner = np.asarray(placement.crop_xyxy[:2] * 2, dtype=np.float32)
-            boxes = [_around(part) + corner for part in parts_of(truth, self.per)]
+            parts.append(parts_of(truth, self.per))
+            boxes = [_around(part) + corner for part in parts[-1]]
             boxes = [self._moved(box, placement, rng) for box in boxes]
             views.append(boxes_to_frame(np.reshape(boxes, (-1, 4)), placement))
         boxes_xyxy, present = stack_padded(views)
-        return Prompt(self.kind, boxes_xyxy=boxes_xyxy, present=present, sees_truth=True)
+        objects = framed_objects(parts, placements) if self.objects else None
+        return Prompt(self.kind, boxes_xyxy=boxes_xyxy, present=present, sees_truth=True, objects=objects)
 
     def _moved(self, box: np.ndarray, placement: Placement, rng: np.random.Generator) -> np.ndarray:
         """Return the box with its sides moved, within the view's crop; unchanged if less than a pixel would be left."""
@@ -114,6 +120,25 @@ def parts_of(truth: np.ndarray, per: str) -> list[np.ndarray]:
     areas = stats[1:count, cv2.CC_STAT_AREA]
     kept = np.flatnonzero(areas >= SMALLEST_PX) if (areas >= SMALLEST_PX).any() else np.arange(count - 1)
     return [labels == index + 1 for index in kept]
+
+
+def framed_objects(parts: list[list[np.ndarray]], placements: list[Placement]) -> torch.Tensor:
+    """Return the objects of V views in the frame, (V, P, S, S) uint8 in {0, 1}.
+
+    Args:
+        parts: of each view, (h, w) bool masks of its crop.
+        placements: of the views.
+    """
+    views = []
+    for of_view, placement in zip(parts, placements, strict=True):
+        x0, y0, x1, y1 = placement.crop_xyxy
+        framed = np.zeros((len(of_view), placement.frame_px, placement.frame_px), np.float32)
+        for number, part in enumerate(of_view):
+            whole = np.zeros(placement.file_hw, bool)
+            whole[y0:y1, x0:x1] = part
+            framed[number] = frame_mask(whole, placement)[0].numpy()
+        views.append(framed)
+    return stack_padded(views)[0].to(torch.uint8)
 
 
 def _around(part: np.ndarray) -> np.ndarray:

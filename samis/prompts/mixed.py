@@ -23,6 +23,7 @@ class MixedPrompter:
 
     Args:
         config: ``mix``, and the options of its kinds.
+        objects: whether boxes and points bring the framed truth of each.
 
     Raises:
         UserError: a kind that cannot be mixed, a weight that is no number from 0 on, or no weight above 0.
@@ -30,7 +31,7 @@ class MixedPrompter:
 
     kind = MIXED
 
-    def __init__(self, config: PromptConfig) -> None:
+    def __init__(self, config: PromptConfig, *, objects: bool = False) -> None:
         for kind, weight in config.mix.items():
             if (
                 kind not in MIXABLE
@@ -50,6 +51,9 @@ class MixedPrompter:
                 code="E-PROMPT-MIX",
             )
         self._prompters = [MIXABLE[kind](replace(config, kind=kind)) for kind in kinds]  # type: ignore[abstract]
+        for prompter in self._prompters:
+            if isinstance(prompter, BoxPrompter | PointPrompter):
+                prompter.objects = objects
         total = sum(config.mix[kind] for kind in kinds)
         self._shares = [config.mix[kind] / total for kind in kinds]
         self.sees_truth = any(prompter.sees_truth for prompter in self._prompters)

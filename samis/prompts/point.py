@@ -9,7 +9,7 @@ import torch
 from samis.config import PromptConfig
 from samis.core.contracts import Placement, Prompt, Sample
 from samis.core.geometry import points_to_frame
-from samis.prompts.box import check_per, cropped_truths, parts_of, stack_padded
+from samis.prompts.box import check_per, cropped_truths, framed_objects, parts_of, stack_padded
 
 
 class PointPrompter:
@@ -17,6 +17,9 @@ class PointPrompter:
 
     Args:
         config: ``per`` (component or image) is used.
+
+    Attributes:
+        objects: whether prompts bring the framed truth of each point.
 
     Raises:
         UserError: an option out of its range.
@@ -27,6 +30,7 @@ class PointPrompter:
 
     def __init__(self, config: PromptConfig) -> None:
         check_per(config.per)
+        self.objects = False
         self.per = config.per
 
     def __call__(self, sample: Sample, placements: list[Placement], rng: np.random.Generator) -> Prompt:
@@ -35,14 +39,18 @@ class PointPrompter:
         Raises:
             UserError: if the sample has no mask.
         """
-        views = []
+        views, parts = [], []
         for truth, placement in zip(cropped_truths(sample, placements, self.kind), placements, strict=True):
             corner = np.asarray(placement.crop_xyxy[:2], dtype=np.float32)
-            points = [innermost_xy(part) + corner for part in parts_of(truth, self.per)]
+            parts.append(parts_of(truth, self.per))
+            points = [innermost_xy(part) + corner for part in parts[-1]]
             views.append(points_to_frame(np.reshape(points, (-1, 1, 2)), placement))
         points_xy, present = stack_padded(views)
         labels = torch.ones(points_xy.shape[:3], dtype=torch.int64)
-        return Prompt(self.kind, points_xy=points_xy, point_labels=labels, present=present, sees_truth=True)
+        objects = framed_objects(parts, placements) if self.objects else None
+        return Prompt(
+            self.kind, points_xy=points_xy, point_labels=labels, present=present, sees_truth=True, objects=objects
+        )
 
 
 def innermost_xy(part: np.ndarray) -> np.ndarray:

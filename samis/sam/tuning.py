@@ -19,6 +19,7 @@ from samis.config import LossConfig
 from samis.core.contracts import MIXED, Batch, Loss, Prompt, Segmenter
 from samis.core.geometry import shown_inside, to_frame
 from samis.core.losses import MaskLoss, foreground_shares
+from samis.sam.all_masks import all_masks_loss
 from samis.sam.forward import Embed, embed
 from samis.sam.interface import family_of
 from samis.sam.two_way import use_broadcast_attention
@@ -56,6 +57,7 @@ class SamTuning(nn.Module):
         loss: weights of the mask loss.
         segmenter: builds the segmenter that validation scores, from the Sam.
         pretrained_lr_scale: factor on the lr of pretrained weights that are tuned.
+        all_masks: whether masks 1 to 3 and the predicted IoU are trained too (``samis.sam.all_masks``).
 
     Attributes:
         embed: encodes the views; a cache may take the encoder's place where it is frozen.
@@ -68,8 +70,10 @@ class SamTuning(nn.Module):
         *,
         segmenter: Callable[[Any], Segmenter],
         pretrained_lr_scale: float = 1.0,
+        all_masks: bool = False,
     ) -> None:
         super().__init__()
+        self.all_masks = all_masks
         self.adapted = adapted
         self.mask_loss = MaskLoss(loss)
         self.pretrained_lr_scale = pretrained_lr_scale
@@ -90,23 +94,44 @@ class SamTuning(nn.Module):
         tuned = any(tensor.requires_grad for tensor in family_of(sam).embedding_state(sam).values())
         with nullcontext() if tuned else torch.no_grad():
             embeddings = self.embed(sam, batch)
-        logits = to_frame(self._united(embeddings, batch.prompt)[:, None], batch.images.shape[-1])
-        shown = shown_inside(batch, logits.device)
+        shown = shown_inside(batch, embeddings.device)
+        united, others = self._decoded(embeddings, batch.prompt, batch.masks, shown)
+        logits = to_frame(united[:, None], batch.images.shape[-1])
         each, parts = self.mask_loss(logits, batch.masks, shown)
-        return Loss(each.mean(), parts, foreground_shares(logits.detach(), batch.masks, shown))
+        total = each.mean()
+        if others is not None:
+            alternatives, error = others.mean(1)
+            total = total + alternatives + error
+            parts = {**parts, "masks_1_to_3": alternatives.detach(), "predicted_iou": error.detach()}
+        return Loss(total, parts, foreground_shares(logits.detach(), batch.masks, shown))
 
-    def _united(self, embeddings: Tensor, prompt: Prompt) -> Tensor:
-        """Return (V, h, w) logits of mask 0, the prompts of each view united."""
+    def _decoded(
+        self, embeddings: Tensor, prompt: Prompt, truth: Tensor, shown: Tensor, *, part: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return (V, h, w) logits of mask 0, the prompts of each view united, and with `all_masks` (2, V) losses of the others.
+
+        Args:
+            embeddings: of V views.
+            prompt: theirs.
+            truth: (V, 1, S, S) float32.
+            shown: (V, 1, S, S) bool, where a view shows its image.
+            part: whether the views are a part of a batch's.
+        """
         sam = self.adapted.sam
         if prompt.kind == MIXED:
             kinds = list(prompt.by_kind())
-            parts = [self._united(embeddings[views], own) for views, own in kinds]
-            order = torch.tensor([view for views, _ in kinds for view in views]).argsort()
-            return torch.cat(parts)[order.to(embeddings.device)]
-        # Of other prompts each batch may bring another number, which a compiled decoder would be compiled for; so would parts.
-        whole = prompt.kind == "empty" and not prompt.view_kinds
-        decode = self.decode if whole else decode_embeddings
-        return unite(decode(embeddings, sam, prompt), prompt.present)
+            found = [self._decoded(embeddings[v], own, truth[v], shown[v], part=True) for v, own in kinds]
+            order = torch.tensor([view for views, _ in kinds for view in views]).argsort().to(embeddings.device)
+            others = [other for _, other in found if other is not None]
+            return torch.cat([own for own, _ in found])[order], torch.cat(others, 1)[:, order] if others else None
+        if self.all_masks:
+            family = family_of(sam)
+            output = family.decode(sam, family.prepare(sam, embeddings), prompt)
+            losses = all_masks_loss(output, prompt, truth, shown, self.mask_loss)
+            return unite(output.logits[:, :, 0], prompt.present), torch.stack(losses)
+        # A compiled decoder would be compiled again for each number of prompts or views.
+        decode = self.decode if prompt.kind == "empty" and not part else decode_embeddings
+        return unite(decode(embeddings, sam, prompt), prompt.present), None
 
     def half_modules(self) -> Iterator[nn.Module]:
         """Yield the modules that training under autocast may give half-precision copies of their weights.

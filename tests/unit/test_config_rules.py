@@ -84,6 +84,8 @@ def places(error):
         ("segmenter.tta=flip", "E-CONFIG-CHOICE", "flips"),
         ("adapter.name=Lora", "E-CONFIG-CHOICE", "lora"),
         ("adapter.method=lockr", "E-CONFIG-CHOICE", "lokr"),
+        ("adapter.all_masks=some", "adapter.all_masks: expected"),
+        ("prompt.mix=[box]", "prompt.mix: expected"),
         ("adapter.options=[1]", "E-CONFIG-TYPE", ""),
         ("adapter.encoder=qkv", "E-CONFIG-TYPE", "[qkv]"),
         ("adapter.encoder=q,v", "E-CONFIG-TYPE", "[q, v]"),

@@ -111,12 +111,14 @@ def concat_prompts(prompts: Sequence[Prompt]) -> Prompt:
         _padded(prompt.point_labels, (most, longest), -1) for prompt in prompts if prompt.point_labels is not None
     ]
     boxes = [_padded(prompt.boxes_xyxy, (most,), 0) for prompt in prompts if prompt.boxes_xyxy is not None]
+    objects = [_padded(prompt.objects, (most,), 0) for prompt in prompts if prompt.objects is not None]
     complete = all(prompt.present is None and prompt.prompts_per_view == most for prompt in prompts)
     return Prompt(
         kind=first.kind,
         points_xy=torch.cat(points) if points else None,
         point_labels=torch.cat(labels) if labels else None,
         boxes_xyxy=torch.cat(boxes) if boxes else None,
+        objects=torch.cat(objects) if objects else None,
         present=None if complete else torch.cat([_padded(_presence(prompt), (most,), False) for prompt in prompts]),
         sees_truth=sees_truth,
     )
@@ -127,11 +129,14 @@ def _concat_mixed(prompts: Sequence[Prompt]) -> Prompt:
     complete = []
     points = any(prompt.points_xy is not None for prompt in prompts)
     boxes = any(prompt.boxes_xyxy is not None for prompt in prompts)
+    side = max(0 if prompt.objects is None else prompt.objects.shape[-1] for prompt in prompts)
     for prompt in prompts:
         views, many = len(prompt.view_kinds), prompt.prompts_per_view
         if points and prompt.points_xy is None:
             labels = torch.full((views, many, 1), -1, dtype=torch.int64)
             prompt = replace(prompt, points_xy=torch.zeros(views, many, 1, 2), point_labels=labels)
+        if side and prompt.objects is None:
+            prompt = replace(prompt, objects=torch.zeros(views, many, side, side, dtype=torch.uint8))
         if boxes and prompt.boxes_xyxy is None:
             prompt = replace(prompt, boxes_xyxy=torch.zeros(views, many, 4))
         complete.append(replace(prompt, kind="", present=_presence(prompt) if points or boxes else None))
