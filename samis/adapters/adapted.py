@@ -1,8 +1,8 @@
 """AdaptedSam: what every adapter returns, a SAM of which exactly the listed parameters are trained.
 
 In every adapter the prompt encoder, the IoU head, the IoU token, the tokens and the hypernetworks of masks 1 to 3 stay
-frozen, unless ``adapter.all_masks`` trains them with losses of their own: training on mask 0 alone gives them no useful gradient, and weight decay would ruin them. The predicted IoU is
-therefore SAM's own, made for SAM's own masks.
+frozen: training on mask 0 alone gives them no useful gradient, and weight decay would ruin them. The predicted IoU is
+therefore SAM's own, made for SAM's own masks. ``adapter.all_masks`` trains them too, with losses of their own.
 """
 
 from __future__ import annotations
