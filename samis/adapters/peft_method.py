@@ -9,6 +9,7 @@ where ``adapter.decoder`` is not.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import re
 import types
@@ -20,10 +21,12 @@ import peft
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import ModulesToSaveWrapper
 from torch import Tensor, nn
 
 from samis.adapters.lora import LoraSam
 from samis.adapters.methods import METHODS, REFUSED, Method
+from samis.adapters.targets import fuse_qkv
 from samis.adapters.unfreeze import is_norm
 from samis.config import AdapterConfig
 from samis.errors import UserError, did_you_mean
@@ -50,7 +53,7 @@ class PeftSam(LoraSam):
             UserError: the method is refused, the installed peft lacks it, an option is unknown, or the start is not zero-shot.
         """
         self.method = find_method(self.config.method)
-        reached = self._reached(str(lora.target_modules))
+        reached = self._reached(str(lora.target_modules), tuple(f"{part}." for part in lora.modules_to_save or ()))
         built = method_config(self.config, self.method, [m for m in reached.values() if isinstance(m, nn.Linear)])
         built.target_modules = "|".join(f"(?:{re.escape(name)})" for name in reached)  # type: ignore[attr-defined]
         built.modules_to_save = lora.modules_to_save  # type: ignore[attr-defined]
@@ -99,7 +102,14 @@ class PeftSam(LoraSam):
                 "tune with adapter.name=lora",
                 code="E-ADAPTER-NOT-MERGED",
             )
-        return super().merged()
+        model = copy.deepcopy(self._peft[0])
+        # Unloading a part that was trained whole, peft looks for the weight of a layer in it; LoRA's own unloading does not.
+        for name, module in list(model.named_modules()):
+            if isinstance(module, ModulesToSaveWrapper):
+                parent, _, child = name.rpartition(".")
+                setattr(model.get_submodule(parent), child, module.modules_to_save["default"])
+        plain = model.merge_and_unload()
+        return fuse_qkv({name: tensor.detach().cpu().clone() for name, tensor in plain.state_dict().items()})
 
     def _weights(self) -> dict[str, Tensor]:
         """Return what is saved: a tensor that several layers share once, under its first name."""
@@ -109,13 +119,14 @@ class PeftSam(LoraSam):
             first.setdefault((tensor.data_ptr(), tensor.shape) if tensor.numel() else (name,), name)
         return {name: weights[name] for name in first.values()}
 
-    def _reached(self, pattern: str) -> dict[str, nn.Module]:
-        """Return name -> module that the method changes: linear layers, or norms."""
+    def _reached(self, pattern: str, whole: tuple[str, ...]) -> dict[str, nn.Module]:
+        """Return name -> module that the method changes: linear layers, or norms outside what is trained whole."""
         if not self.method.norms:
             return {name: each for name, each in self.sam.named_modules() if re.fullmatch(pattern, name)}
         roots = {f"{self.targets.encoder_root}.": self.config.encoder, "mask_decoder.transformer.": self.config.decoder}
         start = tuple(root for root, words in roots.items() if words)
-        return {name: m for name, m in self.sam.named_modules() if is_norm(m) and name.startswith(start)}
+        norms = {name: m for name, m in self.sam.named_modules() if is_norm(m) and name.startswith(start)}
+        return {name: m for name, m in norms.items() if not (whole and name.startswith(whole))}
 
 
 def find_method(name: str) -> Method:

@@ -169,6 +169,26 @@ def test_merged_equals_or_is_refused(method):
     assert torch.equal(logits(adapted.sam), tuned)  # merging leaves the adapter as it was
 
 
+@pytest.mark.parametrize("method", ["lokr", "road", "ln_tuning", "shira"])
+def test_parts_that_are_trained_whole_are_merged_and_switched_off_too(method, tmp_path):
+    if not installed(method):
+        pytest.skip(f"peft {peft.__version__} lacks {method}")
+    config = config_of(method, encoder=["q", "v", "mlp", "stem", "neck"], decoder=["full"])
+    adapted = apply_adapter(fresh(), config)
+    assert torch.allclose(logits(adapted.sam), zero_shot(), atol=1e-6)
+    train(adapted.train(), steps=2).eval()
+    tuned = logits(adapted.sam)
+    stock = fresh()
+    stock.load_state_dict(adapted.merged())
+    assert torch.allclose(logits(stock), tuned, atol=1e-5) and not torch.allclose(tuned, zero_shot(), atol=1e-3)
+    with adapted.disabled():
+        assert torch.equal(logits(adapted.sam), zero_shot())
+    adapted.save(tmp_path)
+    again = apply_adapter(fresh(), config)
+    again.load(tmp_path)
+    assert torch.equal(logits(again.sam), tuned)
+
+
 @pytest.mark.parametrize("method", ALL)
 def test_groups_hold_each_parameter_once(method):
     adapted = apply_adapter(fresh(), config_of(method, encoder=["q", "v", "mlp", "neck"], decoder=["full"]))
