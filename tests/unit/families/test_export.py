@@ -35,7 +35,9 @@ def run(saved, monkeypatch):
         learner = build_learner(config)
         train(learner, name, steps=2)
         monkeypatch.setattr(
-            job, "load_run", lambda folder: LoadedRun(config, "run", None, {}, learner, learner.segmenter())
+            job,
+            "load_run",
+            lambda folder: LoadedRun(config=config, name="run", learner=learner, segmenter=learner.segmenter()),
         )
         return config
 

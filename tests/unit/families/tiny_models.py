@@ -26,9 +26,17 @@ NAMES = {"sam": "tiny", "mobile_sam": "tiny_mobile", "sam_hq": "sam_hq", "sam2":
 OF_TRANSFORMERS = ("sam_hq", "sam2", "sam3_tracker")
 
 
+def library(family: str) -> Any:
+    """Return transformers, or skip the test where it is missing or older than the family."""
+    transformers = pytest.importorskip("transformers")
+    if not hasattr(transformers, FAMILIES[family].class_name):
+        pytest.skip(f"transformers {transformers.__version__} has no {FAMILIES[family].class_name}")
+    return transformers
+
+
 def configuration(family: str) -> Any:
     """Return a tiny configuration of one of transformers' families."""
-    transformers = pytest.importorskip("transformers")
+    transformers = library(family)
     if family == "sam_hq":
         vision: dict[str, Any] = {
             "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 64, "patch_size": 16,
@@ -88,8 +96,7 @@ def build(family: str) -> nn.Module:
                 module.running_mean.normal_(std=0.1)
                 module.running_var.uniform_(0.5, 1.5)
     else:
-        transformers = pytest.importorskip("transformers")
-        model = getattr(transformers, FAMILIES[family].class_name)(configuration(family))
+        model = getattr(library(family), FAMILIES[family].class_name)(configuration(family))
     spread(model)
     mark(model, FAMILIES[family])
     return model.eval()
