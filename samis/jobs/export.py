@@ -92,8 +92,10 @@ def reasons_against(config: Experiment) -> dict[str, str]:
     family = family_named(s.architecture)
     if isinstance(family, TransformersFamily):
         against["merged"] = f"{family.name} is merged into a folder for transformers; export transformers"
-        if family.name not in LEVELS:
-            against["onnx"] = f"{family.name} has no ONNX export; export transformers"
+        possible = {"peft", "merged", "transformers", *(["onnx"] if family.name in LEVELS else [])}
+        against |= {
+            name: f"{family.name} has no {name} export; export transformers" for name in set(FORMATS) - possible
+        }
     elif not family.class_name:
         against["transformers"] = f"transformers has no class for {family.name}; export merged"
     elif ARCHITECTURES[s.architecture].trunk:
@@ -165,7 +167,7 @@ def _writers(
 ) -> dict[str, tuple[str, Callable[[Path], float]]]:
     """Return format -> (file or folder name, what writes and tries it at a path)."""
     if isinstance(probe, FamilyProbe):
-        return _family_writers(config, adapted, state, probe)
+        return _family_writers(config, adapted, state, probe, threshold)
     architecture, frame_px = (
         config.segmenter.architecture,
         build_framing(config.frame, config.segmenter.architecture, config.segmenter.weights).frame_px,
@@ -208,7 +210,7 @@ def _writers(
 
 
 def _family_writers(
-    config: Experiment, adapted: Any, state: dict[str, torch.Tensor], probe: FamilyProbe
+    config: Experiment, adapted: Any, state: dict[str, torch.Tensor], probe: FamilyProbe, threshold: float
 ) -> dict[str, tuple[str, Callable[[Path], float]]]:
     """Return the writers of a family of transformers, as ``_writers``."""
     s, family = config.segmenter, family_of(adapted.sam)
@@ -224,7 +226,9 @@ def _family_writers(
 
     def onnx_folder(path: Path) -> float:
         path.mkdir()
-        return write_family_onnx(merged_model(adapted.sam, state, family), path, probe=probe)
+        difference = write_family_onnx(merged_model(adapted.sam, state, family), path, probe=probe)
+        add_metadata(path / "decoder.onnx", {"threshold": repr(threshold)})
+        return difference
 
     def folder(path: Path) -> float:
         return write_folder(merged_model(adapted.sam, state, family), path, probe=probe)

@@ -263,7 +263,8 @@ def parameter_table(learner: torch.nn.Module) -> str:
     """Return what is trained, of what, by top-level module."""
     counts: dict[str, list[int]] = {}
     for name, parameter in learner.named_parameters():
-        words = [word for word in name.split(".") if word in ("image_encoder", "prompt_encoder", "mask_decoder")]
+        parts = ("image_encoder", "vision_encoder", "prompt_encoder", "mask_decoder")
+        words = [word for word in name.split(".") if word in parts]
         key = words[0] if words else "network"
         pair = counts.setdefault(key, [0, 0])
         pair[0] += parameter.numel() if parameter.requires_grad else 0

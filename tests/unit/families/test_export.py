@@ -6,13 +6,12 @@ import torch
 from test_tuning import experiment, train
 from tiny_models import NAMES, OF_TRANSFORMERS, batch_of, build, sample
 
-from samis.config import Experiment
+from samis.config import to_yaml
 from samis.core.contracts import Prompt
 from samis.errors import UserError
 from samis.export.families import FamilyProbe, merged_model
 from samis.factory import build_learner
 from samis.jobs import export as job
-from samis.jobs.load import LoadedRun
 from samis.sam.families import FAMILIES
 from samis.sam.interface import family_of
 from samis.sam.segmenter import SamSegmenter
@@ -27,19 +26,16 @@ POSSIBLE = {
 
 
 @pytest.fixture
-def run(saved, monkeypatch):
-    """Return a function that tunes a tiny model and lets the job load it as a run."""
+def run(saved, tmp_path):
+    """Return a function that tunes a tiny model and writes its run folder; it returns the folder and the tuned map."""
 
-    def tuned(name) -> Experiment:
+    def tuned(name):
         config = experiment(name, saved, "both")
         learner = build_learner(config)
         train(learner, name, steps=2)
-        monkeypatch.setattr(
-            job,
-            "load_run",
-            lambda folder: LoadedRun(config=config, name="run", learner=learner, segmenter=learner.segmenter()),
-        )
-        return config
+        learner.save(tmp_path / "run" / "best")
+        (tmp_path / "run" / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
+        return tmp_path / "run", learner.segmenter().predict(batch_of(name, sample()))[0]
 
     return tuned
 
@@ -47,10 +43,8 @@ def run(saved, monkeypatch):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_export_is_read_back(name, run, tmp_path, capfd):
     pytest.importorskip("onnxruntime")
-    config = run(name)
-    learner = job.load_run("").learner
-    wanted = learner.segmenter().predict(batch_of(name, sample()))[0]
-    written, against = job.export(tmp_path, tmp_path / "out")
+    folder, wanted = run(name)
+    written, against = job.export(folder, tmp_path / "out")
     assert {each.format for each in written} == POSSIBLE[name]
     assert set(against) == set(job.FORMATS) - POSSIBLE[name]
     assert all(each.difference <= 1e-3 for each in written)
@@ -63,19 +57,19 @@ def test_every_export_is_read_back(name, run, tmp_path, capfd):
         from samis.sam.interface import mark
 
         mark(model, FAMILIES[name])
-        again = SamSegmenter(model, prompt=config.prompt).predict(batch_of(name, sample()))[0]
+        again = SamSegmenter(model).predict(batch_of(name, sample()))[0]
         torch.testing.assert_close(again, wanted, atol=1e-4, rtol=1e-4)
         assert ("up to 5.24" in card) == (name == "sam_hq")
     for refused in set(job.FORMATS) - POSSIBLE[name]:
         with pytest.raises(UserError, match="E-EXPORT-IMPOSSIBLE"):
-            job.export(tmp_path, tmp_path / "out", [refused])
+            job.export(folder, tmp_path / "out", [refused])
 
 
 def test_a_spoilt_export_is_not_kept(run, tmp_path, monkeypatch):
-    run("sam2")
+    folder, _ = run("sam2")
     monkeypatch.setattr(job, "merged_model", lambda model, state, family: spoilt(merged_model(model, state, family)))
     with pytest.raises(UserError, match="E-EXPORT-DIFFERS"):
-        job.export(tmp_path, tmp_path / "out", ["transformers"])
+        job.export(folder, tmp_path / "out", ["transformers"])
     assert not (tmp_path / "out" / "transformers").exists()
 
 
