@@ -112,6 +112,7 @@ REFUSED: dict[str, str] = {
     "adalora": "it moves ranks between layers during training by calls that need its own loss and schedule",
     "pissa": "it takes its factors out of the pretrained weights, so that switched off it is not zero-shot SAM",
     "olora": "it takes its factors out of the pretrained weights, so that switched off it is not zero-shot SAM",
+    "qlora": "a base in 4 bits is not supported yet",
     "frod": "its one projection fits layers of one width alone",
     "poly": "it needs the number of a task with every image",
     "shadow": "it needs the decoder blocks of a language model",
