@@ -21,6 +21,7 @@ VERBS = {
     "compare": "make the report: tables, figures, how much of the gap is closed",
     "calibrate": "calibrate a run on labelled images, so that predict can keep a promise",
     "predict": "find defects on new photos",
+    "rank": "order unlabelled photos by how much their labels would teach a run",
     "export": "write a tuned SAM for other tools: peft, ONNX, transformers",
     "check": "check a data set before training",
     "doctor": "check this machine: versions, GPU, disk, weights, data",

@@ -40,6 +40,7 @@ class Prediction:
         regions: the connected parts of the mask.
         scores: of the image by each rule of ``samis.decision.image_rules.IMAGE_RULES``.
         drift: comparison with the photos the model was tuned on (``Fingerprint.compare``); None where it has no fingerprint.
+        embedding: (C,) of the network's encoder; None where it has none.
         verdict: ``"OK"`` or ``"defective"``, by the rule and threshold that were chosen.
     """
 
@@ -52,6 +53,7 @@ class Prediction:
     scores: dict[str, float] = field(default_factory=dict)
     verdict: str = ""
     drift: dict[str, Any] | None = None
+    embedding: np.ndarray | None = None
 
     def __repr__(self) -> str:
         height, width = self.map.shape
@@ -103,7 +105,9 @@ def predict(
             embedding = recorder.take(photo.id)
             known = model.fingerprint
             drift = known.compare(measure_photo(sample.image), embedding) if known else None
-            yield Prediction(photo.id, photo.path, sample.image, values, mask, regions, scores, verdict, drift)
+            yield Prediction(
+                photo.id, photo.path, sample.image, values, mask, regions, scores, verdict, drift, embedding
+            )
 
 
 def _maps(
