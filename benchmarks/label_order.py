@@ -3,16 +3,16 @@
     python benchmarks/label_order.py                                     # steel: 16 to 64 labels, 3 seeds, the embedded SAM
     python benchmarks/label_order.py --budgets 8 16 --seeds 2 --epochs 4 --test 40
 
-Each seed starts from the same few random photos for every rule. The network trained on them ranks what is left of the training set, its
-first photos are labelled, and it is trained again from the start. S is of the test split, whose photos no rule sees. Lines of ``--out``
-are kept: a training that is there is not run again. Needs the steel data ($SAMIS_DATA); on two CPU cores about a minute for
-each 16 photos and 10 epochs.
+Each seed starts from the same few random photos for every rule. The network trained on them ranks what is left of the training
+set, its first photos are labelled, and it is trained again from the start. S is of the test split, whose photos no rule sees. A
+rule and seed whose rows are in ``--out`` is not run again. Needs the steel data ($SAMIS_DATA).
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
 import sys
 import tempfile
@@ -62,7 +62,7 @@ def write_pairs(path: Path, training: Dataset, chosen: Sequence[int], validation
 def train_on(pairs: Path, folder: Path, *, epochs: int, frame_px: int, seed: int) -> Path:
     """Tune the embedded SAM on a CSV of pairs; return the run folder."""
     overrides = [
-        "data.name=csv", f"data.root={pairs.parent}", f"data.options={{csv: {pairs}}}", "data.check=false", f"seed={seed}",
+        "data.name=folder", f"data.root={pairs.parent}", f"data.options={{csv: {pairs}}}", "data.check=false", f"seed={seed}",
         f"frame.frame_px={frame_px}", f"training.epochs={epochs}", f"training.validate_every={epochs}", "training.batch_size=8",
         "training.gallery=0", "training.workers=0", f"training.out={folder}", f"experiment={folder.name}",
     ]  # fmt: skip
@@ -127,7 +127,7 @@ def labels_for(curve: Sequence[tuple[int, float]], s: float) -> float:
     """
     if curve[0][1] >= s:
         return float(curve[0][0])
-    for (before, low), (after, high) in zip(curve, curve[1:], strict=False):
+    for (before, low), (after, high) in itertools.pairwise(curve):
         if low < s <= high:
             return before + (after - before) * (s - low) / (high - low)
     return float("inf")
