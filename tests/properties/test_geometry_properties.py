@@ -19,7 +19,9 @@ from samis.core.geometry import (
     points_to_frame,
     scaled_size,
     to_file_size,
+    view_key,
 )
+from samis.core.preprocessing import PREPROCESSING
 
 FEW = settings(max_examples=40, deadline=None, derandomize=True)
 SIDE = st.one_of(st.integers(1, 8), st.integers(1, 300), st.sampled_from([1, 2, 1282, 2000]))
@@ -138,3 +140,41 @@ def test_points_and_boxes_go_to_the_frame_and_back(hw: tuple[int, int], side: in
         np.testing.assert_array_equal(moved[:, 2:], points_to_frame(boxes[:, 2:], placement))
         whole = boxes_to_frame(np.array([placement.crop_xyxy]), placement)
         np.testing.assert_allclose(whole, [[0, 0, width, height]], rtol=1e-5)
+
+
+@FEW
+@given(SIZE, FRAME, TILE, SEED)
+def test_a_stretched_frame_has_no_padding_and_is_inverted(hw: tuple[int, int], side: int, tile: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    cut = framings(hw, side, tile, 0.25)
+    framing = Framing(side, cut.tile_px, cut.overlap, "sam2")
+    placements = framing.placements(hw)
+    assert inside(placements).all()
+    maps = to_file_size(torch.full((len(placements), 1, side, side), 0.25), placements)
+    assert maps[0].shape == hw
+    torch.testing.assert_close(maps[0], torch.full(hw, 0.25), atol=1e-6, rtol=0)
+    for placement in placements[:5]:
+        x0, y0, x1, y1 = placement.crop_xyxy
+        points = rng.random((6, 2)) * [x1 - x0, y1 - y0] + [x0, y0]
+        framed = points_to_frame(points, placement)
+        np.testing.assert_allclose(
+            framed, (points - [x0, y0]) * [side / (x1 - x0), side / (y1 - y0)], atol=1e-2, rtol=1e-4
+        )
+        whole = boxes_to_frame(np.array([placement.crop_xyxy]), placement)
+        np.testing.assert_allclose(whole, [[0, 0, side, side]], rtol=1e-5)
+
+
+@FEW
+@given(SIZE, SEED)
+def test_the_preprocessing_is_part_of_a_views_key(hw: tuple[int, int], seed: int) -> None:
+    image = np.random.default_rng(seed).integers(0, 256, (*hw, 3), dtype=np.uint8)
+    placements = [Framing(64, preprocessing=name).placements(hw)[0] for name in PREPROCESSING]
+    keys = {bytes(view_key(image, placement).tolist()) for placement in placements}
+    assert len(keys) == len(PREPROCESSING)
+    for name, placement in zip(PREPROCESSING, placements, strict=True):
+        height, width = placement.scaled_hw
+        how, framed = PREPROCESSING[name], frame_image(image, placement)[:, :height, :width]
+        values = framed * torch.tensor(how.std)[:, None, None] + torch.tensor(how.mean)[:, None, None]
+        assert values.min() >= image.min() - 1e-3 and values.max() <= image.max() + 1e-3
+        if hw == (height, width):
+            assert (values.permute(1, 2, 0).numpy() - image).max() < 1e-3

@@ -192,3 +192,18 @@ def test_boxes_tune_too(name, saved):
     loss.total.backward()
     assert torch.isfinite(loss.total)
     assert all(torch.isfinite(each.grad).all() for each in learner.parameters() if each.requires_grad)
+
+
+@pytest.mark.parametrize("name", ["sam2", "sam3_tracker"])
+def test_tuned_boxes_answer_with_mask_0(name):
+    """Where mask 0 is unstable an untuned model answers with another mask, a tuned one never does."""
+    model, given = build(name), batch_of(name, sample(), kind="box")
+    maps = {}
+    for kind in ("zero_shot", "tuned"):
+        maps[kind] = SamSegmenter(model, kind=kind, prompt=PromptConfig(kind="box"), mask_rule="single").predict(given)[
+            0
+        ]
+    assert not torch.equal(maps["zero_shot"], maps["tuned"])
+    model.config.mask_decoder_config.dynamic_multimask_via_stability = False
+    plain = SamSegmenter(model, prompt=PromptConfig(kind="box"), mask_rule="single").predict(given)[0]
+    assert torch.equal(maps["tuned"], plain)
