@@ -78,8 +78,9 @@ def measure_crack(part: np.ndarray) -> CrackMeasures | None:
 
     >>> line = np.zeros((9, 30), bool)
     >>> line[3:6, 4:24] = True
-    >>> measure_crack(line)
-    CrackMeasures(length=20.0, max_width=3.0, mean_width=3.0)
+    >>> crack = measure_crack(line)
+    >>> round(crack.length, 1), crack.max_width, round(crack.mean_width, 1)
+    (20.2, 3.0, 3.0)
     """
     if part.size > MOST_PX:
         return None

@@ -32,7 +32,7 @@ class Axis:
     def place(self, value: float) -> float:
         """Return the share of the way from start to end at which a value is, in [0, 1].
 
-        >>> Axis("MAE", 0.2, 0.0, (0.2, 0.1, 0.0)).place(0.05)
+        >>> Axis("MAE", 0.5, 0.0, (0.5, 0.25, 0.0)).place(0.125)
         0.75
         """
         return min(1.0, max(0.0, (value - self.start) / (self.end - self.start)))
