@@ -120,13 +120,13 @@ def batches_of(job: Row, scratch: Path) -> list[Any]:
             data = load_split(config.data, config.data.train)
             if job["images"]:
                 data = subset(data, min(job["images"], len(data)), seed=0)
-            loader, epoch, found = build_batch_maker(config, training=True)(data), 0, list[Any]()
-            while len(found) < job["steps"]:
+            loader, epoch, result = build_batch_maker(config, training=True)(data), 0, list[Any]()
+            while len(result) < job["steps"]:
                 loader.set_epoch(epoch)
                 whole = (batch for batch in loader if len(batch.images) == job["batch_size"] or len(loader) == 1)
-                found += [batch for batch, _ in zip(whole, range(job["steps"] - len(found)), strict=False)]
+                result += [batch for batch, _ in zip(whole, range(job["steps"] - len(result)), strict=False)]
                 epoch += 1
-            torch.save(found, path)
+            torch.save(result, path)
     return torch.load(path, weights_only=False, mmap=True)  # type: ignore[no-any-return]
 
 
@@ -202,10 +202,10 @@ def score(config: Any, segmenter: Any, split: str, limit: int) -> Row:
         build_batch_maker(config)(data), data.ids, protocol="pysod", names=NAMES, device=default_device(), alone=True,
         truth_cache=0,
     )  # fmt: skip
-    found = evaluator(segmenter)
-    row: Row = {key: round(found.metrics[key], 5) for key in NAMES}
+    result = evaluator(segmenter)
+    row: Row = {key: round(result.metrics[key], 5) for key in NAMES}
     if split == "test":
-        row["images"] = {image["id"]: round(image["s_measure"], 4) for image in found.images if "s_measure" in image}
+        row["images"] = {image["id"]: round(image["s_measure"], 4) for image in result.images if "s_measure" in image}
     return row
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 from typing import Any
 
 import numpy as np
@@ -41,11 +41,11 @@ class Atlas:
             cells = tried.get(method, {})
             if len(cells) == len(self.surfaces) * len(self.seeds):
                 self.of[method] = {
-                    cell: max(found, key=lambda row: row["validation"]["s_measure"]) for cell, found in cells.items()
+                    cell: max(result, key=lambda row: row["validation"]["s_measure"]) for cell, result in cells.items()
                 }
         self.methods = list(self.of)
         self.lrs = {method: next(iter(cells.values()))["lr"] for method, cells in self.of.items()}
-        several = [cell for cells in tried.values() for cell, found in cells.items() if len(found) > 1]
+        several = [cell for cells in tried.values() for cell, result in cells.items() if len(result) > 1]
         self.tuned_on = several[0][0] if several else self.surfaces[0]
 
     def mean_of(self, method: str, surface: str, key: str = "s_measure") -> float:
@@ -62,15 +62,23 @@ class Atlas:
 
     def resampled(self) -> np.ndarray:
         """Return (resamples, methods, surfaces) means of S, the same resamples of a surface's images for all methods."""
-        found = []
+        result = []
         for surface in self.surfaces:
             ids = sorted(self.of[self.methods[0]][surface, self.seeds[0]]["test"]["images"])
             values = [
                 [mean(self.of[method][surface, seed]["test"]["images"][name] for seed in self.seeds) for name in ids]
                 for method in self.methods
             ]
-            found.append(resampled_means(np.array(values)))
-        return np.stack(found, axis=2)
+            result.append(resampled_means(np.array(values)))
+        return np.stack(result, axis=2)
+
+    def step_ms(self, method: str) -> float:
+        """Return the median time of a step, ms, over a method's trainings, which ran beside others."""
+        return float(median(row["step_ms"] for row in self.of[method].values()))
+
+    def at_the_edge(self) -> int:
+        """Return how many methods chose the largest of the learning rates that were tried."""
+        return sum(self.lrs[method] == max(METHODS[method].lrs) for method in self.methods)
 
     def fact(self, kind: str, **where: Any) -> Row | None:
         """Return the row of a kind, or None."""
@@ -79,28 +87,47 @@ class Atlas:
         )
 
 
+WHOLE = "full"
+"""The method that has no base to go back to: it stores all that it tunes."""
+
+
 def advice(atlas: Atlas) -> list[str]:
     """Return which method to take, in two sentences, by the rule that the page states."""
-    draws = atlas.resampled().mean(axis=2)
     means = {method: mean(atlas.mean_of(method, surface) for surface in atlas.surfaces) for method in atlas.methods}
-    best = max(means, key=lambda method: means[method])
-    ahead = draws[:, [atlas.methods.index(best)]] - draws
-    equal = [method for number, method in enumerate(atlas.methods) if percentiles(ahead[:, number])[0] <= 0]
-    cost = {method: (row["ms"] if (row := atlas.fact("time", method=method)) else float("inf")) for method in equal}
-    quick = min(equal, key=lambda method: (cost[method], -means[method]))
     sizes = {method: next(iter(atlas.of[method].values()))["parameters"] for method in atlas.methods}
-    small = min(equal, key=lambda method: sizes[method])
+    best, quick, small = _choose(atlas, atlas.methods, means, sizes)
     first = f"Take **{METHODS[quick].label}**: mean S {means[quick]:.4f}"
     first += (
-        ", the largest of all" if quick == best else
-        f", which the images cannot tell from the largest, {METHODS[best].label}'s {means[best]:.4f}, in the shortest step of those"
+        ", the largest of all." if quick == best else
+        f", which the images cannot tell from the largest, {METHODS[best].label}'s {means[best]:.4f}, in the shortest step "
+        "of those."
     )  # fmt: skip
-    second = (
-        f"No method with fewer parameters than its {sizes[quick]:,} is as good." if small == quick else
-        f"Where the adapter's file must be small, take **{METHODS[small].label}**: {sizes[small]:,} parameters in place of "
-        f"{sizes[quick]:,}, mean S {means[small]:.4f}."
-    )  # fmt: skip
-    return [first + ".", second]
+    adapters = [method for method in atlas.methods if method != WHOLE]
+    if small != quick:
+        second = "Where the adapter's file must be small"
+    elif quick == WHOLE and adapters:
+        second = "Where SAM itself must stay as it is, with a small file for each surface"
+        best, _, small = _choose(atlas, adapters, means, sizes)
+    else:
+        return [first, f"No method with fewer parameters than its {sizes[quick]:,} is as good."]
+    second += f", take **{METHODS[small].label}**: {sizes[small]:,} parameters in place of {sizes[quick]:,}, "
+    second += f"mean S {means[small]:.4f}"
+    if best not in (small, quick):
+        second += f", which the images cannot tell from {METHODS[best].label}'s {means[best]:.4f}"
+    return [first, f"{second}."]
+
+
+def _choose(atlas: Atlas, methods: list[str], means: dict[str, float], sizes: dict[str, int]) -> tuple[str, str, str]:
+    """Return the best of some methods; and of those that the images cannot tell from it the quickest and the smallest."""
+    draws = atlas.resampled().mean(axis=2)
+    best = max(methods, key=lambda method: means[method])
+    ahead = {method: draws[:, atlas.methods.index(best)] - draws[:, atlas.methods.index(method)] for method in methods}
+    equal = [method for method in methods if percentiles(ahead[method])[0] <= 0]
+    return (
+        best,
+        min(equal, key=lambda method: (atlas.step_ms(method), -means[method])),
+        min(equal, key=lambda method: sizes[method]),
+    )
 
 
 def write_page(rows: list[Row], path: Path) -> None:
@@ -152,8 +179,7 @@ def _lines(atlas: Atlas) -> list[str]:
             cells.append(f"{atlas.mean_of(method, surface):.4f} [{low:.4f}, {high:.4f}]")
         overall = mean(atlas.mean_of(method, surface) for surface in atlas.surfaces)
         low, high = percentiles(draws[:, number].mean(axis=1))
-        taken = atlas.fact("time", method=method)
-        ms = f"{taken['ms']:.1f}" if taken else ""
+        ms = f"{atlas.step_ms(method):.0f}"
         size = next(iter(atlas.of[method].values()))["parameters"]
         lines.append(
             f"| {METHODS[method].label} | {size:,} | {ms} | {atlas.lrs[method]:g} | {' | '.join(cells)} | "
@@ -165,6 +191,7 @@ def _lines(atlas: Atlas) -> list[str]:
 
 def _rules(atlas: Atlas, exact: list[bool]) -> list[str]:
     first = NAMES.get(atlas.tuned_on, atlas.tuned_on.replace("_", " "))
+    steps = next(iter(atlas.of[atlas.methods[0]].values()))["steps"]
     tried = "; ".join(f"{METHODS[m].label} {', '.join(f'{lr:g}' for lr in METHODS[m].lrs)}" for m in atlas.methods)
     return [
         "- Layers: the encoder's qkv, proj and MLP, the decoder's attention and MLP; LayerNorm: the norms of both; full: the "
@@ -172,11 +199,14 @@ def _rules(atlas: Atlas, exact: list[bool]) -> list[str]:
         "method has them; all else as `adapter.name=peft` sets it.",
         f"- Learning rate: of three, the one with the largest S on the validation split of {first} and the first seed; the test "
         f"split chose nothing. Tried: {tried}.",
-        "- Time of a step: median of ten steps of one process that has the device to itself; AdamW included, drawing and copying "
-        "of batches not.",
+        "- Time of a step: median over the method's trainings, each one process among others on the same device; AdamW "
+        "included, drawing of batches not. It compares methods; alone a step takes less.",
+        f"- {atlas.at_the_edge()} of {len(atlas.methods)} methods chose the largest rate that was tried: with a larger one, and with more "
+        "steps, they may do better. The budget is short on purpose, and equal.",
         f"- Switched off, the trained SAM gave zero-shot SAM's logits bit for bit in {sum(exact)} of {len(exact)} trainings.",
         "- Rule of the advice: the method with the largest mean over the surfaces, and those whose distance to it has a 95 % "
         "interval (paired, over images) that reaches 0; of these the one with the shortest step, and the one with the fewest "
-        "parameters.",
-        "- Again: `python benchmarks/peft_atlas.py --page docs/peft-atlas.md`; rows in `benchmarks/results/peft_atlas.jsonl`.",
+        "parameters. Where that is full tuning, the same among the others, which leave SAM as it is.",
+        f"- Again: `python benchmarks/peft_atlas.py --steps {steps} --seeds {' '.join(map(str, atlas.seeds))} --page "
+        "docs/peft-atlas.md`; rows in `benchmarks/results/peft_atlas.jsonl`.",
     ]
