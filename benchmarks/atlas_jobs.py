@@ -77,7 +77,7 @@ def run(job: Row, scratch: str) -> list[Row]:
     """Do a job in a process of its own and return its rows.
 
     Args:
-        job: as ``peft_atlas.Plan`` makes it.
+        job: as ``peft_atlas.AtlasPlan`` makes it.
         scratch: folder for the batches, which all methods share.
     """
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")

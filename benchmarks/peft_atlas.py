@@ -53,7 +53,7 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
-class Plan:
+class AtlasPlan:
     """Which jobs are left, in their order: zero-shot, learning rates, then the seeds one after the other.
 
     Args:
@@ -137,7 +137,7 @@ class Plan:
         return None
 
 
-def work(plan: Plan, options: argparse.Namespace) -> int:
+def work(plan: AtlasPlan, options: argparse.Namespace) -> int:
     """Run what is left by ``--jobs`` processes; return how many jobs failed."""
     options.rows.parent.mkdir(parents=True, exist_ok=True)
     began, failures = time.monotonic(), 0
@@ -211,7 +211,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Run what is left, then write the page."""
     options = parse()
-    plan = Plan(options, read_rows(options.rows))
+    plan = AtlasPlan(options, read_rows(options.rows))
     failures = work(plan, options) if options.jobs else 0
     left = any(key_of(job) not in plan.rows for job in [*plan.ready(), *plan._trainings()])
     if options.page:

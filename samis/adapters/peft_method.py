@@ -247,8 +247,8 @@ def _check_start(method: str, layers: dict[str, nn.Module], before: dict[str, li
 def _flat_forward(self: nn.Module, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """Let a layer see (B, N, C) in place of (B, h, w, C)."""
     if x.ndim <= 3:
-        found: Tensor = type(self).forward(self, x, *args, **kwargs)
-        return found
+        result: Tensor = type(self).forward(self, x, *args, **kwargs)
+        return result
     out: Tensor = type(self).forward(self, x.flatten(1, -2), *args, **kwargs)
     return out.reshape(*x.shape[:-1], out.shape[-1])
 

@@ -70,15 +70,15 @@ def _best(defective: np.ndarray, clean: np.ndarray) -> dict[str, float]:
     return {"value": float(candidates[at]), "miss_rate": float(misses[at]), "false_alarm_rate": float(alarms[at])}
 
 
-def chosen_image_threshold(birth: Mapping[str, Any], rule: str) -> float | None:
+def chosen_image_threshold(provenance: Mapping[str, Any], rule: str) -> float | None:
     """Return the image threshold that a run's provenance holds for a rule; None if it holds none.
 
     Args:
-        birth: of the run, ``provenance.json``.
+        provenance: of the run, ``provenance.json``.
         rule: key of ``IMAGE_RULES``.
 
     >>> chosen_image_threshold({"image_thresholds": {"region_area": {"value": 0.01}}}, "region_area")
     0.01
     """
-    found = (birth.get(CHOSEN) or {}).get(rule)
-    return float(found["value"]) if found else None
+    result = (provenance.get(CHOSEN) or {}).get(rule)
+    return float(result["value"]) if result else None

@@ -29,15 +29,15 @@ class RunDecisions:
     weights_sha256: str = ""
 
     @classmethod
-    def of(cls, folder: Path, birth: Mapping[str, Any], weights_sha256: str) -> RunDecisions:
+    def of(cls, folder: Path, provenance: Mapping[str, Any], weights_sha256: str) -> RunDecisions:
         """Return what a run folder holds.
 
         Args:
             folder: of the run.
-            birth: its ``provenance.json``.
+            provenance: its ``provenance.json``.
             weights_sha256: of its weight files, see ``samis.jobs.calibrate.best_digest``.
         """
-        chosen = {rule: chosen_image_threshold(birth, rule) for rule in IMAGE_RULES}
+        chosen = {rule: chosen_image_threshold(provenance, rule) for rule in IMAGE_RULES}
         return cls({rule: value for rule, value in chosen.items() if value is not None}, folder, weights_sha256)
 
     def calibration(self, config: Experiment, file: Path | None = None) -> Calibration:
@@ -57,22 +57,22 @@ class RunDecisions:
                 f"{self.folder or 'RUN'} with labelled images that it has not seen, or train with data.calibration_share=0.5",
                 code="E-DECIDE-NO-CALIBRATION",
             )
-        found = read_calibration(path)
-        if found.weights_sha256 != self.weights_sha256:
+        result = read_calibration(path)
+        if result.weights_sha256 != self.weights_sha256:
             raise UserError(
                 f"{path}: expected the calibration of these weights ({self.weights_sha256[:12]}), got that of "
-                f"{found.weights_sha256[:12]}; run samis calibrate again",
+                f"{result.weights_sha256[:12]}; run samis calibrate again",
                 code="E-DECIDE-SETTINGS",
             )
         now = model_settings(config)
-        for key, value in found.settings.items():
+        for key, value in result.settings.items():
             if value != now.get(key):
                 raise UserError(
                     f"{path}: expected maps made as in calibration, got {key} {value} there and {now.get(key)} now; predict with "
                     "the run's own settings, or calibrate with these",
                     code="E-DECIDE-SETTINGS",
                 )
-        return found
+        return result
 
 
 def model_settings(config: Experiment) -> dict[str, Any]:

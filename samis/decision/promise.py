@@ -159,15 +159,15 @@ def promises(calibration: Calibration) -> list[dict[str, Any]]:
         else []
     )
     wanted += [Promise(false_alarms_at_most=alpha) for alpha in _SHOWN] if calibration.clean else []
-    found: list[dict[str, Any]] = []
+    result: list[dict[str, Any]] = []
     for promise in wanted:
         try:
             kept = keep_promise(promise, calibration)
         except UserError as error:
-            found.append({"promise": promise_words(promise), "threshold": None, "reason": error.message})
+            result.append({"promise": promise_words(promise), "threshold": None, "reason": error.message})
         else:
-            found.append({"promise": promise_words(promise), "threshold": kept.threshold, "expected": kept.expected})
-    return found
+            result.append({"promise": promise_words(promise), "threshold": kept.threshold, "expected": kept.expected})
+    return result
 
 
 RECORD = "calibration"

@@ -119,14 +119,14 @@ class RiskCurves:
 
         What no image has is left out.
         """
-        found: dict[str, list[float]] = {}
+        result: dict[str, list[float]] = {}
         if self.defective:
-            found |= {f"missed_{name}": (total / self.defective).tolist() for name, total in self._missed.items()}
+            result |= {f"missed_{name}": (total / self.defective).tolist() for name, total in self._missed.items()}
         if self.clean:
-            found["false_alarms"] = (self._alarms / self.clean).tolist()
+            result["false_alarms"] = (self._alarms / self.clean).tolist()
         if self._surfaces:
-            found["marked"] = (self._marked / self._surfaces).tolist()
-        return found
+            result["marked"] = (self._marked / self._surfaces).tolist()
+        return result
 
 
 def _not_above(bins: np.ndarray) -> np.ndarray:

@@ -88,15 +88,15 @@ def summarise_verdicts(
         "passed": int(np.count_nonzero(~called & ~defective)),
         "false_alarms": int(np.count_nonzero(called & ~defective)),
     }
-    found: dict[str, Any] = {"rule": rule, "threshold": threshold, "confusion": confusion}
-    found |= _numbers(place, called, defective)
+    result: dict[str, Any] = {"rule": rule, "threshold": threshold, "confusion": confusion}
+    result |= _numbers(place, called, defective)
     counts = {"miss_rate": int(defective.sum()), "false_alarm_rate": int((~defective).sum())}
     known = {name: intervals[name] for name in DIRECTIONS if name in intervals}
-    found["intervals"] = {
-        name: _interval(found[name], counts[name], bounds) if name in counts else bounds
+    result["intervals"] = {
+        name: _interval(result[name], counts[name], bounds) if name in counts else bounds
         for name, bounds in known.items()
     }
-    found["per_class"] = {}
+    result["per_class"] = {}
     for name in names:
         here = classes == name
         total, escaped = int(here.sum()), int(np.count_nonzero(~called & here))
@@ -107,8 +107,8 @@ def summarise_verdicts(
             "miss_rate": escaped / total,
         }
         bounds = intervals.get(f"class {name}" if len(names) > 1 else "miss_rate")
-        found["per_class"][name] = line | ({"interval": _interval(line["miss_rate"], total, bounds)} if bounds else {})
-    return found
+        result["per_class"][name] = line | ({"interval": _interval(line["miss_rate"], total, bounds)} if bounds else {})
+    return result
 
 
 def _interval(rate: float, count: int, bounds: list[float]) -> list[float]:

@@ -47,12 +47,12 @@ def encoder_of(segmenter: Any) -> nn.Module | None:
     """Return the network that embeds a segmenter's images, or None where it has none."""
     segmenter = getattr(segmenter, "inner", segmenter)
     sam, family = getattr(segmenter, "sam", None), getattr(segmenter, "family", None)
-    found: Any = None
+    result: Any = None
     if sam is not None and family is not None:
-        found = family.encoder(sam)
+        result = family.encoder(sam)
     elif hasattr(segmenter, "network"):
-        found = getattr(segmenter.network, "encoder", None)
-    return found if isinstance(found, nn.Module) else None
+        result = getattr(segmenter.network, "encoder", None)
+    return result if isinstance(result, nn.Module) else None
 
 
 def pooled(output: Any, placements: list[Placement]) -> np.ndarray | None:

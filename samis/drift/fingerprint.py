@@ -89,17 +89,17 @@ class Description:
 
     def outness(self, measures: Mapping[str, float], embedding: np.ndarray | None) -> dict[str, float]:
         """Return how far out a photo is: signed spreads of each measure, and ``embedding``, its distance."""
-        found = {}
+        result = {}
         for name in MEASURES:
             away = measures[name] - self.centre[name]
-            found[name] = away / self.spread[name][1 if away > 0 else 0]
+            result[name] = away / self.spread[name][1 if away > 0 else 0]
         if embedding is not None and len(embedding) == len(self.mean) > 0:
             away = embedding - self.mean
             along = self.components @ away
             directions = self.components / np.linalg.norm(self.components, axis=1, keepdims=True)
             rest = away - directions.T @ (directions @ away)
-            found["embedding"] = float(np.sqrt((along**2).sum() + (rest**2).sum() / self.left_over**2))
-        return found
+            result["embedding"] = float(np.sqrt((along**2).sum() + (rest**2).sum() / self.left_over**2))
+        return result
 
 
 @dataclass
@@ -166,14 +166,14 @@ class Fingerprint:
         Returns:
             ``unlike`` (bool), ``reasons`` (words, the furthest out first), the measures, and ``embedding``, the distance.
         """
-        found = self.described.outness(measures, embedding)
+        result = self.described.outness(measures, embedding)
         far = sorted(
-            (n for n in found if abs(found[n]) > self.limits[n]), key=lambda n: -abs(found[n]) / self.limits[n]
+            (n for n in result if abs(result[n]) > self.limits[n]), key=lambda n: -abs(result[n]) / self.limits[n]
         )
         record = {name: round(float(value), 4) for name, value in measures.items()}
-        if "embedding" in found:
-            record["embedding"] = round(found["embedding"], 4)
-        return {"unlike": bool(far), "reasons": [WORDS[n][int(found[n] > 0)] for n in far], **record}
+        if "embedding" in result:
+            record["embedding"] = round(result["embedding"], 4)
+        return {"unlike": bool(far), "reasons": [WORDS[n][int(result[n] > 0)] for n in far], **record}
 
     def summary(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Compare a set of photos as a whole.

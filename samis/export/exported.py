@@ -70,8 +70,8 @@ def _open_openvino(path: Path, threads: int) -> PhotoFile:
         raise _cannot_run(path, f"openvino {openvino.__version__}", error) from error
 
     def answer(photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        found = model(np.ascontiguousarray(photo)[None])
-        return found["map"][0], found["mask"][0].astype(bool)
+        result = model(np.ascontiguousarray(photo)[None])
+        return result["map"][0], result["mask"][0].astype(bool)
 
     return answer
 

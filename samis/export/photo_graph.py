@@ -129,7 +129,7 @@ def _divided(rest: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
         rest: whole numbers from 0 to `total`.
         total: whole numbers from 1 to 2^18.
     """
-    found = torch.zeros_like(rest)
+    result = torch.zeros_like(rest)
     for bits in (6, 5):
         scaled = rest * 2**bits
         digit = (scaled / total).floor()
@@ -137,8 +137,8 @@ def _divided(rest: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
         over = (rest >= total).float() - (
             rest < 0
         ).float()  # where a runtime's quotient was rounded past a whole number
-        found, rest = found * 2**bits + digit + over, rest - over * total
-    return found, rest
+        result, rest = result * 2**bits + digit + over, rest - over * total
+    return result, rest
 
 
 def enlarge_matrix(shown: Tensor, length: Tensor, frame_px: int) -> Tensor:

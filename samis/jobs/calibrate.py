@@ -198,12 +198,12 @@ def stated_calibration(folder: Path | None) -> dict[str, Any]:
 
 def show(calibration: Calibration, path: Path, *, as_json: bool) -> None:
     """Print a calibration and the promises that it allows."""
-    found = promises(calibration)
+    result = promises(calibration)
     if as_json:
-        print(json.dumps({"file": str(path), "images": calibration.images, "promises": found}))
+        print(json.dumps({"file": str(path), "images": calibration.images, "promises": result}))
         return
     print(f"calibrated on {calibration.images}")
-    for each in found:
+    for each in result:
         if each["threshold"] is None:
             print(
                 f"  {each['promise']}: {'not attainable' if 'not attainable' in each['reason'] else 'too few images'}"

@@ -39,7 +39,7 @@ def print_findings(examination: Examination, *, most: int = 40, as_json: bool = 
     """Print a table of the classes and the findings, the worst first.
 
     Args:
-        found: by ``check_data_set``.
+        examination: by ``check_data_set``.
         most: findings to print.
         as_json: print one JSON document instead, with all findings.
     """

@@ -94,7 +94,7 @@ class NetworkLogits(nn.Module):
 
 def metadata_of(run: LoadedRun) -> dict[str, str]:
     """Return what a file says of itself."""
-    config, found = run.config, provenance()
+    config, result = run.config, provenance()
     tile = config.frame.tile_px
     return {
         "experiment": config.experiment,
@@ -108,7 +108,7 @@ def metadata_of(run: LoadedRun) -> dict[str, str]:
         "tiling": f"not inside: cut photos into tiles of {tile} px" if tile else "not inside, and not needed",
         "data": label_of(config.data),
         "data_fingerprint": str(run.provenance.get("data_fingerprint", "unknown")),
-        "samis_commit": found["commit"],
+        "samis_commit": result["commit"],
         "input": "photo: uint8, batch x height x width x 3, RGB",
         "outputs": "map: float32 in [0, 1]; mask: bool, map > threshold; both batch x height x width",
     }

@@ -82,7 +82,7 @@ def score_files(run: LoadedRun, files: Mapping[str, Path], dataset: Dataset) -> 
         segmenters[target] = (ExportedSegmenter(file, dataset, name=target), of_file)
     timed = subset(dataset, IMAGES)
     photos = [timed[number].image for number in range(len(timed))]
-    found = {}
+    result = {}
     for target, (segmenter, call) in segmenters.items():
         noted = MaskIou(segmenter, threshold)
         evaluator = Evaluator(
@@ -91,8 +91,8 @@ def score_files(run: LoadedRun, files: Mapping[str, Path], dataset: Dataset) -> 
         )  # fmt: skip
         metrics = evaluator(noted).metrics
         mask_iou = float(np.mean(noted.ious)) if noted.ious else None
-        found[target] = {"metrics": metrics, "mask_iou": mask_iou, **latency(call, photos)}
-    return found
+        result[target] = {"metrics": metrics, "mask_iou": mask_iou, **latency(call, photos)}
+    return result
 
 
 def latency(call: Callable[[np.ndarray], Any], photos: Sequence[np.ndarray]) -> dict[str, Any]:

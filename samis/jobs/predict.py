@@ -61,12 +61,12 @@ def _loaded_run(folder: Path, overrides: Sequence[str]) -> LoadedModel:
     run = load_run(folder, tta=changed.segmenter.tta if changed else None)
     tuned = tuned_side(run.provenance.get("photo_px"), run.config)
     run.config.frame = changed.frame if changed else run.config.frame
-    found = run.provenance.get("threshold") or {}
+    result = run.provenance.get("threshold") or {}
     digest = best_digest(folder / "best")
     about = {"model": str(folder), "best_sha256": digest}
-    source = "validation" if found else "not chosen: this run stored none from validation"
+    source = "validation" if result else "not chosen: this run stored none from validation"
     decisions = RunDecisions.of(folder, run.provenance, digest)
-    threshold = float(found.get("value", SAMS_OWN))
+    threshold = float(result.get("value", SAMS_OWN))
     fingerprint = Fingerprint.load(folder / FILE)
     return LoadedModel(
         run.segmenter, run.config, threshold, source, about, tuned, decisions=decisions, fingerprint=fingerprint
@@ -122,9 +122,9 @@ def predict_photos(
             f"threshold {result['threshold']:.4g} ({result['threshold_from']}); {result['images']} photos in {result['out']}, "
             f"{result['defective']} with defects, {result['regions']} regions"
         )
-        found = result["verdicts"]
+        outcome = result["verdicts"]
         print(
-            f"verdicts: {found['defective']} defective, {found['OK']} OK ({found['rule']} above {found['threshold']:.4g}); "
+            f"verdicts: {outcome['defective']} defective, {outcome['OK']} OK ({outcome['rule']} above {outcome['threshold']:.4g}); "
             f"{out / 'images.csv'}"
         )
         for line in drift_lines(result["drift"]) if result["drift"] else (NO_FINGERPRINT,):

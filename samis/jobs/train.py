@@ -161,22 +161,22 @@ def finish(
     log: RunLog,
 ) -> dict[str, Any]:
     """Recompute statistics and search the threshold with the best epoch's weights; return what provenance says of them."""
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "data_fingerprint": data.fingerprints["data.train"],
         "photo_px": usual_side(data.training),
     }
     if (folder / "best").exists():
         learner.load(folder / "best")
-        found |= recompute_statistics(config, learner, data.training, data.watched, folder=folder / "best", log=log)
+        result |= recompute_statistics(config, learner, data.training, data.watched, folder=folder / "best", log=log)
         segmenter = build_tta(learner.eval().segmenter(), config.segmenter.tta)
         images = ImageSearch()
-        found["threshold"] = search_threshold(segmenter, plain(data.judged), device=device, also=images.add)
-        found[CHOSEN] = images.best(found["threshold"]["value"]) if found["threshold"] else {}
+        result["threshold"] = search_threshold(segmenter, plain(data.judged), device=device, also=images.add)
+        result[CHOSEN] = images.best(result["threshold"]["value"]) if result["threshold"] else {}
         write_seen(folder, data.training, data.judged)
         write_fingerprint(folder, segmenter, config, data.training, data.judged, device=device)
         if data.calibration is not None:
             log.say(calibrate_at_the_end(segmenter, plain, config, data.calibration, folder=folder, device=device))
-    return found
+    return result
 
 
 def best_line(config: Experiment, written: dict[str, Any]) -> str:

@@ -107,8 +107,8 @@ def _widths(part: np.ndarray) -> np.ndarray:
     twice = part.view(np.uint8).repeat(2, axis=0).repeat(2, axis=1)
     distance = cv2.distanceTransform(twice, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     height, width = part.shape
-    found: np.ndarray = distance.reshape(height, 2, width, 2).max(axis=(1, 3))
-    return found
+    result: np.ndarray = distance.reshape(height, 2, width, 2).max(axis=(1, 3))
+    return result
 
 
 def _length(skeleton: np.ndarray, half_width: np.ndarray) -> float:
@@ -205,5 +205,5 @@ def _branch(
 def _touched(place: tuple[int, int], numbers: np.ndarray) -> list[int]:
     """Return the junctions that a pixel touches, each once."""
     y, x = place
-    found = [int(numbers[y + dy, x + dx]) for dy, dx in _AROUND]
-    return list(dict.fromkeys(number for number in found if number))
+    result = [int(numbers[y + dy, x + dx]) for dy, dx in _AROUND]
+    return list(dict.fromkeys(number for number in result if number))

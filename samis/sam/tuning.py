@@ -120,10 +120,10 @@ class SamTuning(nn.Module):
         sam = self.adapted.sam
         if prompt.kind == MIXED:
             kinds = list(prompt.by_kind())
-            found = [self._decoded(embeddings[v], own, truth[v], shown[v], part=True) for v, own in kinds]
+            result = [self._decoded(embeddings[v], own, truth[v], shown[v], part=True) for v, own in kinds]
             order = torch.tensor([view for views, _ in kinds for view in views]).argsort().to(embeddings.device)
-            others = [other for _, other in found if other is not None]
-            return torch.cat([own for own, _ in found])[order], torch.cat(others, 1)[:, order] if others else None
+            others = [other for _, other in result if other is not None]
+            return torch.cat([own for own, _ in result])[order], torch.cat(others, 1)[:, order] if others else None
         if self.all_masks:
             family = family_of(sam)
             output = family.decode(sam, family.prepare(sam, embeddings), prompt)

@@ -37,6 +37,7 @@ def opened(
     Args:
         folder: of the trials.
         name: of the study.
+        higher_is_better: whether a larger value of the metric wins.
         url: its database, as SQLAlchemy reads it; "" makes study.db in the folder.
         warmup: epochs before which no trial is pruned.
         seed: of Optuna's sampler.

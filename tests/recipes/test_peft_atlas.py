@@ -65,7 +65,7 @@ def options(module, *more):
 def test_validation_chooses_the_learning_rate_and_nothing_waits_for_test(atlas):
     module, _ = atlas
     lrs = module.METHODS["lora"].lrs
-    plan = module.Plan(options(module), [])
+    plan = module.AtlasPlan(options(module), [])
     # What validates best scores worst on the test split.
     made = [
         row("lora", 0, lr, validation, [test])
@@ -85,7 +85,7 @@ def test_validation_chooses_the_learning_rate_and_nothing_waits_for_test(atlas):
 def test_rows_of_other_settings_do_not_count(atlas):
     module, _ = atlas
     lr = module.METHODS["lora"].lrs[0]
-    plan = module.Plan(options(module), [row("lora", 0, lr, 0.5, [0.5], steps=6), row("lora", 7, lr, 0.5, [0.5])])
+    plan = module.AtlasPlan(options(module), [row("lora", 0, lr, 0.5, [0.5], steps=6), row("lora", 7, lr, 0.5, [0.5])])
     assert plan.known() == []
     jobs = [job for job in iter(plan.next, None) if job["kind"] == "training"]
     assert len(jobs) == 3

@@ -122,20 +122,20 @@ def _share(value: float) -> str:
     return f"{percent(value)} %"
 
 
-def headline(found: Sequence[Find], by_group: dict[TableKey, list[Answer]]) -> str:
+def headline(result: Sequence[Find], by_group: dict[TableKey, list[Answer]]) -> str:
     """Return the answer of all data sets in one sentence; "" if there is nothing to compare.
 
     One data set that has both, untouched and tuned SAM: its sentence. Several: the range over them. Where tuning made something
     worse, or the measures differ or are no shares, the sentence about the gap, which begins with what is worse.
 
     Args:
-        found: what ``finds`` returned.
+        result: what ``finds`` returned.
         by_group: what it was made of.
     """
     gap = gap_sentence(by_group)
-    compared = [find for find in found if {"tuned", "zero_shot"} <= find.shares.keys()]
+    compared = [find for find in result if {"tuned", "zero_shot"} <= find.shares.keys()]
     measures = {find.measure for find in compared}
-    if len(measures) != 1 or LEAD in measures or any(find.worse for find in found):
+    if len(measures) != 1 or LEAD in measures or any(find.worse for find in result):
         return gap
     if len(compared) == 1:
         return compared[0].sentence
@@ -149,23 +149,23 @@ def headline(found: Sequence[Find], by_group: dict[TableKey, list[Answer]]) -> s
     return f"{text}, the best specialised network {_range(known, 'best')}{where}."
 
 
-def _range(found: Sequence[Find], role: str) -> str:
-    values = [find.shares[role] for find in found]
+def _range(result: Sequence[Find], role: str) -> str:
+    values = [find.shares[role] for find in result]
     return " to ".join(dict.fromkeys(_share(value) for value in (min(values), max(values))))
 
 
-def basis(found: Sequence[Find]) -> str:
+def basis(result: Sequence[Find]) -> str:
     """Return what the sentences' shares are of, and how the rows were chosen; "" without sentences."""
-    if not found:
+    if not result:
         return ""
-    measures = {find.measure for find in found}
+    measures = {find.measure for find in result}
     parts = ["Untouched SAM is SAM before tuning (zero-shot)"]
     if AREA in measures:
         parts.append("share of the defect area found: recall; share of the marks that is defect: precision")
     if measures & {AREA, OVERLAP}:
-        marked = dict.fromkeys(MARKED.get(find.protocol, "") for find in found if find.measure != LEAD)
+        marked = dict.fromkeys(MARKED.get(find.protocol, "") for find in result if find.measure != LEAD)
         parts += ["means over the defective images", *filter(None, marked)]
-    chosen = listed(list(dict.fromkeys(find.chosen_by for find in found)))
+    chosen = listed(list(dict.fromkeys(find.chosen_by for find in result)))
     return f"{'; '.join(parts)}. Each kind is represented by the row that is best by {chosen} on these images."
 
 

@@ -103,8 +103,8 @@ def promise_table(title: str, rows: Sequence[ScoreRow]) -> Table | None:
 
 def _calibration(row: ScoreRow) -> Mapping[str, Any]:
     """Return the calibration that a row's training states; {} without one."""
-    found = (row.provenance.get("training") or {}).get("calibration")
-    return found if isinstance(found, dict) and {"images", "promises"} <= set(found) else {}
+    result = (row.provenance.get("training") or {}).get("calibration")
+    return result if isinstance(result, dict) and {"images", "promises"} <= set(result) else {}
 
 
 def _promise_cell(promise: Mapping[str, Any], name: str) -> Cell:

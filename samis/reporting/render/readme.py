@@ -29,9 +29,9 @@ def readme_block(by_group: dict[TableKey, list[Answer]]) -> str:
         by_group: what ``answers`` returned.
     """
     table = answer_table(by_group, metrics=2, clean=False)
-    found = finds(by_group)
-    lines = "\n".join(f"- {escape_markdown(' '.join([find.sentence, *find.missing]))}" for find in found)
-    texts = [lines, escape_markdown(basis(found)), escape_markdown(gap_sentence(by_group))]
+    result = finds(by_group)
+    lines = "\n".join(f"- {escape_markdown(' '.join([find.sentence, *find.missing]))}" for find in result)
+    texts = [lines, escape_markdown(basis(result)), escape_markdown(gap_sentence(by_group))]
     return "\n\n".join(filter(None, [*texts, to_markdown(table) if table.blocks else ""]))
 
 
@@ -47,8 +47,8 @@ def results_block(
     """
     groups = group_rows(rows.main)
     kept = tested(by_group)
-    found = finds(by_group)
-    parts = ["## In short", finds_markdown(found, basis(found)), "### The gap"]
+    result = finds(by_group)
+    parts = ["## In short", finds_markdown(result, basis(result)), "### The gap"]
     parts += [escape_markdown(sentence(group)) for group in kept.values()]
     answer, tuned = answer_table(by_group), tuned_table(groups, by_group)
     parts += [to_markdown(answer)] if answer.blocks else []

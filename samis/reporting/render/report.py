@@ -143,10 +143,10 @@ def build_document(
     footer = f"{len(rows)} score rows; every number is in rows.csv, with its row's file, commit and data fingerprint."
     turns = zip_longest(*(drawn.exhibits for drawn in pictures.values()))  # the first of each data set come first
     exhibits = [exhibit for turn in turns for exhibit in turn if exhibit is not None]
-    found = finds(by_group)
-    first, gap = headline(found, by_group), gap_sentence(by_group)
+    result = finds(by_group)
+    first, gap = headline(result, by_group), gap_sentence(by_group)
     lead = gap if gap != first else ""
-    return Document(TITLE, sentences, sections, footer, first, lead, found, basis(found), exhibits), by_group
+    return Document(TITLE, sentences, sections, footer, first, lead, result, basis(result), exhibits), by_group
 
 
 def _gap_section(groups: Sequence[Sequence[Answer]], path: Path) -> Section:

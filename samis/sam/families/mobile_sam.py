@@ -83,8 +83,8 @@ class MobileSam(SegmentAnything):
         if not self.is_official(set(state)):
             from samis.sam.families import family_of_names
 
-            found = family_of_names(set(state))
-            like = f"this looks like {found}: set segmenter.architecture" if found else "name another file"
+            result = family_of_names(set(state))
+            like = f"this looks like {result}: set segmenter.architecture" if result else "name another file"
             raise UserError(
                 f"{path}: expected weights of {architecture}, got others; {like}", code="E-SAM-OTHER-FAMILY"
             )

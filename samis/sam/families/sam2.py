@@ -164,10 +164,10 @@ class Sam2(TransformersFamily):
         return [(width // part, side[0]) for part, side in zip((8, 4, 1), sides, strict=True)]
 
     def encode_levels(self, model: Any, images: Tensor) -> list[Tensor]:
-        found = list(model.vision_encoder(images).fpn_hidden_states)
+        result = list(model.vision_encoder(images).fpn_hidden_states)
         # The library adds it to the last level, even where that is one more than the decoder reads (SAM 3).
-        found[-1] = found[-1] + model.no_memory_embedding.view(1, -1, 1, 1)
-        decoder, (fine, middle, coarse) = model.mask_decoder, found[:3]
+        result[-1] = result[-1] + model.no_memory_embedding.view(1, -1, 1, 1)
+        decoder, (fine, middle, coarse) = model.mask_decoder, result[:3]
         return [decoder.conv_s0(fine), decoder.conv_s1(middle), coarse]
 
     def empty_prompt(self, model: Any, views: int) -> tuple[Tensor | None, Tensor | None]:

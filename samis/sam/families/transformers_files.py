@@ -73,8 +73,8 @@ def side_of(place: Path | None, native_px: int) -> int:
     """Return the side of the frame that a folder's configuration has; `native_px` where there is none to read."""
     if place is None or not (place / CONFIG).is_file():
         return native_px
-    found = _read_config(place)
-    prompts = (found.get("tracker_config") or found).get("prompt_encoder_config") or {}
+    result = _read_config(place)
+    prompts = (result.get("tracker_config") or result).get("prompt_encoder_config") or {}
     side = prompts.get("image_size", native_px)
     return int(side if isinstance(side, int) else native_px)
 
@@ -148,13 +148,13 @@ def _from_hub(name: str) -> Path:
 
 def _read_config(folder: Path) -> dict[str, Any]:
     try:
-        found = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        result = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(
             f"{folder / CONFIG}: expected a model's configuration, but {error}; copy the folder again",
             code="E-SAM-DAMAGED",
         ) from error
-    return found if isinstance(found, dict) else {}
+    return result if isinstance(result, dict) else {}
 
 
 def _from_folder(family: TransformersFamily, model_class: Any, folder: Path) -> tuple[nn.Module, Path]:
@@ -274,8 +274,8 @@ def _check_size(family: TransformersFamily, architecture: str, model: Any, place
     own = _shapes(model)
     if own == _shapes(_on_meta(family, type(model), architecture)):
         return
-    found = [name for name in family.sizes if own == _shapes(_on_meta(family, type(model), name))]
-    named = [name for name in found if family.sizes[name].hub] or found or [family.name]
+    result = [name for name in family.sizes if own == _shapes(_on_meta(family, type(model), name))]
+    named = [name for name in result if family.sizes[name].hub] or result or [family.name]
     raise UserError(
         f"{place}: expected weights of {architecture}, got others; this looks like {named[0]}: set "
         f"segmenter.architecture={named[0]}, or name another folder",
@@ -299,9 +299,11 @@ def _looks_like_type(kind: str) -> str:
 def _looks_like_file(names: set[str]) -> str:
     from samis.sam.families import family_of_names
 
-    found = family_of_names(names)
+    result = family_of_names(names)
     return (
-        f"; this looks like {found}, set segmenter.architecture to one of its sizes" if found else "; name another file"
+        f"; this looks like {result}, set segmenter.architecture to one of its sizes"
+        if result
+        else "; name another file"
     )
 
 
