@@ -254,7 +254,7 @@ def drift_lines(summary: Mapping[str, Any]) -> list[str]:
         chance = "" if summary["more_than_chance"] else "; chance alone may explain that"
         lines.append(
             f"{summary['unlike']} of {summary['photos']} photos are unlike what the model was tuned on (by chance: at most "
-            f"{share}{chance}); predictions.json says which and why"
+            f"{share}{chance}); index.html and predictions.json say which and why"
         )
     for name, each in summary["shifted"].items():
         word = WORDS[name][int(each["here"] > each["training"])]

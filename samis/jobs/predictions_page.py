@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from samis.core.files import write_atomic
+from samis.drift.fingerprint import drift_lines
 from samis.reporting.render.predictions_page import render_predictions
 
 
@@ -32,8 +33,10 @@ def write_predictions_page(out: str | Path) -> Path:
 
 
 def _notes(summary: dict[str, Any]) -> list[str]:
-    """Say what the threshold of the pixels is, where it comes from, and what is promised."""
+    """Return notes on the threshold of the pixels, on what is promised, and on photos unlike the training photos."""
     notes = [f"Pixels above {summary['settings']['threshold']:.3f} are defects ({summary['threshold_from']})."]
     if "promise" in summary:
         notes.append(f"Promise: {summary['promise']['promise']}.")
+    if summary.get("drift"):
+        notes += [f"{line[0].upper()}{line[1:]}." for line in drift_lines(summary["drift"])]
     return notes

@@ -48,7 +48,6 @@ def write(folder, records, **options):
 def page_path(tmp_path_factory):
     options = {
         "failed": {"e.png": "e.png: cannot be read; <b>save it again</b>"},
-        "unlike": ["set/d.png"],
         "mm_per_px": 0.5,
     }
     return write(
@@ -107,6 +106,9 @@ def test_filters_and_orders(open_page):
     }.items():
         page.select_option("#show", value)
         assert names(page) == expected, value
+    page.select_option("#show", "unlike")
+    assert "unlike the training photos: darker, blurred" in page.locator(".card").text_content()
+    page.select_option("#show", "failed")
     assert page.locator("#failures").is_visible()
     assert page.locator("#failures li").text_content() == "e.png: cannot be read; <b>save it again</b>"
     page.select_option("#show", "all")

@@ -26,21 +26,19 @@ def render_predictions(
     failed: Mapping[str, str] | None = None,
     mm_per_px: float | None = None,
     notes: Sequence[str] = (),
-    unlike: Sequence[str] = (),
 ) -> str:
     """Render predictions as one HTML page; every text from outside is escaped.
 
     Args:
         records: of the photos: ``id``, ``file_name``, ``height``, ``width``, ``score`` of the image in [0, 1], ``regions`` with
-            ``area_px``, ``box_xywh``, ``score``. The pictures ``thumbs/ID.jpg``, ``overlays/ID.jpg``, ``maps/ID.png`` and
-            ``masks/ID.png`` are next to the page.
+            ``area_px``, ``box_xywh``, ``score``; perhaps ``drift``, whose ``reasons`` say why it is unlike the training photos.
+            The pictures ``thumbs/ID.jpg``, ``overlays/ID.jpg``, ``maps/ID.png`` and ``masks/ID.png`` lie beside the page.
         model: name of the run or adapter.
         rule: by which an image is scored.
         threshold: of the image; a photo whose score is above it is defective.
         failed: file -> why it was not predicted.
         mm_per_px: millimetres a pixel, or None.
         notes: sentences for the top of the page, such as a promise.
-        unlike: ids of photos that are unlike those that the model was tuned on.
 
     Returns:
         the page.
@@ -50,8 +48,7 @@ def render_predictions(
     environment = Environment(
         loader=FileSystemLoader(PARTS), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    strange = set(unlike)
-    photos = [_photo(record, record["id"] in strange) for record in records]
+    photos = [_photo(record) for record in records]
     photos.sort(key=lambda photo: (-photo["score"], photo["name"]))
     data = {
         "photos": photos,
@@ -73,7 +70,7 @@ def render_predictions(
     )
 
 
-def _photo(record: Mapping[str, Any], unlike: bool) -> dict[str, Any]:
+def _photo(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the page holds of one photo; keys are short, since a page may hold thousands."""
     name = quote(str(record["id"]))
     largest = sorted(enumerate(record["regions"], 1), key=lambda pair: -pair[1]["area_px"])
@@ -81,7 +78,7 @@ def _photo(record: Mapping[str, Any], unlike: bool) -> dict[str, Any]:
         "name": record["file_name"],
         "hw": [record["height"], record["width"]],
         "score": record["score"],
-        "unlike": unlike,
+        "unlike": list((record.get("drift") or {}).get("reasons", [])),
         "views": {
             "regions": f"overlays/{name}.jpg",
             "map": f"maps/{name}.png",

@@ -68,7 +68,7 @@ const FILTERS = {
   defective: (photo) => verdict(photo) === "defective",
   ok: (photo) => verdict(photo) === "OK",
   near,
-  unlike: (photo) => photo.unlike,
+  unlike: (photo) => photo.unlike.length > 0,
   reviewed: (photo) => review.has(photo.name),
   changed: (photo) => review.has(photo.name) && review.get(photo.name) !== verdict(photo),
   failed: () => false,
@@ -96,7 +96,7 @@ function card(photo) {
     element("span", { textContent: `score ${photo.score.toFixed(3)}` }),
     element("span", { textContent: photo.count === 1 ? "1 region" : `${photo.count} regions` }));
   if (near(photo)) facts.append(element("span", { textContent: "near the threshold" }));
-  if (photo.unlike) facts.append(element("span", { textContent: "unlike the training photos" }));
+  if (photo.unlike.length) facts.append(element("span", { textContent: `unlike the training photos: ${photo.unlike.join(", ")}` }));
   const made = element("article", { className: "card" }, button, facts, buttons(photo));
   made.dataset.name = photo.name;
   return made;
