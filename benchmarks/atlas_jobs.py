@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +109,7 @@ def batches_of(job: Row, scratch: Path) -> list[Any]:
     import torch
     from filelock import FileLock
 
+    from samis.core.contracts import Batch, Placement, Prompt
     from samis.data.base import subset
     from samis.data.configured import load_split
     from samis.factory import build_batch_maker
@@ -126,8 +127,9 @@ def batches_of(job: Row, scratch: Path) -> list[Any]:
                 whole = (batch for batch in loader if len(batch.images) == job["batch_size"] or len(loader) == 1)
                 result += [batch for batch, _ in zip(whole, range(job["steps"] - len(result)), strict=False)]
                 epoch += 1
-            torch.save(result, path)
-    return torch.load(path, weights_only=False, mmap=True)  # type: ignore[no-any-return]
+            torch.save([replace(batch, truths=[]) for batch in result], path)  # training reads the framed masks alone
+    with torch.serialization.safe_globals([Batch, Placement, Prompt]):
+        return torch.load(path, weights_only=True, mmap=True)  # type: ignore[no-any-return]
 
 
 def build(job: Row) -> tuple[Any, Any, Any]:

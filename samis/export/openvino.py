@@ -8,6 +8,7 @@ Code: OpenVINO and NNCF (Intel, Apache-2.0) convert and quantise. Framing, its i
 from __future__ import annotations
 
 import contextlib
+import importlib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ def check_installed(*packages: str) -> None:
     """
     for package in packages:
         try:
-            __import__(package)
+            importlib.import_module(package)
         except ImportError as error:
             raise UserError(
                 f"openvino: expected the package {package}, got none ({error}); {INSTALL}", code="E-EXPORT-PACKAGE"

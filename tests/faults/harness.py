@@ -31,7 +31,7 @@ import yaml
 import samis.jobs.train  # noqa: F401 - imported once here, so that no child has to
 from samis import cli
 
-STEP = re.compile(r"epoch (\d+) step (\d+)/(\d+) ")
+STEP = re.compile(r"\bstep (\d+)/(\d+) loss ")
 
 
 class Ranks:

@@ -100,7 +100,7 @@ class Cut:
         done = 0
         for target in targets:
             ranks = Ranks(self.work(place), self.processes)
-            if not ranks.wait_for(lambda line, t=target: bool((m := STEP.search(line)) and int(m[2]) >= t)):
+            if not ranks.wait_for(lambda line, t=target: bool((m := STEP.search(line)) and int(m[1]) >= t)):
                 codes = ranks.wait()
                 assert not any(codes), f"exit codes {codes}:\n" + "\n".join(ranks.lines[-30:])
                 break  # an earlier kill came so late that the run had gone past all targets
@@ -114,7 +114,7 @@ class Cut:
 
 def _uncut(work: Callable[[], None], processes: int) -> int:
     """Run to the end without a cut; return the number of steps."""
-    return int([match for match in map(STEP.search, finish(work, processes)) if match][-1][3])
+    return int([match for match in map(STEP.search, finish(work, processes)) if match][-1][2])
 
 
 def _check_end(codes: list[int], number: int, lines: list[str]) -> None:
@@ -124,7 +124,7 @@ def _check_end(codes: list[int], number: int, lines: list[str]) -> None:
     assert set(codes) <= {128 + number, 0}, (codes, lines[-10:])
     if codes[0]:
         assert any("the same command goes on from there" in line for line in lines), lines[-10:]
-        last = [int(match[2]) for match in map(STEP.search, lines) if match][-1]
+        last = [int(match[1]) for match in map(STEP.search, lines) if match][-1]
         saved = next(line for line in lines if "stopped and saved at step" in line)
         assert f"step {last} of" in saved, f"the last step was {last}, but {saved}"
 

@@ -32,6 +32,8 @@ def test_every_benchmark_is_launched_here():
         "peft_atlas",
         "atlas_jobs",
         "atlas_page",
+        "family_memory",  # prints no ratio of two sides; launched below
+        "label_order",
     }
     assert scripts == set(SMALL)
 
@@ -47,3 +49,13 @@ def test_ends_with_the_line_for_machines(name):
     assert line["equal"] is True and line["ratio"] > 0
     if name == "step":  # the default SAM's training step; 31d036d's smaller one had 2,255, 906 and 7
         assert line["computing"] <= MOST["computing"] and line["copies"] <= MOST["copies"] and line["syncs"] == 0, line
+
+
+def test_memory_of_a_family(tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    small = ["--only", "samis_lite", "--frame", "64", "--rows", tmp_path / "rows.jsonl"]
+    command = [sys.executable, ROOT / "benchmarks/family_memory.py", *small]
+    done = subprocess.run(list(map(str, command)), cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert len(rows) == 2 and all(row["frame_px"] == 64 and row["ms"] > 0 and row["peak_gb"] is None for row in rows)
