@@ -29,6 +29,7 @@ def records_of(scores):
             "width": 60,
             "score": score,
             "regions": regions if score > 0.5 else [],
+            "drift": {"reasons": ["darker", "blurred"] if score < 0.1 else []},
         }
         for name, score in scores.items()
     ]
