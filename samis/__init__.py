@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from samis.prediction import Prediction
     from samis.reporting.analysis.gap import Gap
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 _NAMES = {
     **dict.fromkeys(
         ("Model", "Rows", "gap_closed", "load_run", "load_sam", "predict", "read_rows", "score", "train"), "samis.api"
