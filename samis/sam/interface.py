@@ -182,3 +182,16 @@ def mark(model: nn.Module, family: Family) -> None:
 def device_of(model: nn.Module) -> torch.device:
     """Return where a model's weights are."""
     return next(model.parameters()).device
+
+
+def state_of(module: nn.Module) -> dict[str, Tensor]:
+    """Return what ``state_dict(keep_vars=True)`` returns, in its order, without calling it.
+
+    FSDP2 hooks ``state_dict``: within a forward pass, a call puts the shards back in place of the gathered weights.
+    """
+    state: dict[str, Tensor] = {}
+    for prefix, part in module.named_modules(remove_duplicate=False):
+        kept = {name: each for name, each in part._buffers.items() if name not in part._non_persistent_buffers_set}
+        named = {**part._parameters, **kept}
+        state |= {f"{prefix}.{name}" if prefix else name: each for name, each in named.items() if each is not None}
+    return state

@@ -665,7 +665,7 @@ MUTANTS = [
     Mutant(
         "a_calibration_of_other_weights",
         "samis/decision/of_run.py",
-        "if found.weights_sha256 != self.weights_sha256:",
+        "if result.weights_sha256 != self.weights_sha256:",
         "if False:",
         "tests/unit/jobs/test_calibrate.py -kother_weights",
     ),

@@ -16,7 +16,7 @@ from samis.core.contracts import Prompt
 from samis.core.targets import STOCK
 from samis.sam import forward
 from samis.sam.architectures import ARCHITECTURES
-from samis.sam.interface import Family
+from samis.sam.interface import Family, state_of
 from samis.sam.trunk import TrunkEmbed
 from samis.sam.weights import load_hashed_sam
 
@@ -61,9 +61,7 @@ class SegmentAnything(Family):
         return model.prompt_encoder.embed_dim, *model.prompt_encoder.image_embedding_size
 
     def embedding_state(self, model: Any) -> Mapping[str, Tensor]:
-        encoder: nn.Module = model.image_encoder
-        state: dict[str, Tensor] = encoder.state_dict(keep_vars=True)
-        return state
+        return state_of(model.image_encoder)
 
     def encode(self, model: Any, images: Tensor) -> Tensor:
         return forward.encode(model, images)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from samis.core.targets import AdapterTargets
 from samis.sam.families.transformers_models import Attended, Size, TransformersFamily
 from samis.sam.forward import SamOutput
-from samis.sam.interface import Levels
+from samis.sam.interface import Levels, state_of
 
 _ATTENTION = (
     r"mask_decoder\.transformer\.(layers\.\d+\.(self_attn|cross_attn_token_to_image|cross_attn_image_to_token)"
@@ -154,9 +154,7 @@ class Sam2(TransformersFamily):
     def embedding_state(self, model: Any) -> Mapping[str, Tensor]:
         parts = {"vision_encoder": model.vision_encoder}
         parts |= {name: getattr(model.mask_decoder, name) for name in ("conv_s0", "conv_s1")}
-        state = {
-            f"{part}.{name}": each for part, of in parts.items() for name, each in of.state_dict(keep_vars=True).items()
-        }
+        state = {f"{part}.{name}": each for part, of in parts.items() for name, each in state_of(of).items()}
         return state | {"no_memory_embedding": model.no_memory_embedding}
 
     def level_shapes(self, model: Any) -> list[tuple[int, int]]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from samis.core.targets import AdapterTargets
 from samis.sam.families.transformers_models import Attended, Size, TransformersFamily
 from samis.sam.families.transformers_names import transformers_name
-from samis.sam.interface import Levels
+from samis.sam.interface import Levels, state_of
 
 _ATTENTION = (
     r"mask_decoder\.transformer\.(layers\.\d+\.(self_attn|cross_attn_token_to_image|cross_attn_image_to_token)"
@@ -118,8 +118,7 @@ class SamHq(TransformersFamily):
         return list(model.vision_encoder.layers)
 
     def embedding_state(self, model: Any) -> Mapping[str, Tensor]:
-        state: dict[str, Tensor] = model.vision_encoder.state_dict(keep_vars=True)
-        return state
+        return state_of(model.vision_encoder)
 
     def level_shapes(self, model: Any) -> list[tuple[int, int]]:
         vision = model.config.vision_config

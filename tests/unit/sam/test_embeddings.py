@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from samis.config import CacheConfig, PromptConfig, SegmenterConfig
 from samis.core.contracts import Sample
@@ -17,6 +18,7 @@ from samis.sam import embeddings
 from samis.sam.architectures import build_sam
 from samis.sam.embeddings import EmbeddingCache, open_cache
 from samis.sam.forward import embed
+from samis.sam.interface import state_of
 from samis.sam.segmenter import SamSegmenter
 from samis.sam.weights import load_sam
 
@@ -274,3 +276,15 @@ def test_scoring_in_another_precision_does_not_change_what_training_reads(sam, t
     cache(sam, batch(2))  # a validation, in float32
     assert torch.equal(trained(), wanted)
     assert (cache.read, cache.computed) == (2, 4)
+
+
+def test_state_of_is_the_state_dict():
+    """A buffer that is not kept, a shared module and a parameter that is None included."""
+    shared = nn.Linear(2, 2, bias=False)
+    module = nn.Sequential(nn.BatchNorm2d(2), shared, nn.Sequential(shared, nn.Conv2d(1, 1, 1)))
+    module.register_buffer("passing", torch.zeros(1), persistent=False)
+    module.register_parameter("own", nn.Parameter(torch.ones(1), requires_grad=False))
+    expected = module.state_dict(keep_vars=True)
+    result = state_of(module)
+    assert list(result) == list(expected) and "passing" not in result
+    assert all(result[name] is tensor for name, tensor in expected.items())
