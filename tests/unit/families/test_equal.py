@@ -150,7 +150,7 @@ def test_chunks_of_prompts_change_nothing(name):
     whole = SamSegmenter(model, prompt=box).predict(batch_of(name, given, kind="box"))[0]
     parts = SamSegmenter(model, prompt=box, prompt_chunk=1).predict(batch_of(name, given, kind="box"))[0]
     torch.testing.assert_close(whole, parts, atol=1e-5, rtol=1e-5)
-    assert whole.std() > 0.01
+    assert whole.std() > 100 * 1e-5, "a map that is flat within the tolerance shows nothing"
 
 
 @pytest.mark.parametrize("name", NAMES)
