@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.tracking import filter_trackers
+from accelerate import Accelerator, tracking
 
 from samis.core.contracts import Evaluation
 from samis.errors import UserError
@@ -38,7 +37,7 @@ def check_trackers(names: Sequence[str]) -> None:
         UserError: it is not.
     """
     for name in names:
-        if name not in ("tensorboard", "none") and not filter_trackers([name]):
+        if name not in ("tensorboard", "none") and name not in map(str, tracking.get_available_trackers()):
             raise UserError(
                 f"training.trackers: {name} is not installed; pip install {name}, or leave it out",
                 code="E-TRAIN-TRACKER",
@@ -77,7 +76,7 @@ class Tracker:
         self._references: list[tuple[Any, dict[str, float]]] = []
         self._active, self._others = active, None
         check_trackers(names)
-        others = filter_trackers([name for name in names if name not in ("tensorboard", "none")])
+        others = [name for name in dict.fromkeys(names) if name not in ("tensorboard", "none")]
         if others and accelerator:
             self._others, accelerator.log_with = accelerator, others
             run, project = folder.resolve().parent, os.environ.get("WANDB_PROJECT", "samis")
@@ -86,7 +85,7 @@ class Tracker:
                 accelerator.init_trackers(project, config=flattened(config or {}), init_kwargs=how)
             except Exception as error:  # each package has its own
                 reason = " ".join(str(error).split())[:300] or type(error).__name__
-                listed = ", ".join(map(str, others))
+                listed = ", ".join(others)
                 raise UserError(
                     f"training.trackers: {listed} does not start: {reason}; log in there, or leave it out",
                     code="E-TRAIN-TRACKER-START",

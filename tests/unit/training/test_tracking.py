@@ -291,9 +291,11 @@ def test_a_tracker_that_fails_costs_no_run(tmp_path, fake, capsys, monkeypatch):
 
 
 def test_a_tracker_that_is_not_installed_is_named_before_the_run(tmp_path, monkeypatch):
+    from accelerate import PartialState
     from accelerate import tracking as theirs
 
     monkeypatch.setattr(theirs, "get_available_trackers", list)
+    monkeypatch.setattr(PartialState, "_shared_state", {})  # as in a command that has not begun a run
     with pytest.raises(UserError, match=r"^training.trackers: mlflow .*pip install mlflow.*E-TRAIN-TRACKER"):
         check_trackers(["tensorboard", "mlflow"])
     check_trackers(["tensorboard", "none"])
