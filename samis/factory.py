@@ -30,7 +30,7 @@ from samis.tta import build_tta
 
 def build_batch_maker(config: Experiment, *, training: bool = False) -> BatchMaker:
     """Build what turns data sets into batches: augmented and shuffled for training, plain and in order else."""
-    noise = build_augment({"salt_pepper": config.data.salt_pepper}) if config.data.salt_pepper else None
+    noise = build_augment(noise=config.data.salt_pepper) if config.data.salt_pepper else None
     return BatchMaker(
         build_framing(config.frame, config.segmenter.architecture, config.segmenter.weights),
         build_prompter(config.prompt, training=training, objects=training and config.adapter.all_masks),

@@ -100,7 +100,7 @@ def test_flips_and_turns_are_eight_files_an_image_and_other_changes_none(sam, tm
 
 
 def test_the_key_tells_pixels_and_places_apart():
-    keys = [batch(1).extras["view_keys"], batch(1, augment=build_augment({"salt_pepper": 0.1})).extras["view_keys"]]
+    keys = [batch(1).extras["view_keys"], batch(1, augment=build_augment(noise=0.1)).extras["view_keys"]]
     for framing in (Framing(SIDE), Framing(96), Framing(SIDE, tile_px=48)):
         keys.append(collate([FramedDataset(Drawn(1), framing)[0]]).extras["view_keys"])
     assert torch.equal(keys[0], keys[2])
