@@ -201,7 +201,7 @@ def _rules(atlas: Atlas, exact: list[bool]) -> list[str]:
         f"split chose nothing. Tried: {tried}.",
         "- Time of a step: median over the method's trainings, each one process among others on the same device; AdamW "
         "included, drawing of batches not. It compares methods; alone a step takes less.",
-        f"- {atlas.at_the_edge()} of {len(atlas.methods)} methods chose the largest rate that was tried: with a larger "
+        f"- {atlas.at_the_edge()} of {len(atlas.methods)} methods chose the largest learning rate that was tried: with a larger "
         "one, and with more steps, they may do better. The budget is short on purpose, and equal.",
         f"- Switched off, the trained SAM gave zero-shot SAM's logits bit for bit in {sum(exact)} of {len(exact)} trainings.",
         "- Rule of the advice: the method with the largest mean over the surfaces, and those whose distance to it has a 95 % "

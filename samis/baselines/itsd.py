@@ -37,7 +37,7 @@ WEIGHTS = (0.1, 0.3, 0.5, 0.7, 0.9)
 ANSWER_WEIGHT = 1.5
 HARD = 4.0
 """m of the adaptive contour loss."""
-RIM_PX = 5
+BOUNDARY_PX = 5
 
 
 def channel_pooling(x: Tensor, width: int = WIDTH) -> Tensor:
@@ -188,19 +188,19 @@ class ITSD(nn.Module):
             raise ValueError("batch: expected masks to train on, got none")
         side = batch.masks.shape[-1]
         shown = shown_inside(batch, batch.masks.device)
-        rims = edges(batch.masks, shown, width=RIM_PX)
+        boundary = edges(batch.masks, shown, width=BOUNDARY_PX)
         contours = [to_frame(logits, side) for logits in outputs["contours"]]
         weights = WEIGHTS[: len(contours)][::-1]
 
         def adaptive(logits: Tensor, contour: Tensor) -> Tensor:
-            hard = 1 + HARD * torch.maximum(contour.detach().float().sigmoid(), rims)
+            hard = 1 + HARD * torch.maximum(contour.detach().float().sigmoid(), boundary)
             value, _ = deep_supervision([logits], batch, lambda *given: bce(*given, pixel_weight=hard))
             return value
 
         main = adaptive(outputs["logits"], contours[0])
         pairs = list(zip(weights, outputs["saliency"], contours, strict=True))
         sides = torch.stack([weight * adaptive(logits, contour) for weight, logits, contour in pairs]).sum(0)
-        contour = torch.stack([weight * bce(logits, rims, shown) for weight, _, logits in pairs]).sum(0)
+        contour = torch.stack([weight * bce(logits, boundary, shown) for weight, _, logits in pairs]).sum(0)
         parts = {"main": main, "sides": sides, "contours": contour}
         total = ANSWER_WEIGHT * main + sides + contour
         return total, {name: value.detach().mean() for name, value in parts.items()}

@@ -61,8 +61,8 @@ def summarise_verdicts(
         ``n_images``, ``caught``, ``escaped``, ``miss_rate`` and its ``interval`` of the defective images.
 
     >>> drawn = [ImageDecision(s, d, "hole") for s, d in ((0.9, True), (0.2, True), (0.6, False), (0.1, False))]
-    >>> found = summarise_verdicts(drawn, rule="max", threshold=0.5)
-    >>> found["confusion"], found["miss_rate"], found["image_auroc"]
+    >>> result = summarise_verdicts(drawn, rule="max", threshold=0.5)
+    >>> result["confusion"], result["miss_rate"], result["image_auroc"]
     ({'caught': 1, 'escaped': 1, 'passed': 1, 'false_alarms': 1}, 0.5, 0.75)
     """
     if not decisions:
@@ -82,13 +82,7 @@ def summarise_verdicts(
         return rates
 
     intervals = bootstrap(numbers, len(decisions), resamples) if bootstrap and resamples else {}
-    confusion = {
-        "caught": int(np.count_nonzero(called & defective)),
-        "escaped": int(np.count_nonzero(~called & defective)),
-        "passed": int(np.count_nonzero(~called & ~defective)),
-        "false_alarms": int(np.count_nonzero(called & ~defective)),
-    }
-    result: dict[str, Any] = {"rule": rule, "threshold": threshold, "confusion": confusion}
+    result: dict[str, Any] = {"rule": rule, "threshold": threshold, "confusion": _confusion(called, defective)}
     result |= _numbers(place, called, defective)
     counts = {"miss_rate": int(defective.sum()), "false_alarm_rate": int((~defective).sum())}
     known = {name: intervals[name] for name in DIRECTIONS if name in intervals}
@@ -96,19 +90,26 @@ def summarise_verdicts(
         name: _interval(result[name], counts[name], bounds) if name in counts else bounds
         for name, bounds in known.items()
     }
-    result["per_class"] = {}
-    for name in names:
-        here = classes == name
-        total, escaped = int(here.sum()), int(np.count_nonzero(~called & here))
-        line: dict[str, Any] = {
-            "n_images": total,
-            "caught": total - escaped,
-            "escaped": escaped,
-            "miss_rate": escaped / total,
-        }
-        bounds = intervals.get(f"class {name}" if len(names) > 1 else "miss_rate")
-        result["per_class"][name] = line | ({"interval": _interval(line["miss_rate"], total, bounds)} if bounds else {})
+    bounds_of = {name: intervals.get(f"class {name}" if len(names) > 1 else "miss_rate") for name in names}
+    result["per_class"] = {name: _of_class(called[classes == name], bounds_of[name]) for name in names}
     return result
+
+
+def _confusion(called: np.ndarray, defective: np.ndarray) -> dict[str, int]:
+    """Return the counts of the four kinds of verdict."""
+    return {
+        "caught": int(np.count_nonzero(called & defective)),
+        "escaped": int(np.count_nonzero(~called & defective)),
+        "passed": int(np.count_nonzero(~called & ~defective)),
+        "false_alarms": int(np.count_nonzero(called & ~defective)),
+    }
+
+
+def _of_class(called: np.ndarray, bounds: list[float] | None) -> dict[str, Any]:
+    """Return the counts of one class's defective images, and their interval where there is one."""
+    total, escaped = len(called), int(np.count_nonzero(~called))
+    line = {"n_images": total, "caught": total - escaped, "escaped": escaped, "miss_rate": escaped / total}
+    return line | ({"interval": _interval(line["miss_rate"], total, bounds)} if bounds else {})
 
 
 def _interval(rate: float, count: int, bounds: list[float]) -> list[float]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import math
 import sys
@@ -267,12 +269,12 @@ def rounded(value: Any) -> Any:
 
 def _csv(rows: list[dict[str, Any]]) -> str:
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    lines = [",".join(map(_cell, columns))]
-    for row in rows:
-        lines.append(",".join(_cell(row.get(column, "")) for column in columns))
-    return "\n".join(lines) + "\n"
+    return _line(columns) + "".join(_line([row.get(column, "") for column in columns]) for row in rows)
 
 
-def _cell(value: Any) -> str:
-    text = f"{value:.6g}" if isinstance(value, float) else str(text_cell(value))
-    return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\n\r') else text
+def _line(values: list[Any]) -> str:
+    line = io.StringIO()
+    csv.writer(line).writerow(
+        [f"{value:.6g}" if isinstance(value, float) else str(text_cell(value)) for value in values]
+    )
+    return line.getvalue().removesuffix("\r\n") + "\n"  # with csv's own end of line, a cell with one is quoted
