@@ -41,7 +41,7 @@ from samis.evaluation.rows import read_measured
 from samis.evaluation.score_row import ScoreRow
 from samis.jobs import train as training
 from samis.jobs.predict import load_model
-from samis.jobs.predictions_page import write_predictions_page
+from samis.jobs.predictions_page import page_if_interrupted, write_predictions_page
 from samis.jobs.score import Scoring
 from samis.jobs.score import score as score_images
 from samis.prediction import Prediction
@@ -113,7 +113,8 @@ class Model:
             options: likewise.
         """
         chosen = prediction.Options(**options)
-        result = prediction.predict_to(Path(out), self.loaded(), find_photos(photos, leave_out=Path(out)), chosen)
+        with page_if_interrupted(Path(out)):
+            result = prediction.predict_to(Path(out), self.loaded(), find_photos(photos, leave_out=Path(out)), chosen)
         write_predictions_page(out)
         return result
 

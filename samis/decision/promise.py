@@ -211,9 +211,10 @@ def _narrowed(allowed: np.ndarray, name: str, alpha: float, calibration: Calibra
     option = "--false-alarms-at-most" if alarms else "--miss-at-most"
     count, kind = (calibration.clean, "clean") if alarms else (calibration.defective, "defective")
     if count < images_needed(alpha):
+        allow = f", or allow at least {math.ceil(1000 / (count + 1)) / 1000:g}" if count else ""
         raise UserError(
             f"{option} {alpha:g}: expected at least {images_needed(alpha)} {kind} calibration images for this share, got {count} "
-            f"({calibration.images}); calibrate on more with samis calibrate, or allow at least {1 / (count + 1):.2g}",
+            f"({calibration.images}); calibrate on more with samis calibrate{allow}",
             code="E-DECIDE-FEW",
         )
     bounds = bound(calibration.curve(name), count)

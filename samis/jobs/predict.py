@@ -16,7 +16,7 @@ from samis.errors import ConfigError
 from samis.factory import build_segmenter
 from samis.jobs.calibrate import best_digest
 from samis.jobs.load import load_run
-from samis.jobs.predictions_page import write_predictions_page
+from samis.jobs.predictions_page import page_if_interrupted, write_predictions_page
 from samis.prediction import Options, find_photos, predict_to
 from samis.prediction.model import SAMS_OWN, LoadedModel, tuned_side
 from samis.training.processes import open_processes, report_dead_process
@@ -110,7 +110,7 @@ def predict_photos(
     if dry_run:
         return 0
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
-    with report_dead_process(processes):
+    with report_dead_process(processes), page_if_interrupted(out, active=processes.is_main_process):
         result = predict_to(out, loaded, photos, options, quiet=as_json, processes=processes)
     if not processes.is_main_process:
         return 1 if result["failed"] else 0

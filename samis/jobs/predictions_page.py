@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from samis.core.files import write_atomic
 from samis.drift.fingerprint import drift_lines
+from samis.errors import UserError
 from samis.reporting.render.predictions_page import render_predictions
 
 
@@ -30,6 +33,25 @@ def write_predictions_page(out: str | Path) -> Path:
     )
     write_atomic(out / "index.html", page)
     return out / "index.html"
+
+
+@contextmanager
+def page_if_interrupted(out: Path, *, active: bool = True) -> Iterator[None]:
+    """Write the page of what there is when predicting ends early, so that it agrees with the tables.
+
+    Args:
+        out: folder of predictions.
+        active: whether this process writes it.
+    """
+    try:
+        yield
+    except UserError:  # refused: the folder is as it was
+        raise
+    except BaseException:
+        path = out / "predictions.json"
+        if active and path.is_file() and "image_list" in json.loads(path.read_text(encoding="utf-8")):
+            write_predictions_page(out)
+        raise
 
 
 def _notes(summary: dict[str, Any]) -> list[str]:

@@ -82,6 +82,16 @@ class Options:
                 code="E-DECIDE-IMAGE-THRESHOLD",
             )
         self.promise = Promise(self.miss_at_most, self.miss_of, self.false_alarms_at_most)
+        needs_promise = {
+            "--miss-of": (self.miss_of != "pixels" and self.miss_at_most is None, "--miss-at-most"),
+            "--calibration": (self.calibration and not self.promise, "--miss-at-most or --false-alarms-at-most"),
+        }
+        for name, (alone, missing) in needs_promise.items():
+            if alone:
+                raise UserError(
+                    f"{name}: expected a promise with it, got none; add {missing}, or leave out {name}",
+                    code="E-DECIDE-OPTIONS",
+                )
         if self.prompts and (self.boxes or self.points):
             raise UserError(
                 "prompts: expected a CSV, or boxes and points for every photo, got both; give one of them",

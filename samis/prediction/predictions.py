@@ -144,7 +144,8 @@ class PredictionFolder:
         """Write CSV, COCO and ``predictions.json`` of every image in the folder; return their counts.
 
         Images whose photo is no longer there are left out, and listed as ``gone``: what was predicted of them may be of
-        an older photo, and nobody can check it. Their pictures and records stay.
+        an older photo, and nobody can check it. Those that failed now are left out, too: they have changed since they were
+        predicted. Their pictures and records stay.
 
         Args:
             notes: what ``predictions.json`` holds besides settings and counts, such as the files that failed.
@@ -152,7 +153,11 @@ class PredictionFolder:
         """
         every = [_read(path) for path in sorted((self.out / "records").rglob("*.json"))]
         gone = [r["source"]["path"] for r in every if not os.path.exists(r["source"]["path"])]
-        records = [r for r in every if r["source"]["path"] not in set(gone) and "image_scores" in r]
+        failed = {
+            str(Path(path).resolve()) for path in notes.get("failed", {})
+        }  # a record is of the photo before it changed
+        left_out = {*gone, *failed}
+        records = [r for r in every if r["source"]["path"] not in left_out and "image_scores" in r]
         info = {"description": "predicted defect regions", "settings": self.settings}
         for name, polygons in (("coco_rle.json", False), ("coco_polygons.json", True)):
             write_atomic(self.out / name, json.dumps(coco(records, polygons=polygons, info=info)) + "\n")

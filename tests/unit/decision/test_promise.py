@@ -130,6 +130,18 @@ def test_bad_values_are_refused(options, code):
         Promise(**options)
 
 
+@pytest.mark.parametrize("count", [1, 6, 30, 98])
+def test_the_share_that_the_message_allows_can_be_promised(count):
+    perfect = calibration([square(1.0)] * count)
+    with pytest.raises(UserError, match="E-DECIDE-FEW") as refused:
+        keep_promise(Promise(miss_at_most=0.009), perfect)
+    allowed = float(refused.value.message.rpartition("allow at least ")[2])
+    assert keep_promise(Promise(miss_at_most=allowed), perfect).threshold > 0
+    with pytest.raises(UserError, match=r"got 0 .*E-DECIDE-FEW") as refused:
+        keep_promise(Promise(false_alarms_at_most=0.1), perfect)
+    assert "allow" not in refused.value.message
+
+
 @pytest.mark.parametrize(("alpha", "count"), [(0.5, 1), (0.1, 9), (0.05, 19), (0.02, 49), (0.3, 3), (0.999, 1)])
 def test_so_many_images_are_needed_and_no_fewer(alpha, count):
     assert images_needed(alpha) == count

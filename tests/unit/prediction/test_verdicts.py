@@ -11,6 +11,8 @@ from PIL import Image
 from samis.config import Experiment, SegmenterConfig
 from samis.data.pipeline.photos import find_photos
 from samis.decision.of_run import RunDecisions
+from samis.errors import UserError
+from samis.jobs.predict import predict_photos
 from samis.prediction import LoadedModel, Options, predict, predict_to
 from samis.tta import build_tta
 
@@ -97,3 +99,55 @@ def test_the_table_of_images(model, photos, tmp_path):
     del content["image_scores"]  # as an older version wrote it
     record.write_text(json.dumps(content))
     assert predict_to(out, model, photos, Options(), quiet=True)["predicted_now"] == 1
+
+
+def test_a_photo_that_was_damaged_since_keeps_no_verdict(model, photos, tmp_path):
+    out = tmp_path / "out"
+    assert predict_to(out, model, photos, Options(), quiet=True)["verdicts"]["defective"] == 2
+    large = next(photo.path for photo in photos if photo.id == "large")
+    large.write_bytes(b"no picture")
+    result = predict_to(out, model, photos, Options(), quiet=True)
+    assert result["verdicts"] == {"rule": "max", "threshold": 0.5, "defective": 1, "OK": 1, "not predicted": 1}
+    assert (result["images"], result["regions"]) == (2, 1)
+    images = [line["image"] for line in csv.DictReader((out / "images.csv").open())]
+    assert images == ["speck.png", "none.png", str(large)]
+    assert {line["image"] for line in csv.DictReader((out / "regions.csv").open())} == {"speck.png"}
+    assert [each["file_name"] for each in json.loads((out / "predictions.json").read_text())["image_list"]] == images[
+        :2
+    ]
+    assert len(json.loads((out / "coco_rle.json").read_text())["images"]) == 2
+
+
+def test_an_interrupted_run_leaves_tables_and_a_page_that_agree(model, photos, tmp_path, monkeypatch):
+    out, pattern, inner = tmp_path / "out", str(photos[0].path.parent), model.segmenter
+    calls = []
+
+    class Interrupted:
+        def predict(self, batch):
+            calls.append(batch.ids)
+            if len(calls) > 2:
+                raise KeyboardInterrupt
+            return inner.predict(batch)
+
+        def describe(self):
+            return inner.describe()
+
+    monkeypatch.setattr("samis.jobs.predict.load_model", lambda *_: model)
+    model.segmenter, model.about = Interrupted(), {"model": "any"}
+    with pytest.raises(KeyboardInterrupt):
+        predict_photos("any", [pattern], out, Options(batch_size=1))
+    lines = list(csv.DictReader((out / "images.csv").open()))
+    assert len(lines) == len(json.loads((out / "predictions.json").read_text())["image_list"]) == 2
+    assert f"{sum(line['verdict'] == 'defective' for line in lines)} of 2 photos" in (out / "index.html").read_text()
+    model.segmenter = inner
+    assert predict_photos("any", [pattern], out, Options(batch_size=1)) == 0
+    assert "2 of 3 photos are defective" in (out / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "named"), [({"miss_of": "defects"}, "--miss-of"), ({"calibration": "steel.json"}, "--calibration")]
+)
+def test_an_option_of_a_promise_needs_the_promise(options, named):
+    with pytest.raises(UserError, match=f"{named}.*E-DECIDE-OPTIONS"):
+        Options(**options)
+    Options(**options, miss_at_most=0.1)
