@@ -29,7 +29,7 @@ EVERY = BASE | {
 }
 
 # package or module: what it may import of samis besides itself; a name stands for all that lies below it
-ROOMS: dict[str, set[str]] = {
+PACKAGES: dict[str, set[str]] = {
     "errors": set(),
     "config": {"errors"},
     "core": {"errors", "config"},
@@ -111,9 +111,9 @@ def is_of(name: str, places) -> bool:
     return any(name == place or name.startswith(f"{place}.") for place in places)
 
 
-def room_of(name: str) -> str:
+def package_of(name: str) -> str:
     """Return the narrowest line of the table that a module belongs to."""
-    fitting = [room for room in ROOMS if is_of(name, [room])]
+    fitting = [package for package in PACKAGES if is_of(name, [package])]
     assert fitting, f"samis.{name} has no line in the table of {Path(__file__).name}"
     return max(fitting, key=len)
 
@@ -125,7 +125,7 @@ def imports(path: Path) -> list[str]:
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative imports hide the room they reach into"
+            assert node.level == 0, f"{path}: relative imports hide the package they reach into"
             found += [f"{node.module}.{alias.name}" for alias in node.names]
     return found
 
@@ -138,17 +138,19 @@ def inner(path: Path) -> list[str]:
 def test_every_module_belongs_to_a_room():
     found = modules()
     assert len(found) > 50
-    assert {room_of(name_of(path)) for path in found} == set(ROOMS)
+    assert {package_of(name_of(path)) for path in found} == set(PACKAGES)
 
 
-@pytest.mark.parametrize("room", sorted(ROOMS))
-def test_a_room_imports_only_its_neighbours(room):
-    files = [path for path in modules() if room_of(name_of(path)) == room]
+@pytest.mark.parametrize("package", sorted(PACKAGES))
+def test_a_package_imports_only_its_neighbours(package):
+    files = [path for path in modules() if package_of(name_of(path)) == package]
     assert files
     for path in files:
         for name in inner(path):
-            allowed = is_of(name, ROOMS[room] | {room})
-            assert allowed, f"{path.relative_to(ROOT)} imports samis.{name}; {room} may import {sorted(ROOMS[room])}"
+            allowed = is_of(name, PACKAGES[package] | {package})
+            assert allowed, (
+                f"{path.relative_to(ROOT)} imports samis.{name}; {package} may import {sorted(PACKAGES[package])}"
+            )
 
 
 def test_no_package_imports_another_one_back():
@@ -169,7 +171,7 @@ def test_few_modules_lie_at_the_top():
     assert len(top) <= 6, f"modules at the top of samis: {sorted(top)}; a new one belongs into a package"
 
 
-def test_samis_stands_without_the_scripts_and_the_pretraining():
+def test_samis_works_without_the_scripts_and_the_pretraining():
     for path in modules():
         for name in imports(path):
             assert name.split(".")[0] not in {"train", "evaluate", "pretraining", "tests", "benchmarks"}, path
@@ -186,7 +188,7 @@ def test_third_parties_have_owners():
     assert checked > 10
 
 
-def test_light_rooms_stay_light():
+def test_light_packages_stay_light():
     files = [path for path in modules() if is_of(name_of(path), NO_TORCH)]
     assert len(files) > 8
     for path in files:

@@ -56,7 +56,8 @@ class Parser(errors.Parser):
             key for part in (name, name.rpartition(".")[2]) for key in keys_named(schema, part) if key.endswith(name)
         ]
         if not option.startswith("-") or not keys:
-            return f"{option}: unknown option; --help lists options and keys, and a key is set by key=value"
+            near = did_you_mean(option, options)
+            return f"{option}: unknown option{near}; --help lists options and keys, and a key is set by key=value"
         given = value or (unknown[1] if len(unknown) > 1 and not unknown[1].startswith("-") else "VALUE")
         return f"{option}: unknown option; write {' or '.join(f'{key}={given}' for key in dict.fromkeys(keys))}"
 

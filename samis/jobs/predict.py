@@ -106,7 +106,7 @@ def predict_photos(
         loaded = load_model(model, overrides)
     if processes.is_main_process and not as_json:
         tiles = loaded.config.frame.tile_px or "none"
-        print(f"{loaded.about['model']}: {len(photos)} photos -> {out}, tiles {tiles}")
+        print(f"{model}: {len(photos)} photos -> {out}, tiles {tiles}")
     if dry_run:
         return 0
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)

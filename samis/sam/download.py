@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import errno
 import http.client
-import sys
 import urllib.error
 import urllib.request
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from samis.core.files import file_sha256
+from samis.core.progress import Progress
 from samis.core.shipped import checkpoints_folder
 from samis.errors import UserError
 
 _PIECE = 1 << 20
+_MB = 10**6
 
 
 @dataclass(frozen=True)
@@ -133,16 +135,11 @@ def _receive(url: str, part: Path) -> None:
         have = have if continues else 0
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else 0
-        with part.open("ab" if continues else "wb") as file:
+        progress = Progress(total // _MB, unit="MB", done=have // _MB)
+        with closing(progress), part.open("ab" if continues else "wb") as file:
             while piece := response.read(_PIECE):
                 file.write(piece)
+                progress.advance((have + len(piece)) // _MB - have // _MB, about=part.stem)
                 have += len(piece)
-                _show(part.stem, have, total)
     if have < total:
         raise ConnectionError(f"the connection ended after {have} of {total} bytes")
-
-
-def _show(name: str, have: int, total: int) -> None:
-    end = "\n" if have >= total else ""
-    share = f"{100 * have / total:5.1f} % of {total / 1e6:.0f} MB" if total else f"{have / 1e6:.0f} MB"
-    print(f"\r{name}: {share}", end=end, file=sys.stderr, flush=True)

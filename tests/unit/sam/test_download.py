@@ -1,6 +1,7 @@
 """Download against a server on this machine: whole, resumed, restarted, cut, wrong, absent."""
 
 import hashlib
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -71,13 +72,15 @@ def refused(folder) -> str:
     return str(caught.value)
 
 
-def test_fetches_checks_and_names(tmp_path, official, server, capsys):
+def test_fetches_checks_and_names(tmp_path, official, server, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     path = download("vit_b", folder=tmp_path / "new")
     assert path == tmp_path / "new" / "sam_made_up.pth"
     assert path.read_bytes() == CONTENT
     assert list(path.parent.iterdir()) == [path]
     assert server.requests == [None]
-    assert "100.0 %" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "100%" in shown and "1/1 [" in shown and "MB/s" in shown and path.stem in shown
 
 
 def test_a_file_that_is_there_and_right_is_not_fetched_again(tmp_path, official, server):
