@@ -40,16 +40,9 @@ def model_card(
     architecture, data, adapter = base.get("architecture"), config["data"], config["adapter"]
     data_name = data.get("label") or data["name"]
     lines = [
-        "---",
-        f"license: {licence.spdx}",
-        *([f"license_name: {licence.name}", f"license_link: {licence.url}"] if licence.notice else []),
-        "tags: [segment-anything, surface-defects]",
-        "---",
-        "",
+        *_front_matter(licence),
         f"# {config['experiment']}",
         "",
-    ]
-    lines += [
         f"Segment Anything (`{architecture}`) tuned on surface defects by SAM-IS: adapter `{adapter['name']}`, prompt "
         f"`{config['prompt']['kind']}`. Mask 0 is the answer; masks 1 to 3 and the predicted IoU were not tuned.",
         "",
@@ -84,6 +77,12 @@ def model_card(
         ]
     lines += ["", "## Licence", "", _licence(licence), ""]
     return "\n".join(lines)
+
+
+def _front_matter(licence: Licence) -> list[str]:
+    """Return the YAML head by which model hubs know the licence."""
+    named = [f"license_name: {licence.name}", f"license_link: {licence.url}"] if licence.notice else []
+    return ["---", f"license: {licence.spdx}", *named, "tags: [segment-anything, surface-defects]", "---", ""]
 
 
 def _calibrated(provenance: Mapping[str, Any]) -> str:

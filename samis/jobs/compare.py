@@ -52,10 +52,7 @@ def compare(
         UserError: rows, maps or a page are not what they should be; nothing is written to the pages then.
     """
     with user_errors():
-        if out.exists() and not out.is_dir():
-            raise UserError(
-                f"--out {out}: expected a folder for the report, got a file; name another", code="E-FILE-NOT-A-FOLDER"
-            )
+        _check_folder(out)
         rows = read_measured(places)
         check_metrics(rows.values(), metrics)
         pages = {path: path.read_text(encoding="utf-8") for path in (readme, results) if path}
@@ -82,6 +79,13 @@ def compare(
         show(document, group_rows(divided.main), answers, metrics)
         size = (out / "index.html").stat().st_size / 1e6
         print(f"\nreport: {out / 'index.html'} ({size:.1f} MB), report.md, table.tex, rows.csv, figures/")
+
+
+def _check_folder(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise UserError(
+            f"--out {out}: expected a folder for the report, got a file; name another", code="E-FILE-NOT-A-FOLDER"
+        )
 
 
 @contextmanager

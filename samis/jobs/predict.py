@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from samis.config import Experiment, load_config
 from samis.core.shipped import find_model, find_run
@@ -118,20 +119,25 @@ def predict_photos(
     if as_json:
         print(json.dumps(result))
     else:
-        print(
-            f"threshold {result['threshold']:.4g} ({result['threshold_from']}); {result['images']} photos in {result['out']}, "
-            f"{result['defective']} with defects, {result['regions']} regions"
-        )
-        outcome = result["verdicts"]
-        print(
-            f"verdicts: {outcome['defective']} defective, {outcome['OK']} OK ({outcome['rule']} above {outcome['threshold']:.4g}); "
-            f"{out / 'images.csv'}"
-        )
-        for line in drift_lines(result["drift"]) if result["drift"] else (NO_FINGERPRINT,):
-            print(line)
+        _show(result, out)
         print(f"look at them: {page}")
     for path in result["gone"]:
         print(f"no longer there, left out of the tables: {path}", file=sys.stderr)
     for reason in result["failed"].values():
         print(f"not predicted: {reason}", file=sys.stderr)
     return 1 if result["failed"] else 0
+
+
+def _show(result: dict[str, Any], out: Path) -> None:
+    """Print what a folder of predictions holds."""
+    print(
+        f"threshold {result['threshold']:.4g} ({result['threshold_from']}); {result['images']} photos in {result['out']}, "
+        f"{result['defective']} with defects, {result['regions']} regions"
+    )
+    outcome = result["verdicts"]
+    print(
+        f"verdicts: {outcome['defective']} defective, {outcome['OK']} OK ({outcome['rule']} above {outcome['threshold']:.4g}); "
+        f"{out / 'images.csv'}"
+    )
+    for line in drift_lines(result["drift"]) if result["drift"] else (NO_FINGERPRINT,):
+        print(line)
