@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -67,8 +68,9 @@ def opened(
             yield study
     except (sqlalchemy.exc.SQLAlchemyError, ImportError, optuna.exceptions.StorageInternalError) as error:
         reason = str(error.__cause__ or error).strip().splitlines()[0]
+        shown = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)  # a log may be read by others
         raise ConfigError(
-            f"{url}: expected a database for the study, but {reason}; see --storage in --help", code="E-SWEEP-STORAGE"
+            f"{shown}: expected a database for the study, but {reason}; see --storage in --help", code="E-SWEEP-STORAGE"
         ) from error
 
 

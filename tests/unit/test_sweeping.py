@@ -201,14 +201,14 @@ def test_a_metric_that_validation_lacks_and_a_damaged_record_are_reasons(tmp_pat
     assert trial.read_validations(tmp_path / "none") == []
 
 
-@pytest.mark.parametrize("url", ["nonsense", "sqlite:////no/such/folder/study.db", "nodriver://host/name"])
-def test_a_database_that_cannot_be_used_is_told_in_one_line(tmp_path, url):
+@pytest.mark.parametrize("url", ["nonsense", "sqlite:////no/such/folder/study.db", "nodriver://me:se@cret@host/name"])
+def test_a_database_that_cannot_be_used_is_one_line_without_the_password(tmp_path, url):
     with (
         pytest.raises(ConfigError, match="E-SWEEP-STORAGE") as caught,
         study.opened(tmp_path, "test", url=url, higher_is_better=True),
     ):
         pass
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and "cret" not in str(caught.value)
 
 
 def test_help_does_not_wait_for_optuna():
