@@ -12,7 +12,7 @@ Differs: the distance is taken in the leading principal components, and what is 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,10 @@ WORDS = {
     "size": ("smaller", "larger"),
     "embedding": ("", "another surface"),
 }
+LINEAR: dict[str, Callable[[float], str]] = {
+    "size": lambda value: f"{2**value:.0f} px", "sharpness": lambda value: f"{2**value:.3g}",
+}  # fmt: skip
+"""How a measure that is kept as a logarithm is written in a sentence."""
 SHIFT, SIGNIFICANT = 0.3, 0.001
 """A set of photos is shifted if a measure's Kolmogorov-Smirnov distance is above the first, at a p-value below the second."""
 
@@ -246,20 +250,27 @@ def _short(values: Any) -> Any:
     return [float(f"{value:.6g}") for value in values]
 
 
-def drift_lines(summary: Mapping[str, Any]) -> list[str]:
-    """Return what the terminal prints of a set of photos."""
+def drift_lines(
+    summary: Mapping[str, Any], where: str = "index.html and predictions.json say which and why"
+) -> list[str]:
+    """Return the sentences on a set of photos, for the terminal and the page; size and sharpness are not logarithms there.
+
+    Args:
+        summary: from ``Fingerprint.summary``.
+        where: where the reader sees which photos are unlike.
+    """
     lines = []
     if summary["unlike"]:
         share = f"{summary['false_alarms']:.1%}"
         chance = "" if summary["more_than_chance"] else "; chance alone may explain that"
         lines.append(
             f"{summary['unlike']} of {summary['photos']} photos are unlike what the model was tuned on (by chance: at most "
-            f"{share}{chance}); index.html and predictions.json say which and why"
+            f"{share}{chance}); {where}"
         )
     for name, each in summary["shifted"].items():
         word = WORDS[name][int(each["here"] > each["training"])]
+        here, training = (LINEAR.get(name, "{:.3g}".format)(each[key]) for key in ("here", "training"))
         lines.append(
-            f"as a whole the photos are unlike the training photos: {word} ({name}: median {each['here']:.3g}, in training "
-            f"{each['training']:.3g})"
+            f"as a whole the photos are unlike the training photos: {word} ({name}: median {here}, in training {training})"
         )
     return lines

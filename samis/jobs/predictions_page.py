@@ -13,6 +13,8 @@ from samis.drift.fingerprint import drift_lines
 from samis.errors import UserError
 from samis.reporting.render.predictions_page import render_predictions
 
+UNLIKE = 'the choice "unlike the training photos" below shows which and why'
+
 
 def write_predictions_page(out: str | Path) -> Path:
     """Write the page and return its path.
@@ -56,9 +58,10 @@ def page_if_interrupted(out: Path, *, active: bool = True) -> Iterator[None]:
 
 def _notes(summary: dict[str, Any]) -> list[str]:
     """Return notes on the threshold of the pixels, on what is promised, and on photos unlike the training photos."""
-    notes = [f"Pixels above {summary['settings']['threshold']:.3f} are defects ({summary['threshold_from']})."]
+    source = "the threshold that keeps the promise" if "promise" in summary else summary["threshold_from"]
+    notes = [f"Pixels above {summary['settings']['threshold']:.3g} are defects ({source})."]
     if "promise" in summary:
         notes.append(f"Promise: {summary['promise']['promise']}.")
     if summary.get("drift"):
-        notes += [f"{line[0].upper()}{line[1:]}." for line in drift_lines(summary["drift"])]
+        notes += [f"{line[0].upper()}{line[1:]}." for line in drift_lines(summary["drift"], where=UNLIKE)]
     return notes

@@ -206,7 +206,7 @@ def test_one_photo_at_full_size_with_zoom_and_pan(open_page):
     box = canvas.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 4, box["y"] + box["height"] / 2)
     page.mouse.wheel(0, -100)
-    page.wait_for_function("document.getElementById('zoom').textContent === '125 %'")
+    page.locator("#zoom:text-is('125 %')").wait_for()
     scale, x, _ = moved()
     assert scale == pytest.approx(1.25) and x == pytest.approx(
         -0.25 * box["width"] / 4, abs=1

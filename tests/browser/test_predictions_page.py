@@ -74,6 +74,15 @@ def set_threshold(page, value):
     page.locator("#exact").dispatch_event("change")
 
 
+def wait_until(page, condition):
+    """Wait for a condition in the page; ``wait_for_function`` polls by eval, which the page's policy forbids."""
+    for _ in range(1200):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"not within a minute: {condition}")
+
+
 def test_photos_by_score_and_verdicts_that_follow_the_threshold(open_page):
     page = open_page()
     assert names(page) == ["a.png", EVIL, "b.png", "c.png", "d.png"]
@@ -90,8 +99,8 @@ def test_photos_by_score_and_verdicts_that_follow_the_threshold(open_page):
 
 def test_pictures_load_from_beside_the_page(open_page):
     page = open_page()
-    page.wait_for_function(
-        "[...document.querySelectorAll('.card img')].every((one) => one.complete && one.naturalWidth === 60)"
+    wait_until(
+        page, "[...document.querySelectorAll('.card img')].every((one) => one.complete && one.naturalWidth === 60)"
     )
 
 
@@ -136,8 +145,8 @@ def test_a_photo_with_its_regions(open_page):
     page.keyboard.press("ArrowRight")
     assert page.locator("#photo-name").text_content() == EVIL
     page.locator("[data-view=map]").click()
-    page.wait_for_function(
-        "document.getElementById('large').src.includes('/maps/') && document.getElementById('large').complete"
+    wait_until(
+        page, "document.getElementById('large').src.includes('/maps/') && document.getElementById('large').complete"
     )
     assert page.locator("#large").evaluate("one => one.naturalWidth") == 60
     page.keyboard.press("Escape")
@@ -180,6 +189,32 @@ def test_nothing_is_clipped_and_axe_finds_nothing(open_page, width, theme):
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than the screen"
         violations = axe.Axe().run(page).response["violations"]
         assert [(one["id"], [node["html"][:90] for node in one["nodes"]]) for one in violations] == []
+
+
+def test_shares_of_an_area_have_an_axis_and_a_threshold_of_their_size(open_page, tmp_path):
+    records = records_of({"a.png": 0.0003, "b.png": 0.0005, "c.png": 0.12})
+    records[2]["regions"] = [region(18423, (0, 0, 40, 30), length_px=1234.56)]
+    path = write(tmp_path, records, model="m", rule="region_area", threshold=0.0004, failed={"e.png": "e.png: damaged"})
+    page = open_page()
+    page.goto(path.as_uri())
+    assert headline(page) == "2 of 3 photos are defective"
+    assert "threshold is\n0.0004." in page.content() and page.locator("#exact").input_value() == "0.0004"
+    assert page.locator(".facts").all_text_contents()[2].startswith("OKscore 0.0003")
+    assert page.locator("#histogram text").all_text_contents()[2:] == ["0", "0.05", "0.1", "0.15", "0.2"]
+    assert page.locator("#histogram rect").count() == 2  # .12 is apart from the two small ones
+    page.locator(".card .open").first.click()
+    assert page.locator("#photo-facts").text_content() == "defective · score 0.120 · 60 x 40 px · 1 region"
+    assert page.locator("#regions tbody td").all_text_contents() == ["1", "18423", "0.8", "1234.6"]
+    page.locator("#close").click()
+    page.select_option("#show", "near")
+    assert names(page) == ["b.png", "a.png"]
+    assert page.locator("#shown").text_content().endswith("1 not predicted")
+    set_threshold(page, 0.0002)
+    assert headline(page).startswith("3 of 3") and page.locator("#exact").input_value() == "0.0002"
+    page.locator("#threshold").press("End")
+    assert headline(page).startswith("0 of 3")
+    page.locator("#reset").click()
+    assert headline(page).startswith("2 of 3") and page.locator("#exact").input_value() == "0.0004"
 
 
 def test_two_thousand_photos(open_page, tmp_path):

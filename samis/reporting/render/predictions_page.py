@@ -5,6 +5,7 @@ Style, script and data are inside the page; the pictures are next to it and are 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from urllib.parse import quote
 PARTS = Path(__file__).with_name("predictions")
 REGIONS_SHOWN = 200
 """Regions of a photo that the page lists, the largest first; the table ``regions.csv`` has them all."""
+FULL_AXIS = 0.3
+"""The axis of scores ends at 1 where any is at least this."""
 OF_A_REGION = ("length_px", "width_px", "max_width_px", "mean_width_px", "skeleton_px")
 """Measures of a region that the page shows where the record has them."""
 
@@ -54,12 +57,14 @@ def render_predictions(
         "photos": photos,
         "failed": [{"name": name, "why": why} for name, why in (failed or {}).items()],
         "threshold": threshold,
+        "top": _top([threshold, *(photo["score"] for photo in photos)]),
         "mm_per_px": mm_per_px,
     }
     return environment.get_template("page.html").render(
         model=model,
         rule=rule,
         threshold=threshold,
+        shown_threshold=f"{threshold:.3f}" if threshold == 0 or threshold >= 0.1 else f"{threshold:.3g}",
         notes=list(notes),
         count=len(photos),
         defective=sum(photo["score"] > threshold for photo in photos),
@@ -68,6 +73,19 @@ def render_predictions(
         style=(PARTS / "page.css").read_text(encoding="utf-8"),
         script=(PARTS / "page.js").read_text(encoding="utf-8"),
     )
+
+
+def _top(values: Sequence[float]) -> float:
+    """Return the end of the axis of scores: 1, or less where all are small, as shares of an area are.
+
+    >>> _top([0.43, 0.9]), _top([0.0004, 0.12]), _top([0.0, 0.0])
+    (1.0, 0.2, 1.0)
+    """
+    largest = max(values)
+    if not 0 < largest < FULL_AXIS:
+        return 1.0
+    unit = 10.0 ** math.floor(math.log10(largest))
+    return round(math.ceil(largest / unit + 1e-9) * unit, 12)
 
 
 def _photo(record: Mapping[str, Any]) -> dict[str, Any]:

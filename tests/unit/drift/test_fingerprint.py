@@ -174,3 +174,13 @@ def test_embeddings_are_recorded_in_the_same_pass_without_padding():
         assert recorder.take(name) is None
     assert recorder.inner.network.passes == 1 and not recorder.inner.network.encoder._forward_hooks
     assert pooled({"last": 1}, placements) is None
+
+
+def test_sentences_have_size_in_pixels_and_no_logarithms():
+    """2 ** 7.644 = 200 px, 2 ** 8.644 = 400 px; the Laplacian's variance 2 ** 1 = 2 and 2 ** 5 = 32."""
+    shifted = {"size": {"here": 8.6439, "training": 7.6439}, "sharpness": {"here": 1.0, "training": 5.0}}
+    summary = {"unlike": 1, "photos": 2, "false_alarms": 0.0139, "more_than_chance": True, "shifted": shifted}
+    first, size, sharpness = drift_lines(summary, where="there")
+    assert first.endswith("(by chance: at most 1.4%); there")
+    assert "larger (size: median 400 px, in training 200 px)" in size
+    assert "less sharp (sharpness: median 2, in training 32)" in sharpness

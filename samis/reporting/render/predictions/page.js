@@ -5,7 +5,7 @@ const byId = (id) => document.getElementById(id);
 const data = JSON.parse(byId("data").textContent);
 const photos = data.photos;
 const PAGE = 120;
-const NEAR = 0.1; // of the score
+const NEAR = 0.1 * data.top; // of the axis of scores
 const SVG = "http://www.w3.org/2000/svg";
 let threshold = data.threshold;
 let limit = PAGE;
@@ -59,6 +59,8 @@ function setReview(photo, verdict) {
   stored(KEY, JSON.stringify(Object.fromEntries(review)));
 }
 
+const short = (value) => (value === 0 || value >= 0.1 ? value.toFixed(3) : String(Number(value.toPrecision(3))));
+
 // --- Verdicts ---------------------------------------------------------------------------------------------------------
 
 const verdict = (photo) => (photo.score > threshold ? "defective" : "OK");
@@ -85,6 +87,8 @@ function verdictText(photo) {
   return own && own !== verdict(photo) ? `${own}, reviewed` : verdict(photo);
 }
 
+const counted = (photo) => (photo.count === 1 ? "1 region" : `${photo.count} regions`);
+
 function card(photo) {
   const button = element("button", { type: "button", className: "open" },
     element("img", { src: photo.thumb, alt: "", loading: "lazy", decoding: "async" }),
@@ -93,8 +97,8 @@ function card(photo) {
   const text = verdictText(photo);
   const facts = element("div", { className: "facts" },
     element("span", { className: text.startsWith("OK") ? "ok" : "defective", textContent: text }),
-    element("span", { textContent: `score ${photo.score.toFixed(3)}` }),
-    element("span", { textContent: photo.count === 1 ? "1 region" : `${photo.count} regions` }));
+    element("span", { textContent: `score ${short(photo.score)}` }),
+    element("span", { textContent: counted(photo) }));
   if (near(photo)) facts.append(element("span", { textContent: "near the threshold" }));
   if (photo.unlike.length) facts.append(element("span", { textContent: `unlike the training photos: ${photo.unlike.join(", ")}` }));
   const made = element("article", { className: "card" }, button, facts, buttons(photo));
@@ -126,7 +130,7 @@ function draw() {
   const defective = photos.filter((photo) => verdict(photo) === "defective").length;
   byId("headline").textContent = `${defective} of ${photos.length} photos ${defective === 1 ? "is" : "are"} defective`;
   byId("shown").textContent = filter === "failed" ? `${data.failed.length} photos were not predicted`
-    : `${Math.min(limit, shown.length)} of ${shown.length} photos shown, ${review.size} reviewed`;
+    : `${Math.min(limit, shown.length)} of ${shown.length} photos shown, ${review.size} reviewed${data.failed.length ? `, ${data.failed.length} not predicted` : ""}`;
   byId("more").hidden = shown.length <= limit;
   byId("failures").hidden = !(data.failed.length && (filter === "all" || filter === "failed"));
   histogram();
@@ -134,18 +138,19 @@ function draw() {
 
 function histogram() {
   const bins = new Array(50).fill(0);
-  for (const photo of photos) bins[Math.min(49, Math.floor(photo.score * 50))] += 1;
+  for (const photo of photos) bins[Math.min(49, Math.floor((photo.score / data.top) * 50))] += 1;
   const most = Math.max(1, ...bins);
   const left = 30, width = 600, base = 78, height = 66;
   const parts = [drawn("line", { class: "axis", x1: left, x2: left + width, y1: base, y2: base }),
     drawn("text", { x: left - 4, y: base - height + 8, "text-anchor": "end" }, most), drawn("text", { x: left - 4, y: base, "text-anchor": "end" }, 0)];
   bins.forEach((count, index) => {
     const tall = (height * count) / most;
-    if (count) parts.push(drawn("rect", { class: (index + 0.5) / 50 > threshold ? "bad" : "good", x: left + (width * index) / 50 + 1,
+    if (count) parts.push(drawn("rect", { class: ((index + 0.5) / 50) * data.top > threshold ? "bad" : "good", x: left + (width * index) / 50 + 1,
       y: base - tall, width: width / 50 - 2, height: tall }));
   });
-  for (const tick of [0, 0.25, 0.5, 0.75, 1]) parts.push(drawn("text", { x: left + width * tick, y: base + 14, "text-anchor": "middle" }, tick));
-  const cut = left + width * threshold;
+  for (const tick of [0, 0.25, 0.5, 0.75, 1]) parts.push(drawn("text", { x: left + width * tick, y: base + 14, "text-anchor": "middle" },
+    Number((tick * data.top).toPrecision(3))));
+  const cut = left + width * Math.min(1, threshold / data.top);
   parts.push(drawn("line", { class: "cut", x1: cut, x2: cut, y1: base - height - 4, y2: base + 3 }));
   byId("histogram").replaceChildren(...parts);
 }
@@ -154,7 +159,7 @@ function setThreshold(value) {
   if (!Number.isFinite(value)) return;
   threshold = Math.min(1, Math.max(0, value));
   byId("threshold").value = threshold;
-  byId("exact").value = threshold.toFixed(3);
+  byId("exact").value = short(threshold);
   limit = PAGE;
   draw();
 }
@@ -187,8 +192,8 @@ function showPhoto() {
   const photo = current;
   byId("photo-name").textContent = photo.name;
   const [height, width] = photo.hw;
-  byId("photo-facts").textContent = `${verdictText(photo)} · score ${photo.score.toFixed(3)} · ${width} x ${height} px · `
-    + (photo.count > photo.regions.length ? `the largest ${photo.regions.length} of ${photo.count} regions` : `${photo.count} regions`);
+  byId("photo-facts").textContent = `${verdictText(photo)} · score ${short(photo.score)} · ${width} x ${height} px · `
+    + (photo.count > photo.regions.length ? `the largest ${photo.regions.length} of ${photo.count} regions` : counted(photo));
   byId("large").src = photo.views[view];
   byId("large").alt = `${photo.name}: ${view}`;
   byId("stage").style.aspectRatio = String(width / height);
@@ -225,7 +230,10 @@ function regionRow(region, measures) {
   return row;
 }
 
-const format = (value) => (value === undefined ? "–" : String(Number(value.toPrecision(4))));
+function format(value) {
+  if (value === undefined) return "–";
+  return String(Number(Math.abs(value) >= 1000 ? value.toFixed(1) : value.toPrecision(4))); // no digit of an area is dropped
+}
 
 function step(by) {
   const next = shown[shown.indexOf(current) + by];
