@@ -104,7 +104,7 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     print(f"{'architecture':16s} {'frame':>6s} {'million':>8s} {'kept':>16s} {'computed again':>18s}")
     for architecture in options.only:
-        cells = []
+        cells, row = [], None
         for again in (False, True):
             try:
                 row = measure(architecture, again=again, device=device, frame_px=options.frame)
@@ -118,10 +118,8 @@ def main() -> None:
                 with options.rows.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(row) + "\n")
             cells.append(f"{row['peak_gb'] or '–'} GB, {row['ms']:.0f} ms")
-        print(
-            f"{architecture:16s} {row['frame_px']:6d} {row['parameters'] / 1e6:8.1f} {cells[0]:>16s} {cells[1]:>18s}",
-            flush=True,
-        )
+        size = f"{row['frame_px']:6d} {row['parameters'] / 1e6:8.1f}" if row else f"{'':15s}"
+        print(f"{architecture:16s} {size} {cells[0]:>16s} {cells[1]:>18s}", flush=True)
 
 
 if __name__ == "__main__":
