@@ -107,7 +107,8 @@ def loader_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         if "division" not in inspect.signature(DATASETS[name]).parameters:
             raise UserError(
                 f"data.options: expected no 'split' for {name}, which is divided in one way only, got "
-                f"'{chosen['split']}'; name the parts with data.train, data.val and data.test",
+                f"'{chosen['split']}'; name the parts with data.train, data.val and data.test, and add data.options={{}} if the "
+                "option is that of the run's own data",
                 code="E-DATA-OPTION",
             )
         chosen["division"] = chosen.pop("split")

@@ -242,9 +242,10 @@ def _why(allowed: np.ndarray, bounds: np.ndarray, calibration: Calibration, *, a
         if name in calibration.curves
     ]
     best = math.ceil(bounds[at] * 1000) / 1000
+    allow = f"allow {best:.3f}, " if best < 1 else ""  # a promise of 1 is none
     return (
-        f"the best is {best:.3f}, at threshold {LEVELS[at]:.3g} with {' and '.join(cost)}; {_end(at, calibration, alarms=alarms)} "
-        f"({calibration.images}); allow {best:.3f}, calibrate on more images, or tune the model further"
+        f"the best is {best:.3f}, at threshold {LEVELS[at]:.6g} with {' and '.join(cost)}; {_end(at, calibration, alarms=alarms)} "
+        f"({calibration.images}); {allow}calibrate on more images, or tune the model further"
     )
 
 

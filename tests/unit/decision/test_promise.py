@@ -115,6 +115,12 @@ def test_what_cannot_be_kept_says_the_best():
     loud = [(np.ones((8, 8), np.float32), np.zeros((8, 8), bool))] * 60 + [square(1.0)] * 20
     with pytest.raises(UserError, match="E-DECIDE-UNATTAINABLE"):
         keep_promise(Promise(false_alarms_at_most=0.05), calibration(loud))
+    speck = (np.eye(8, dtype=np.float32) * np.eye(1, 8, dtype=np.float32), np.zeros((8, 8), bool))  # one pixel of 1
+    with pytest.raises(
+        UserError, match=r"at threshold 0\.\d+ with.*E-DECIDE-UNATTAINABLE"
+    ) as refused:  # not rounded to 1
+        keep_promise(Promise(false_alarms_at_most=0.05), calibration([speck] * 60 + [square(1.0, level=1.0)] * 20))
+    assert "the best is 1.000" in refused.value.message and "allow" not in refused.value.message
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_the_division_is_part_of_the_name() -> None:
     )
     assert dataset_label("coco", {"json": "a.json", "seed": 0}) == "coco (json=a.json)"
     assert loader_options("magnetic_tile", {"split": "by_tile"}) == {"division": "by_tile"}
-    with pytest.raises(UserError, match=r"rsdds.*by_tile.*E-DATA-OPTION"):
+    with pytest.raises(UserError, match=r"rsdds.*by_tile.*add data.options=\{\} if.*E-DATA-OPTION"):
         loader_options("rsdds", {"split": "by_tile"})
     with pytest.raises(UserError, match=r"did you mean by_tile.*E-DATA-OPTION"):
         load_dataset("magnetic_tile", division="bytile")
