@@ -10,7 +10,7 @@ from typing import Any
 from samis.config import Experiment, PromptConfig, load_config
 from samis.core.contracts import Segmenter
 from samis.core.shipped import find_run
-from samis.factory import load_learner
+from samis.factory import build_segmenter, load_learner
 from samis.sam.merge import MASK_RULES, SINGLE
 from samis.tta import build_tta
 
@@ -97,6 +97,19 @@ def open_run(config: Experiment) -> Run:
     weights = ", random weights" if s.weights == "random" else ""
     zero_shot_name = f"{s.architecture} zero-shot, {config.prompt.kind}{weights}{framed}"
     return Run(config, zero_shot_name if s.name == "sam" else s.name + framed)
+
+
+def check_network(config: Experiment) -> None:
+    """Build the network that a config names to be scored, and drop it: what is missing is reported without any data.
+
+    Args:
+        config: as for ``open_run``.
+
+    Raises:
+        UserError: a run, its weights or a folder of maps is missing or damaged.
+    """
+    run = open_run(config)
+    build_segmenter(run.config, best=run.best)
 
 
 def read_run(folder: Path, *, tta: str | None = None) -> Run:

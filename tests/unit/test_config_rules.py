@@ -319,6 +319,23 @@ def test_scoring_refuses_before_anything_is_loaded_and_in_a_dry_run(override, mo
     runpy.run_path(str(ROOT / "evaluate" / "score.py"), run_name="__main__")
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["saved_maps", "segmenter.maps=no_such_folder"], "E-MAP-NO-FOLDER"),
+        (["zero_shot", "segmenter.weights=no_such_file"], "E-SAM-NO-WEIGHTS"),
+        (["zero_shot", "segmenter.name=run", "segmenter.run=no_such_run"], "E-TRAIN-NO-RUN"),
+    ],
+)
+def test_a_dry_run_of_scoring_finds_what_is_missing(words, code, capsys):
+    from samis.cli import main
+
+    with pytest.raises(SystemExit) as ended:
+        main(["score", *words, "data.name=procedural", "--dry-run"])
+    assert ended.value.code == 2
+    assert code in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("schema", [Experiment, Pretraining])
 def test_every_number_has_a_range(schema):
     result = {}

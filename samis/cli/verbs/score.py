@@ -57,13 +57,15 @@ def run(arguments: argparse.Namespace) -> None:
     check_experiment(config, training=False)
     if arguments.split:
         check_split_names(config.data.name, {"--split": arguments.split})
-    if arguments.dry_run:
-        from samis.config import to_yaml
-
-        print(to_yaml(config))
-        return
     if config.segmenter.name == "run":
         config.segmenter.run = str(find_run(config.segmenter.run or ""))
+    if arguments.dry_run:
+        from samis.config import to_yaml
+        from samis.jobs.load import check_network
+
+        check_network(config)
+        print(to_yaml(config))
+        return
     from samis.jobs.score import score_and_save, show
 
     rows = score_and_save(
