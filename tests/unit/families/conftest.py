@@ -18,7 +18,7 @@ from samis.sam.architectures import Architecture
 from samis.sam.families import mobile_sam
 
 
-@pytest.fixture(autouse=True, scope="package")
+@pytest.fixture(autouse=True, scope="module")
 def _tiny_sizes():
     patch = pytest.MonkeyPatch()
     small = Architecture(
