@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -133,8 +134,7 @@ def match_order(wanted: dict[str, Tensor], given: dict[str, Tensor]) -> dict[str
 
 def deeper_tensors(given: dict[str, Tensor], wanted: dict[str, Tensor], backbone: str) -> list[str]:
     """Return the file's tensors with the features' kind of name that the model lacks: those of ResNet-34 beyond ResNet-18."""
-    with torch.device("meta"):
-        known = {_plain(name) for name in timm.create_model(backbone).state_dict()} | {_plain(name) for name in wanted}
+    known = {_plain(name) for name in _tensors(backbone)} | {_plain(name) for name in wanted}
     parts = {_plain(name).partition("_")[0] for name in wanted}
     return [name for name in given if _plain(name) not in known and _plain(name).partition("_")[0] in parts]
 
@@ -143,12 +143,20 @@ def looks_like(given: dict[str, Tensor]) -> str:
     """Return which of ``CANDIDATES`` a file's tensors fit best, and how many of them."""
     best, most = "", (0.0, 0)
     for candidate in CANDIDATES:
-        with torch.device("meta"):
-            wanted = timm.create_model(candidate, features_only=True).state_dict()
+        wanted = _tensors(candidate, features_only=True)
         fit, of = _counts(match_order(wanted, given) or match_names(wanted, given), wanted)
         if (fit / of, fit) > most:  # of two that fit equally the deeper one
             most, best = (fit / of, fit), f"{candidate} ({fit} of {of} tensors fit)"
     return best if most[0] > 0.5 else f"none of {', '.join(CANDIDATES)}"
+
+
+def _tensors(backbone: str, **options: Any) -> dict[str, Tensor]:
+    """Return a model's tensors, without values where timm can build it so: older ones compute with values of theirs."""
+    try:
+        with torch.device("meta"):
+            return dict(timm.create_model(backbone, **options).state_dict())
+    except NotImplementedError:
+        return dict(timm.create_model(backbone, **options).state_dict())
 
 
 def _counts(matched: dict[str, Tensor], wanted: dict[str, Tensor]) -> tuple[int, int]:
