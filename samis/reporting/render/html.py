@@ -13,6 +13,7 @@ from samis.reporting.render.document import Document, meanings_of
 from samis.reporting.render.exhibits import Exhibit
 from samis.reporting.render.markup import to_latex
 from samis.reporting.render.svg import PAGE, environment
+from samis.reporting.render.templates import read_parts
 
 KIND_ROLES = {"zero_shot": "zero_shot", "tuned": "tuned", "baseline": "best", "saved_maps": "best", "ceiling": "best"}
 """Kind of row -> the colour of its dot."""
@@ -31,8 +32,8 @@ def render_page(document: Document) -> str:
         .get_template("page.html")
         .render(
             document=document,
-            style=_parts("page.css", "gallery.css"),
-            script=_parts("page.js", "gallery.js"),
+            style=read_parts(PAGE, "page.css", "gallery.css"),
+            script=read_parts(PAGE, "page.js", "gallery.js"),
             kind_roles=KIND_ROLES,
             callers=ORDER,
             meanings_of=meanings_of,
@@ -42,10 +43,6 @@ def render_page(document: Document) -> str:
             exhibits=[_plain(exhibit) for exhibit in document.exhibits],
         )
     )
-
-
-def _parts(*names: str) -> str:
-    return "\n".join((PAGE / name).read_text(encoding="utf-8") for name in names)
 
 
 def _plain(exhibit: Exhibit) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from samis.reporting.render.templates import load_templates, read_parts
+
 PARTS = Path(__file__).with_name("predictions")
 REGIONS_SHOWN = 200
 """Regions of a photo that the page lists, the largest first; the table ``regions.csv`` has them all."""
@@ -46,11 +48,6 @@ def render_predictions(
     Returns:
         the page.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(PARTS), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     photos = [_photo(record) for record in records]
     photos.sort(key=lambda photo: (-photo["score"], photo["name"]))
     data = {
@@ -60,18 +57,22 @@ def render_predictions(
         "top": _top([threshold, *(photo["score"] for photo in photos)]),
         "mm_per_px": mm_per_px,
     }
-    return environment.get_template("page.html").render(
-        model=model,
-        rule=rule,
-        threshold=threshold,
-        shown_threshold=f"{threshold:.3f}" if threshold == 0 or threshold >= 0.1 else f"{threshold:.3g}",
-        notes=list(notes),
-        count=len(photos),
-        defective=sum(photo["score"] > threshold for photo in photos),
-        failed=data["failed"],
-        data=data,
-        style=(PARTS / "page.css").read_text(encoding="utf-8"),
-        script=(PARTS / "page.js").read_text(encoding="utf-8"),
+    return (
+        load_templates(PARTS)
+        .get_template("page.html")
+        .render(
+            model=model,
+            rule=rule,
+            threshold=threshold,
+            shown_threshold=f"{threshold:.3f}" if threshold == 0 or threshold >= 0.1 else f"{threshold:.3g}",
+            notes=list(notes),
+            count=len(photos),
+            defective=sum(photo["score"] > threshold for photo in photos),
+            failed=data["failed"],
+            data=data,
+            style=read_parts(PARTS, "page.css"),
+            script=read_parts(PARTS, "page.js"),
+        )
     )
 
 

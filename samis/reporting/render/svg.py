@@ -12,6 +12,7 @@ from samis.evaluation.meanings import column_meaning
 from samis.reporting.analysis.chart import Axis, Curve, Drawing, Histogram, LaneChart, LineChart
 from samis.reporting.analysis.charts import ROLES
 from samis.reporting.analysis.table import Table
+from samis.reporting.render.templates import load_templates
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -23,11 +24,7 @@ BAR_END = 0.84
 
 def environment() -> Environment:
     """Return Jinja with the page's templates; every text from outside is escaped."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    templates = Environment(
-        loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    templates = load_templates(PAGE)
     templates.filters["unbroken"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")
     templates.tests["table"] = lambda item: isinstance(item, Table)
     templates.globals.update(
